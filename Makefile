@@ -1,0 +1,40 @@
+# `make help` lists the targets. Set PYTHON to choose an interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+# Made again only when the dependencies change. Editable, so that the sources in this folder are what runs.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; type make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (once, a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/installed ## create .venv and install everything into it
+	@echo "ready: $(BIN)/python train.py model=fsn scale=1m   (or: . $(BIN)/activate)"
+
+demo: $(VENV)/installed ## train three small models on real code, about eight minutes on two cores; table, figure, samples
+	@$(BIN)/python -m results.demo
+
+test: $(VENV)/installed ## run every test
+	@$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/installed ## formatting, lint and types
+	@$(BIN)/ruff format --check --quiet . || { echo "type $(BIN)/ruff format ." >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+bench: $(VENV)/installed ## time a training step of each model, alternating, in one process
+	@$(BIN)/python bench.py
+
+clean: ## remove the caches of tools; runs and .venv stay
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,85 @@
+"""RoPE-SwiGLU transformer: pre-RMSNorm, scaled dot-product attention, tied embeddings, no bias (Llama's block).
+
+Legend: B batch, N tokens, H heads, d head width, D = H d width (d_model), V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blocks.decoder import Decoder, DecoderBlock
+from blocks.rotary import Rotary
+from blocks.swiglu import SwiGLU
+
+
+class SelfAttention(nn.Module):
+    """Causal multi-head attention with rotary positions: (B, N, D) -> (B, N, D).
+
+    Raises ValueError when d_model is not divisible by n_heads, or the head width is odd.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, rope_base: float = 10_000.0) -> None:
+        super().__init__()
+        if d_model % n_heads or d_model // n_heads % 2:
+            raise ValueError(f"width {d_model} does not split into {n_heads} heads of an even width")
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+        self.rotary = Rotary(d_model // n_heads // 2, rope_base)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # each (B, H, N, d)
+        cos, sin = self.rotary.table(length, x.dtype)
+        q, k = self.rotary.rotate(q, cos, sin), self.rotary.rotate(k, cos, sin)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+    def init_cache(self, batch_size: int) -> dict[str, Any]:
+        """Keys and values of the tokens seen so far: none."""
+        d = self.qkv.in_features // self.n_heads
+        empty = self.qkv.weight.new_empty(batch_size, self.n_heads, 0, d)
+        return {"k": empty, "v": empty}
+
+    def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
+        """One token: x (B, D) -> (B, D); its key and value join the cache."""
+        q, k, v = self.qkv(x).view(len(x), 3, self.n_heads, 1, -1).unbind(1)  # each (B, H, 1, d)
+        t = cache["k"].shape[2]
+        cos, sin = self.rotary.phase(t, t + 1, x.dtype)
+        q, k = self.rotary.rotate(q, cos, sin), self.rotary.rotate(k, cos, sin)
+        cache["k"] = torch.cat((cache["k"], k), dim=2)
+        cache["v"] = torch.cat((cache["v"], v), dim=2)
+        mixed = F.scaled_dot_product_attention(q, cache["k"], cache["v"])
+        return self.out(mixed.flatten(1))
+
+
+class Transformer(Decoder):
+    """Language model: tokens (B, N) int64 -> logits (B, N, V).
+
+    `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model perceptron.
+    Initialisation (our choice, measured against the usual standard deviation of 0.02, see EXPERIMENTS.md): normal with
+    standard deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections divided by sqrt(2 n_layers).
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int = 256,
+        d_model: int = 128,
+        n_layers: int = 4,
+        n_heads: int = 4,
+        ff_width: int | None = None,
+        rope_base: float = 10_000.0,
+    ) -> None:
+        ff_width = ff_width or round(8 * d_model / 3)
+        layers = [
+            DecoderBlock(d_model, SelfAttention(d_model, n_heads, rope_base), SwiGLU(d_model, ff_width, d_model))
+            for _ in range(n_layers)
+        ]
+        super().__init__(vocabulary_size, d_model, layers)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                residual = name.endswith(("mixer.out.weight", "feed_forward.down.weight"))
+                std = parameter.shape[1] ** -0.5  # fan-in; for the embedding d_model, as its tied readout has it
+                nn.init.normal_(parameter, std=std / (2 * n_layers) ** 0.5 if residual else std)

@@ -1,0 +1,52 @@
+"""Rotary position encoding (RoPE, arXiv 2104.09864): position as a phase drift nu * t of coordinate pairs.
+
+Legend: B batch, H heads, N tokens, P coordinate pairs of a head, nu (P,) drift in rad per token.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Rotary(nn.Module):
+    """The ladder nu_p = base^(-p/P) and the rotation of pairs by nu * t.
+
+    Pairs are (real, imaginary) halves: the last dimension of what is rotated is [real_1..real_P, imag_1..imag_P].
+    """
+
+    drift: Tensor
+
+    def __init__(self, n_pairs: int, base: float = 10_000.0) -> None:
+        super().__init__()
+        # float64 until the product with t is taken: float32 drift is off by 1e-3 rad after 10^4 tokens.
+        drift = base ** (-torch.arange(n_pairs, dtype=torch.float64) / n_pairs)
+        self.register_buffer("drift", drift, persistent=False)
+        self._table: tuple[int, Tensor, Tensor] | None = None
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+        # Casting a model to bfloat16 must not cast the ladder: keep float64 wherever the module goes.
+        drift = self.drift
+        module = super()._apply(fn, recurse)
+        if self.drift.dtype != torch.float64:
+            self.drift = drift.to(self.drift.device)
+        self._table = None
+        return module
+
+    def phase(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """cos and sin of nu * t for t = start..stop-1, each (stop - start, P)."""
+        positions = torch.arange(start, stop, dtype=torch.float64, device=self.drift.device)
+        angle = positions[:, None] * self.drift
+        return angle.cos().to(dtype), angle.sin().to(dtype)
+
+    def table(self, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """`phase(0, length)`, kept from call to call because training asks for the same one every time."""
+        table = self._table
+        if table is None or table[0] != length or table[1].dtype != dtype or table[1].device != self.drift.device:
+            table = (length, *self.phase(0, length, dtype))
+            self._table = table
+        return table[1], table[2]
+
+    @staticmethod
+    def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Rotate x (..., N, 2P) by the angles whose cos and sin (N, P) are given: multiplication by e^{i nu t}."""
+        real, imaginary = x.chunk(2, dim=-1)
+        return torch.cat((real * cos - imaginary * sin, real * sin + imaginary * cos), dim=-1)

@@ -1,0 +1,127 @@
+"""Ranges of single values and agreements between them, one readable line for each mistake."""
+
+import math
+import re
+from typing import Any
+
+from configs.errors import UserError
+from configs.schema import EvaluationConfig, RunConfig
+
+
+def check_run(config: RunConfig, scales: list[str]) -> None:
+    """Raise UserError for the first value of a run config that is out of range or contradicts another."""
+    model, data, trainer, optim = config.model, config.data, config.trainer, config.optim
+    for key, value in {"model.name": model.name, "scale.name": config.scale.name, "data.name": data.name}.items():
+        # These names become part of the run directory's name.
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", value):
+            raise UserError(f"{key}={value}: takes letters, digits, '.', '_' and '-' only; type for example {key}=mine")
+
+    at_least("seed", config.seed, 0, 0)
+    if config.seed >= 2**32:
+        raise UserError(f"seed={config.seed}: must be below 4294967296; type for example seed=0")
+    at_least("batch_size", config.batch_size, 1, 16)
+
+    at_least("scale.parameters", config.scale.parameters, 1, 1_000_000)
+    between("scale.tolerance", config.scale.tolerance, 0, 1, 0.005)
+    for name, example in {"width": 160, "n_layers": 4, "n_heads": 4}.items():
+        at_least(f"scale.{name}", getattr(config.scale, name), 1, example)
+        at_least(f"model.{name}", getattr(model, name), 1, example)
+    at_least("model.ff_width", model.ff_width, 1, 256)
+    at_least("model.harmonics", getattr(model, "harmonics", None), 1, 2)
+    above("model.rope_base", model.rope_base, 1, 10_000)
+    _divides("model.n_heads", model.n_heads, "model.width", model.width)
+    for scale, tuned in model.tuned.items():
+        if scale not in scales:
+            raise UserError(f"model.tuned.{scale}: tuned values belong to a scale; legal are {', '.join(scales)}")
+        for name in ("width", "n_layers", "n_heads"):
+            at_least(f"model.tuned.{scale}.{name}", getattr(tuned, name), 1, 4)
+        above(f"model.tuned.{scale}.lr", tuned.lr, 0, 0.003)
+        _divides(f"model.tuned.{scale}.n_heads", tuned.n_heads, f"model.tuned.{scale}.width", tuned.width)
+
+    at_least("data.context", data.context, 2, 256)
+    _check_split(data.split)
+    if data.source == "text" and not data.path:
+        raise UserError("data=text needs a file: type data=text data.path=FILE")
+
+    for name, example in {
+        "devices": 1,
+        "max_epochs": 1,
+        "max_steps": 1000,
+        "val_every": 500,
+        "val_bytes": 100_000,
+        "checkpoint_every": 200,
+        "log_every": 10,
+        "micro_batch_size": 8,
+        "threads": 2,
+    }.items():
+        at_least(f"trainer.{name}", getattr(trainer, name), 1, example)
+    if trainer.max_epochs is None and trainer.max_steps is None:
+        raise UserError("trainer.max_epochs and trainer.max_steps are both null: type for example trainer.max_epochs=1")
+    for epoch in trainer.checkpoint_epochs:
+        at_least("trainer.checkpoint_epochs", epoch, 1, "[10,30]")
+    _divides("trainer.devices", trainer.devices, "batch_size", config.batch_size)
+    if trainer.micro_batch_size is not None and config.batch_size // trainer.devices % trainer.micro_batch_size:
+        raise UserError(
+            f"trainer.micro_batch_size={trainer.micro_batch_size} does not divide the "
+            f"{config.batch_size // trainer.devices} windows that batch_size={config.batch_size} gives each of "
+            f"{trainer.devices} device(s); type a divisor of {config.batch_size // trainer.devices}"
+        )
+
+    above("optim.lr", optim.lr, 0, 0.003)
+    at_least("optim.warmup_steps", optim.warmup_steps, 0, 100)
+    between("optim.final_lr", optim.final_lr, 0, 1, 0.1)
+    at_least("optim.weight_decay", optim.weight_decay, 0, 0.1)
+    above("optim.eps", optim.eps, 0, 1e-8)
+    at_least("optim.grad_clip", optim.grad_clip, 0, 1.0)
+    if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
+        raise UserError(f"optim.betas={optim.betas}: takes two numbers in [0, 1); type for example [0.9,0.95]")
+    above("logger.timeout", config.logger.timeout, 0, 30)
+
+
+def check_evaluation(config: EvaluationConfig) -> None:
+    """Raise UserError for the first value of an evaluation config that is missing or out of range."""
+    if not config.run:
+        raise UserError("which run? type run=PATH, a run directory such as runs/fsn-1m-stdlib-seed0-0123456789")
+    at_least("context", config.context, 2, 256)
+    at_least("batch_size", config.batch_size, 1, 64)
+    at_least("max_bytes", config.max_bytes, 1, 100_000)
+    at_least("length", config.length, 1, 400)
+    at_least("temperature", config.temperature, 0, 0.8)
+    above("top_p", config.top_p, 0, 0.95)
+    between("top_p", config.top_p, 0, 1, 0.95)
+    at_least("seed", config.seed, 0, 0)
+
+
+# Written as `not (value >= low)` so that nan fails; inf is never a setting.
+def at_least(key: str, value: float | None, low: float, example: Any) -> None:
+    """Raise UserError unless `value` is None or a finite number >= `low`."""
+    if value is not None and not (low <= value < math.inf):
+        raise UserError(f"{key}={value}: must be at least {low}; type for example {key}={example}")
+
+
+def above(key: str, value: float | None, low: float, example: Any) -> None:
+    """Raise UserError unless `value` is None or a finite number > `low`."""
+    if value is not None and not (low < value < math.inf):
+        raise UserError(f"{key}={value}: must be above {low}; type for example {key}={example}")
+
+
+def between(key: str, value: float, low: float, high: float, example: Any) -> None:
+    """Raise UserError unless `value` lies in [`low`, `high`]."""
+    if not (low <= value <= high):
+        raise UserError(f"{key}={value}: must lie between {low} and {high}; type for example {key}={example}")
+
+
+def _divides(part_key: str, part: int | None, whole_key: str, whole: int | None) -> None:
+    if part is None or whole is None or whole % part == 0:
+        return
+    lower, upper = whole // part * part, (whole // part + 1) * part
+    fits = f"{lower} or {upper}" if lower else f"{upper}"
+    raise UserError(f"{whole_key}={whole} is not divisible by {part_key}={part}; type for example {whole_key}={fits}")
+
+
+def _check_split(split: list[float]) -> None:
+    given = f"data.split={split}".replace(" ", "")
+    if len(split) != 3 or not all(part > 0 for part in split):
+        raise UserError(f"{given}: takes three positive shares (train, validation, test); type [0.9,0.05,0.05]")
+    if not math.isclose(sum(split), 1.0, abs_tol=1e-6):
+        raise UserError(f"{given}: the shares sum to {sum(split):g}, not to 1; type for example [0.9,0.05,0.05]")

@@ -1,0 +1,89 @@
+"""YAML groups and command-line overrides become a typed, checked config; a config becomes plain values and a hash."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from configs.checks import check_evaluation, check_run
+from configs.groups import options, schema
+from configs.overrides import compose_strictly
+from configs.schema import CHOICES, EVALUATION_CHOICES, EvaluationConfig, RunConfig
+from configs.strict import typed
+
+# What cannot change a result: where things lie, and how often they are saved or shown. Tuned values are left out
+# because `training.budget.resolve_shape` writes those that are used into the shape and the learning rate.
+NOT_IN_HASH = (
+    "run_dir",
+    "runs",
+    "overwrite",
+    "plan",
+    "logger",
+    "data.cache_dir",
+    "model.tuned",
+    "trainer.progress",
+    "trainer.checkpoint_every",
+    "trainer.log_every",
+)
+
+
+def compose(entry: str, overrides: Sequence[str] = ()) -> Any:
+    """The checked config of an entry point (train, bench: RunConfig; eval: EvaluationConfig), as its command gives it.
+
+    `compose("train", ["model=fsn", "scale=smoke"])`. Raises UserError, one line, for any mistake in the overrides.
+    """
+    return resolve_entry(entry, compose_strictly(entry, overrides))
+
+
+def resolve_entry(entry: str, cfg: DictConfig | Mapping[str, Any]) -> Any:
+    """What Hydra composed for an entry point as its typed, checked config."""
+    return resolve_evaluation(cfg) if entry == "eval" else resolve(cfg)
+
+
+def resolve(cfg: DictConfig | Mapping[str, Any]) -> RunConfig:
+    """A run config, strictly typed and checked, from Hydra's result or from the plain values of a saved one.
+
+    Raises UserError, one line, for an unknown key, a bad type, an illegal name or an impossible value.
+    """
+    values = _plain(cfg)
+    model = values.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    config: RunConfig = typed(schema("train", name), values, CHOICES)
+    check_run(config, options("scale"))
+    return config
+
+
+def resolve_evaluation(cfg: DictConfig | Mapping[str, Any]) -> EvaluationConfig:
+    """An evaluation config, strictly typed and checked. Raises UserError as `resolve` does."""
+    config: EvaluationConfig = typed(schema("eval"), _plain(cfg), EVALUATION_CHOICES)
+    check_evaluation(config)
+    return config
+
+
+def config_dict(config: RunConfig) -> dict[str, Any]:
+    """The config as plain dicts, lists, numbers and strings: what `config.yaml` and the record hold."""
+    return asdict(config)
+
+
+def config_hash(config: RunConfig) -> str:
+    """10 hex digits of SHA-256 over the canonical JSON of all that can change a result."""
+    values = config_dict(config)
+    for key in NOT_IN_HASH:
+        *path, name = key.split(".")
+        branch = values
+        for part in path:
+            branch = branch[part]
+        del branch[name]
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def _plain(cfg: DictConfig | Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(cfg, DictConfig):
+        return cfg
+    # Interpolations stay as they are written: the typed merge resolves them, once.
+    plain: Any = OmegaConf.to_container(cfg, resolve=False)
+    return plain

@@ -1,0 +1,93 @@
+"""What every command shares: its overrides are checked before anything happens, and a user's mistake is one line."""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig
+
+from configs.compose import compose, resolve_entry
+from configs.errors import UserError
+from configs.groups import FOLDER, HYDRA_VERSION_BASE
+from configs.overrides import parse
+
+
+def entry_point(
+    config_name: str, literal: Sequence[str] = ()
+) -> Callable[[Callable[[Any], int | None]], Callable[[], None]]:
+    """Make `main(config) -> exit code` a command that is configured by `configs/<config_name>.yaml`.
+
+    `main` gets the typed, checked config. A UserError, from the overrides or from `main`, is printed as
+    `error: ...` on stderr, exit code 2. Values of the keys in `literal` are taken as they are typed, without
+    Hydra's grammar, so that a prompt may hold brackets and quotes.
+    """
+
+    def decorate(main: Callable[[Any], int | None]) -> Callable[[], None]:
+        def job(cfg: DictConfig) -> None:
+            try:
+                code = main(resolve_entry(config_name, cfg))
+            except UserError as error:
+                fail(error)
+            if code:
+                # Hydra drops what a job returns, so a code other than 0 leaves as an exit; it also ends a sweep.
+                raise SystemExit(code)
+
+        def command() -> None:
+            sys.argv[1:] = [_quoted(argument, literal) for argument in sys.argv[1:]]
+            try:
+                _check(config_name, sys.argv[1:])
+            except UserError as error:
+                fail(error)
+            hydra.main(version_base=HYDRA_VERSION_BASE, config_path=str(FOLDER), config_name=config_name)(job)()
+
+        command.__doc__ = main.__doc__
+        return command
+
+    return decorate
+
+
+def fail(error: UserError) -> NoReturn:
+    """Print a user's mistake on one line of stderr and exit with 2."""
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _check(config_name: str, arguments: list[str]) -> None:
+    """Compose every job once before Hydra does, whose own messages take many lines and exit with 1."""
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    args, unknown = parser.parse_known_args(arguments)
+    for flag in unknown:
+        key, _, value = flag.lstrip("-").partition("=")
+        raise UserError(f"{flag}: keys are written without dashes; type {key}={value or 'VALUE'}, or --help")
+    looks_only = args.help or args.hydra_help or args.info or args.shell_completion
+    own_configs = args.config_dir or args.config_name or args.config_path or args.experimental_rerun
+    if looks_only or own_configs:
+        return
+    if args.multirun and args.cfg:
+        raise UserError("--cfg shows the config of one job: leave out -m")
+    if not args.multirun:
+        compose(config_name, args.overrides)
+        return
+    for jobs in BasicSweeper.split_arguments(parse(config_name, args.overrides), None):
+        for overrides in jobs:
+            compose(config_name, overrides)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; --help shows what may be typed")
+
+
+def _quoted(argument: str, literal: Sequence[str]) -> str:
+    """`prompt=f(a, b)` as `prompt='f(a, b)'`, with all that OmegaConf (${) and Hydra (quotes) would read escaped."""
+    key, equals, value = argument.partition("=")
+    if not equals or key not in literal:
+        return argument
+    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    value = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    value = re.sub(r"(\\+)\Z", r"\1\1", value)
+    return f"{key}='{value}'"

@@ -1,0 +1,5 @@
+"""The one exception for mistakes a user can put right."""
+
+
+class UserError(Exception):
+    """One line that says what is wrong, where, and what to type instead; entry points print it and exit with 2."""

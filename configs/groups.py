@@ -1,0 +1,58 @@
+"""The YAML groups that lie beside this file, and Hydra's composition of them over the typed defaults."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from configs.schema import MODELS, EvaluationConfig, FSNConfig, RunConfig, TransformerConfig
+from configs.strict import illegal_value
+
+FOLDER = Path(__file__).parent
+HYDRA_VERSION_BASE = "1.3"
+
+# The typed defaults lie under the YAML files, so that each key exists and its default is written once, in schema.py.
+for _name, _node in {
+    "run": RunConfig,
+    "evaluation": EvaluationConfig,
+    "transformer": TransformerConfig,
+    "fsn": FSNConfig,
+}.items():
+    ConfigStore.instance().store(group="schema", name=_name, node=_node)
+
+
+def groups() -> list[str]:
+    """The config groups: data, model, scale, ..."""
+    return sorted({path.parent.name for path in FOLDER.glob("*/*.yaml")})
+
+
+def options(group: str) -> list[str]:
+    """The names that a group offers: model -> fsn, fsn_native, ..."""
+    return sorted(path.stem for path in (FOLDER / group).glob("*.yaml"))
+
+
+def defaults(entry: str) -> dict[str, str]:
+    """The option that an entry point takes of each group: model -> fsn, ..."""
+    chosen: dict[str, str] = {}
+    for item in OmegaConf.load(FOLDER / f"{entry}.yaml").defaults:
+        if isinstance(item, DictConfig):
+            chosen |= {str(group): name for group, name in item.items() if group in groups()}
+    return chosen
+
+
+def schema(entry: str, model: str | None = None) -> Any:
+    """The typed defaults of an entry point, with the keys of this model. Raises UserError for an unknown model."""
+    if entry == "eval":
+        return EvaluationConfig()
+    if model not in MODELS:
+        raise illegal_value("model", model, sorted(MODELS))
+    return RunConfig(model=MODELS[model]())
+
+
+def compose_with_hydra(entry: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Hydra's own composition of `<entry>.yaml`, not yet checked. Raises HydraException."""
+    with hydra.initialize_config_dir(str(FOLDER), version_base=HYDRA_VERSION_BASE):
+        return hydra.compose(entry, list(overrides))

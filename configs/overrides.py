@@ -1,0 +1,109 @@
+"""Command-line overrides: each mistake becomes one line that says what to type."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from configs.errors import UserError
+from configs.groups import compose_with_hydra, defaults, groups, options, schema
+from configs.strict import keys, nearest, type_error, unknown_key
+
+
+def compose_strictly(entry: str, overrides: Sequence[str]) -> DictConfig:
+    """Hydra's composition of one job. Raises UserError for any mistake in `overrides`."""
+    parsed = parse(entry, overrides)
+    chosen = defaults(entry)
+    settings = []
+    for override in parsed:
+        if override.is_sweep_override():
+            key, _, value = str(override.input_line).partition("=")
+            as_list = "" if key in chosen else f", or type {key}=[{value}] for a list"
+            raise UserError(f"{key}={value}: several values; add -m to run each{as_list}")
+        if is_hydras(override):
+            continue
+        if override.key_or_group in chosen:
+            chosen[override.key_or_group] = _option(override)
+        else:
+            settings.append(override)
+    tree = schema(entry, chosen.get("model"))
+    for override in settings:
+        _check_setting(override, keys(tree))
+    try:
+        return compose_with_hydra(entry, overrides)
+    except HydraException as error:
+        raise _explained(error, tree) from None
+
+
+def parse(entry: str, overrides: Sequence[str]) -> list[Override]:
+    """Hydra's reading of the overrides, one by one. Raises UserError for what is not key=value."""
+    parser = OverridesParser.create()
+    legal = keys(schema(entry, defaults(entry).get("model")))
+    parsed = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not key or (not equals and not key.startswith("~")):
+            raise UserError(f"'{text}' is not key=value: type {_example(entry, key, legal)}")
+        try:
+            parsed += parser.parse_overrides([text])
+        except HydraException:
+            if key.strip("+~") not in legal:
+                raise unknown_key(key.strip("+~"), legal) from None
+            raise UserError(f"cannot read the value in {text}: put it in quotes, type \"{key}='{value}'\"") from None
+    return parsed
+
+
+def is_hydras(override: Override) -> bool:
+    """Whether an override is meant for Hydra itself: hydra.verbose, hydra/launcher."""
+    return re.split(r"[./]", override.key_or_group)[0] == "hydra"
+
+
+def _option(override: Override) -> str:
+    """The name chosen from a group: model=fsn."""
+    group = override.key_or_group
+    legal = options(group)
+    value = override.value()
+    shown = "" if value is None else str(value)
+    guess = nearest(shown, legal) or legal[0]
+    if override.is_delete():
+        raise UserError(f"{override.input_line}: a group cannot be left out; legal are {', '.join(legal)}")
+    if override.is_add() or override.is_force_add() or override.package is not None:
+        raise UserError(f"{override.input_line}: a group takes a plain name; type {group}={guess}")
+    if shown not in legal:
+        raise UserError(f"{group}={shown}: legal values are {', '.join(legal)}; type {group}={guess}")
+    return shown
+
+
+def _check_setting(override: Override, legal: list[str]) -> None:
+    """A single key: trainer.max_steps=100."""
+    given, _, value = str(override.input_line).partition("=")
+    key = override.key_or_group
+    if key not in legal or override.package is not None:
+        raise unknown_key(given.lstrip("+~"), legal, value or "...")
+    if override.is_delete():
+        raise UserError(f"{given}: a key cannot be left out; a value such as {key}=null switches some off")
+    if override.is_add():
+        raise UserError(f"{given}={value}: the key exists, no + is needed; type {key}={value}")
+    if key == "model.name":
+        raise UserError(f"{given}={value}: a model is chosen as a whole; type model={value}")
+    if key == "model.tuned":
+        raise UserError(f"{given}={value}: tuned values are kept in configs/model; for one run type optim.lr=0.003")
+
+
+def _example(entry: str, word: str, legal: list[str]) -> str:
+    key = nearest(word, legal) or ("run" if entry == "eval" else "model")
+    return f"{key}={options(key)[0]}" if key in groups() else f"{key}=VALUE"
+
+
+def _explained(error: HydraException, tree: Any) -> UserError:
+    """What Hydra could not compose, as one line."""
+    cause = error.__cause__
+    line = re.search(r"Error merging override \+*([^=]+)=(.*)", str(error), re.DOTALL)
+    if line and isinstance(cause, OmegaConfBaseException):
+        return type_error(tree, line[1], line[2], cause)
+    return UserError(" ".join(str(error).split()))

@@ -1,0 +1,177 @@
+"""The typed run config: what may be set, of which type, and what it means.
+
+Hydra composes YAML; its result is merged into this tree, so a key that is not written here does not exist.
+Nothing in this file computes: shapes and steps are derived in `training.budget` and `training.schedule`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class TunedConfig:
+    """What tuning found for one model at one scale. An unset field falls back to the scale's reference."""
+
+    width: int | None = None  # d_model of the transformer, number of phases of an FSN
+    n_layers: int | None = None
+    n_heads: int | None = None
+    lr: float | None = None  # peak learning rate
+
+
+@dataclass
+class ModelConfig:
+    """What every model has. `None` shapes are filled from `tuned[scale]`, then from the scale."""
+
+    name: str = "???"
+    width: int | None = None
+    n_layers: int | None = None
+    n_heads: int | None = None
+    ff_width: int | None = None  # SwiGLU width or number of collective modes; None: solved from the budget
+    tuned: dict[str, TunedConfig] = field(default_factory=dict)
+
+
+@dataclass
+class TransformerConfig(ModelConfig):
+    rope_base: float = 10_000.0
+
+
+@dataclass
+class FSNConfig(ModelConfig):
+    """Also `kuramoto` (harmonics 1, no delay, no frustration) and `fsn_native` (feed_forward: native)."""
+
+    harmonics: int = 2  # M, number of harmonics of the coupling kernel
+    delay: bool = True  # couple also to the successor of the attended token
+    frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
+    gate: str = "content"  # constant | content: constant + linear in the query's features
+    feed_forward: str = "swiglu"  # swiglu | native
+    readout: str = "linear"  # linear | tied to the embedding's phases
+    rope_base: float = 10_000.0
+
+
+@dataclass
+class ScaleConfig:
+    """A promise of a budget: `parameters` trainable parameters to within `tolerance`, for every model."""
+
+    name: str = "???"
+    parameters: int = 0
+    tolerance: float = 0.005
+    width: int = 0
+    n_layers: int = 0
+    n_heads: int = 0
+
+
+@dataclass
+class DataConfig:
+    name: str = "???"  # what records and tables call the corpus
+    source: str = "???"  # stdlib | enwik8 | code | text
+    path: str | None = None  # a local file or folder instead of the official source
+    split: list[float] = field(default_factory=lambda: [0.9, 0.05, 0.05])  # train, validation, test
+    context: int = 256  # bytes a window holds
+    cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
+
+
+@dataclass
+class TrainerConfig:
+    name: str = "???"
+    accelerator: str = "auto"  # auto | cpu | cuda
+    devices: int = 1
+    strategy: str = "auto"  # auto | ddp
+    max_epochs: int | None = None
+    max_steps: int | None = None  # the smaller of max_steps and max_epochs ends the run
+    val_every: int | None = None  # steps between validations, besides the one at each epoch's end
+    val_bytes: int | None = None  # bytes of each validation but the last one, which always takes the whole split
+    checkpoint_epochs: list[int] = field(default_factory=list)  # epochs whose checkpoint is kept
+    checkpoint_every: int = 200  # steps between the checkpoints a run resumes from
+    log_every: int = 10  # steps between training rows of the record
+    micro_batch_size: int | None = None  # windows per forward pass; None: the whole batch at once
+    threads: int | None = None  # CPU threads of torch; None: torch's own choice
+    progress: bool = True
+
+
+@dataclass
+class OptimConfig:
+    name: str = "???"
+    lr: float | None = None  # peak learning rate; None: the model's tuned one
+    schedule: str = "cosine"  # cosine | linear | constant, after the warm-up
+    warmup_steps: int = 100
+    final_lr: float = 0.1  # last learning rate as a fraction of the peak
+    weight_decay: float = 0.1
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    eps: float = 1e-8
+    grad_clip: float = 1.0  # 0: no clipping
+
+
+@dataclass
+class LoggerConfig:
+    name: str = "???"  # wandb | none
+    mode: str = "offline"  # offline | online
+    project: str = "synchrony"
+    entity: str | None = None
+    timeout: float = 30.0  # seconds W&B may take to start or to finish before it is left behind
+
+
+@dataclass
+class RunConfig:
+    model: Any = None  # one of MODELS
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    task: str = "language"  # language
+    seed: int = 0
+    batch_size: int = 16  # windows per optimizer step, over all devices
+    precision: str = "32"  # 32 | bf16
+    compile: bool = False
+    runs: str = "runs"  # folder in which run directories are made
+    run_dir: str | None = None  # this run directory instead of the hashed one
+    overwrite: bool = False  # start over; the old run directory is moved aside
+    plan: bool = False  # print what would be run, and stop
+
+
+@dataclass
+class EvaluationConfig:
+    """What `eval.py` may be asked. The run itself says which data, model and precision."""
+
+    run: str | None = None  # run directory
+    task: str = "loss"  # loss: bits per byte of a split | sample: write text
+    split: str = "test"  # train | validation | test
+    checkpoint: str = "last"  # last: the newest whole one | a .ckpt file, of the run or by its path
+    context: int | None = None  # bytes a window holds; None: as in training
+    batch_size: int = 64  # windows per forward pass; does not change the result
+    max_bytes: int | None = None  # only the first bytes of the split
+    device: str = "cpu"  # cpu | cuda
+    prompt: str = ""  # sample: what the text begins with; empty: a newline
+    length: int = 400  # sample: bytes to write after the prompt
+    temperature: float = 0.8  # sample: 0 takes the likeliest byte
+    top_p: float = 0.95  # sample: draw from the likeliest bytes that hold this much probability
+    seed: int = 0  # sample
+
+
+MODELS: dict[str, type[ModelConfig]] = {
+    "transformer": TransformerConfig,
+    "kuramoto": FSNConfig,
+    "fsn": FSNConfig,
+    "fsn_native": FSNConfig,
+}
+
+# Legal values of the fields that are names.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "model.gate": ("constant", "content"),
+    "model.feed_forward": ("swiglu", "native"),
+    "model.readout": ("linear", "tied"),
+    "data.source": ("stdlib", "enwik8", "code", "text"),
+    "trainer.accelerator": ("auto", "cpu", "cuda"),
+    "trainer.strategy": ("auto", "ddp"),
+    "optim.schedule": ("cosine", "linear", "constant"),
+    "logger.name": ("wandb", "none"),
+    "logger.mode": ("offline", "online"),
+    "task": ("language",),
+    "precision": ("32", "bf16"),
+}
+
+EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
+    "task": ("loss", "sample"),
+    "split": ("train", "validation", "test"),
+    "device": ("cpu", "cuda"),
+}

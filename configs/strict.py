@@ -1,0 +1,125 @@
+"""Strict merging: plain values go into a typed dataclass tree, or one line says which key or value is wrong."""
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from configs.errors import UserError
+
+Choices = Mapping[str, tuple[str, ...]]
+
+
+def nearest(word: str, legal: Iterable[str]) -> str | None:
+    """The legal word most like `word`, or None."""
+    return next(iter(difflib.get_close_matches(word, list(legal), n=1)), None)
+
+
+def unknown_key(key: str, legal: Iterable[str], value: str = "...") -> UserError:
+    """The error for a key that does not exist, with the nearest one and what to type."""
+    legal = list(legal)
+    group, _, name = key.rpartition(".")
+    siblings = [k for k in legal if k.rpartition(".")[0] == group] or [k for k in legal if "." not in k]
+    # A slip within the group, then the right name elsewhere (max_steps), then a slip in the group (trainr.threads).
+    within = {k.rpartition(".")[2]: k for k in siblings}
+    anywhere = {k.rpartition(".")[2]: k for k in reversed(legal)}
+    guess = within.get(nearest(name, within) or "") or anywhere.get(nearest(name, anywhere) or "")
+    if guess is None and group not in legal:
+        guess = nearest(key, legal)
+    if guess is None:
+        return UserError(f"unknown key '{key}': legal here are {', '.join(siblings)}")
+    return UserError(f"unknown key '{key}': the nearest is '{guess}'; type {guess}={value}")
+
+
+def illegal_value(key: str, value: object, legal: Iterable[str]) -> UserError:
+    """The error for a name that is none of the legal ones."""
+    legal = list(legal)
+    guess = nearest(str(value), legal) or legal[0]
+    return UserError(f"{key}={value}: legal values are {', '.join(legal)}; type {key}={guess}")
+
+
+def keys(tree: object, prefix: str = "") -> list[str]:
+    """Every dotted key of a tree of dataclass instances, branches included."""
+    found = []
+    for f in fields(tree):  # type: ignore[arg-type]
+        found.append(prefix + f.name)
+        value = getattr(tree, f.name)
+        if is_dataclass(value):
+            found += keys(value, f"{prefix}{f.name}.")
+    return found
+
+
+def typed(tree: Any, values: Mapping[str, Any], choices: Choices) -> Any:
+    """`tree` (a dataclass instance that holds the defaults) with `values` merged in, types and legal names checked.
+
+    Raises UserError, one line, for an unknown key, a value of another type, or a name that is not in `choices`.
+    """
+    _check_keys(tree, values, keys(tree))
+    try:
+        merged: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(tree), dict(values)))
+    except OmegaConfBaseException as error:
+        key = str(error.full_key or "").split("[")[0]
+        raise type_error(tree, key, _select(values, key), error) from None
+    for key, legal in choices.items():
+        value = _select(merged, key)
+        if value is not None and value not in legal:
+            raise illegal_value(key, value, legal)
+    return merged
+
+
+def type_error(tree: object, key: str, given: object, error: OmegaConfBaseException) -> UserError:
+    """OmegaConf's complaint about one value as one line: the key, what was given, what it takes."""
+    takes = _takes(tree, key)
+    if takes is None:
+        return UserError(f"{key}={given}: {str(error.msg or error).splitlines()[0]}")
+    return UserError(f"{key}={given}: takes {takes[0]}; type for example {key}={takes[1]}")
+
+
+def _check_keys(tree: object, values: Mapping[str, Any], legal: list[str], prefix: str = "") -> None:
+    names = {f.name for f in fields(tree)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name not in names:
+            raise unknown_key(f"{prefix}{name}", legal, str(value))
+        branch = getattr(tree, name)
+        if not is_dataclass(branch):
+            continue
+        if not isinstance(value, Mapping):
+            raise UserError(
+                f"{prefix}{name}={value}: is a group of keys, such as {prefix}{name}.{fields(branch)[0].name}"
+            )
+        _check_keys(branch, value, legal, f"{prefix}{name}.")
+
+
+def _select(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else getattr(tree, part, None)
+    return tree
+
+
+def _takes(tree: Any, key: str) -> tuple[str, str] | None:
+    """What a field's type means to a reader, and an example of it."""
+    *path, name = key.split(".")
+    for part in path:
+        tree = getattr(tree, part, None)
+    if not is_dataclass(tree):
+        return None
+    hint = get_type_hints(type(tree)).get(name)
+    optional = get_origin(hint) in (types.UnionType, Union)
+    if optional:
+        hint = next(a for a in get_args(hint) if a is not type(None))
+    words = {
+        int: ("a whole number", "1"),
+        float: ("a number", "0.1"),
+        bool: ("true or false", "true"),
+        str: ("text", "name"),
+        list[int]: ("a list of whole numbers", "[10,30]"),
+        list[float]: ("a list of numbers", "[0.9,0.05,0.05]"),
+    }
+    if hint not in words:
+        return None
+    meaning, example = words[hint]
+    return (meaning + " or null" if optional else meaning), example

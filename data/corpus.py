@@ -1,0 +1,216 @@
+"""A corpus: bytes cut into train, validation and test, memory-mapped from a cache keyed by content hash.
+
+The cache folder holds two files per corpus. `<sha256>.bin` is the content, its three splits one after the other.
+`<source>-<key>.json` says how a recipe (what was read, and how it was cut) led to that content. Both are written to
+a temporary file, synced and renamed, so a reader sees a whole file or none: processes that start at once may both
+build, and both end with the same whole cache. What is found in the cache is checked against its hash before it is used.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+
+from configs.errors import UserError
+from configs.schema import DataConfig
+from data.files import user_path
+from data.splits import SPLITS
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # of the cache; a cache of another format is built again
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Bytes to model, in three splits. A byte is a token: the vocabulary has 256."""
+
+    name: str
+    sha256: str  # of the splits concatenated: train, validation, test
+    path: Path  # the content in the cache
+    splits: dict[str, tuple[int, int]]  # first byte, one past the last byte
+    source: dict[str, Any]  # what it was made of, as plain JSON
+
+    vocabulary_size: ClassVar[int] = 256
+
+    def split(self, name: str) -> np.ndarray:
+        """The bytes of a split: (n,) uint8, read-only, memory-mapped. UserError for a split that does not exist."""
+        if name not in self.splits:
+            raise UserError(f"split={name} does not exist; choose one of {', '.join(self.splits)}")
+        start, stop = self.splits[name]
+        mapped = np.memmap(self.path, dtype=np.uint8, mode="r", offset=start, shape=(stop - start,))
+        return np.asarray(mapped)  # a plain array over the same pages: indexing a memmap object is several times slower
+
+    def bytes_per_split(self) -> dict[str, int]:
+        """How many bytes each split has."""
+        return {name: stop - start for name, (start, stop) in self.splits.items()}
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a builder wrote: the bytes of each split, and facts only known after reading (plain JSON)."""
+
+    lengths: dict[str, int]
+    facts: dict[str, Any]
+
+
+Builder = Callable[[Callable[[bytes], None]], Built]
+
+
+def cache_folder(config: DataConfig) -> Path:
+    """`data.cache_dir`, else $SYNCHRONY_CACHE, else ~/.cache/synchrony."""
+    return user_path(config.cache_dir or os.environ.get("SYNCHRONY_CACHE") or "~/.cache/synchrony")
+
+
+def cached_corpus(config: DataConfig, recipe: dict[str, Any], source: dict[str, Any], build: Builder) -> Corpus:
+    """The corpus that `recipe` describes, from the cache when it is there and whole, else built.
+
+    `recipe` names everything that decides the content (hashes of what is read, the split). `build(write)` passes the
+    content to `write`, split after split. UserError when a split ends empty or the cache cannot be written.
+    """
+    folder = cache_folder(config)
+    meta = _read_meta(folder, recipe)
+    if meta is None or not _is_whole(folder, meta):
+        meta = _build(config, recipe, build, folder)
+    return Corpus(
+        name=config.name,
+        sha256=meta["sha256"],
+        path=_content_path(folder, meta["sha256"]),
+        splits=_ranges(meta["lengths"]),
+        source={**source, **meta["facts"]},
+    )
+
+
+def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
+    """A new file in `folder`, named by what `fill(file)` returns: there whole and synced, or not there at all.
+
+    An older file of that name is replaced; whoever has it mapped keeps the old pages.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{uuid.uuid4().hex}.part"
+    try:
+        with part.open("xb") as file:
+            name = fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, folder / name)
+    finally:
+        part.unlink(missing_ok=True)
+    return folder / name
+
+
+@contextmanager
+def cache_errors(folder: Path) -> Iterator[None]:
+    """What the system says while the cache is written, as one line. Sources report their own reading errors."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"cannot write the data cache in {folder}: {reason}; make room or choose another data.cache_dir=FOLDER"
+        ) from error
+
+
+def _build(config: DataConfig, recipe: dict[str, Any], build: Builder, folder: Path) -> dict[str, Any]:
+    """Content and meta file, in this order: a meta file never speaks of content that is not there. Returns the meta."""
+    meta: dict[str, Any] = {"format": FORMAT, "recipe": recipe}
+
+    def fill_content(file: BinaryIO) -> str:
+        digest = hashlib.sha256()
+
+        def write(chunk: bytes) -> None:
+            digest.update(chunk)
+            file.write(chunk)
+
+        built = build(write)
+        _check_lengths(config, built.lengths)
+        meta.update(sha256=digest.hexdigest(), lengths=built.lengths, facts=built.facts)
+        return _content_path(folder, meta["sha256"]).name
+
+    def fill_meta(file: BinaryIO) -> str:
+        file.write(json.dumps(meta, indent=1).encode())
+        return _meta_path(folder, recipe).name
+
+    with cache_errors(folder):
+        write_whole(folder, fill_content)
+        write_whole(folder, fill_meta)
+    return meta
+
+
+def _check_lengths(config: DataConfig, lengths: dict[str, int]) -> None:
+    for name in SPLITS:
+        if lengths[name] == 0:
+            what = config.path or f"data={config.source}"
+            raise UserError(
+                f"the {name} split of {what} is empty ({sum(lengths.values())} bytes in all, "
+                f"data.split={list(config.split)}); give more text or a larger share to {name}"
+            )
+
+
+def _read_meta(folder: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
+    """The meta file's content, or None when it is absent, broken or speaks of something else."""
+    path = _meta_path(folder, recipe)
+    try:
+        meta = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        log.warning("the data cache's %s is damaged; building it again", path)
+        return None
+    whole = (
+        isinstance(meta, dict)
+        and meta.get("format") == FORMAT
+        and meta.get("recipe") == json.loads(_canonical(recipe))
+        and isinstance(meta.get("sha256"), str)
+        and isinstance(meta.get("facts"), dict)
+        and isinstance(meta.get("lengths"), dict)
+        and list(meta["lengths"]) == list(SPLITS)
+        and all(isinstance(n, int) and n > 0 for n in meta["lengths"].values())
+    )
+    if not whole:
+        log.warning("the data cache's %s is not what it should be; building it again", path)
+    return meta if whole else None
+
+
+def _is_whole(folder: Path, meta: dict[str, Any]) -> bool:
+    """Whether the cached content has the size and the hash that its meta file promises."""
+    path = _content_path(folder, meta["sha256"])
+    try:
+        with path.open("rb") as file:
+            whole = os.fstat(file.fileno()).st_size == sum(meta["lengths"].values())
+            whole = whole and hashlib.file_digest(file, "sha256").hexdigest() == meta["sha256"]
+    except FileNotFoundError:
+        return False
+    except OSError:
+        whole = False
+    if not whole:
+        log.warning("the data cache's %s is damaged; building it again", path)
+    return whole
+
+
+def _content_path(folder: Path, sha256: str) -> Path:
+    return folder / f"{sha256}.bin"
+
+
+def _ranges(lengths: dict[str, int]) -> dict[str, tuple[int, int]]:
+    ranges, start = {}, 0
+    for name in SPLITS:
+        ranges[name] = (start, start + lengths[name])
+        start += lengths[name]
+    return ranges
+
+
+def _meta_path(folder: Path, recipe: dict[str, Any]) -> Path:
+    return folder / f"{recipe['source']}-{hashlib.sha256(_canonical(recipe)).hexdigest()[:16]}.json"
+
+
+def _canonical(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,63 @@
+"""How a corpus is cut into train, validation and test. Every cut is a pure function of what is cut.
+
+Our choice: a single file is cut into three runs of bytes; a collection is cut by whole files or documents, placed by
+hash, so that neighbours (files of one package) spread over the splits and identical documents stay together.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+
+from configs.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+
+
+def checked_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
+    """`data.split` as three positive numbers that sum to 1 (within 1e-6). UserError when it is anything else."""
+    if (
+        len(fractions) != 3
+        or not all(isinstance(fraction, int | float) and fraction > 0 for fraction in fractions)
+        or not math.isclose(sum(fractions), 1.0, rel_tol=0.0, abs_tol=1e-6)
+    ):
+        raise UserError(
+            f"data.split={list(fractions)} is not a split: give three positive numbers that sum to 1 "
+            "(train, validation, test), such as data.split=[0.9,0.05,0.05]"
+        )
+    train, validation, test = fractions
+    return train, validation, test
+
+
+def cut_run(n_bytes: int, fractions: tuple[float, float, float]) -> dict[str, int]:
+    """Bytes of each split when one run of `n_bytes` is cut at the rounded fractions."""
+    first, second = round(n_bytes * fractions[0]), round(n_bytes * (fractions[0] + fractions[1]))
+    return {"train": first, "validation": second - first, "test": n_bytes - second}
+
+
+def split_of_document(content: bytes, fractions: tuple[float, float, float]) -> str:
+    """The split a document belongs to, from the hash of its content alone."""
+    return _split_at(_hash(content) / 2**64, fractions)
+
+
+def split_of_files(sizes: dict[str, int], fractions: tuple[float, float, float]) -> dict[str, str]:
+    """The split of each file, given {relative path: bytes}: fractions of *bytes* as near as whole files allow.
+
+    Files are laid end to end in the order of their paths' hashes; a file goes where its middle byte falls.
+    """
+    order = sorted(sizes, key=lambda path: (_hash(path.encode()), path))
+    ends = list(accumulate(sizes[path] for path in order))
+    total = max(ends[-1], 1) if ends else 1
+    return {path: _split_at((end - sizes[path] / 2) / total, fractions) for path, end in zip(order, ends, strict=True)}
+
+
+def _split_at(position: float, fractions: tuple[float, float, float]) -> str:
+    """The split that holds a position in [0, 1)."""
+    if position < fractions[0]:
+        return "train"
+    return "validation" if position < fractions[0] + fractions[1] else "test"
+
+
+def _hash(content: bytes) -> int:
+    """64 bits of SHA-256: the same on every machine and Python, unlike hash()."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")

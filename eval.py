@@ -1,0 +1,71 @@
+"""Evaluate a run: `python eval.py run=PATH split=test`, or let it write: `python eval.py run=PATH task=sample`."""
+
+import sys
+from dataclasses import asdict
+
+from configs.entry import entry_point
+from configs.schema import EvaluationConfig
+
+
+@entry_point("eval", literal=("prompt",))
+def main(config: EvaluationConfig) -> None:
+    tasks = {"loss": loss, "sample": write}
+    tasks[config.task](config)
+
+
+def loss(config: EvaluationConfig) -> None:
+    """Print what the model costs on a split, and add it to the run's record."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from configs.errors import UserError
+    from training.evaluate import evaluate
+    from training.trained_run import open_run
+
+    run = open_run(config.run, config.checkpoint, config.device)
+    split = run.corpus().split(config.split)
+    context = config.context or run.config.data.context
+    if context > len(split):
+        raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} bytes")
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task(config.split)
+        result = evaluate(
+            run.model,
+            split,
+            context,
+            config.batch_size,
+            config.max_bytes,
+            run.config.precision,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    print(f"run             {run.folder}")
+    print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
+    print(f"split           {config.split}, {result.bytes:,} bytes in {result.windows:,} windows")
+    print(f"context         {context} bytes")
+    print(f"nats            {result.nats:.6f} per byte")
+    print(f"bits per byte   {result.bits_per_byte:.6f}")
+    print(f"standard error  {result.standard_error:.6f} bits per byte, over windows")
+    entry = {"split": config.split, "checkpoint": run.checkpoint.name, "step": run.step, "context": context}
+    run.add_evaluation(entry | asdict(result))
+
+
+def write(config: EvaluationConfig) -> None:
+    """Stream the prompt and what the model makes of it."""
+    import torch
+
+    from training.sample import decoded, sample
+    from training.trained_run import open_run
+
+    run = open_run(config.run, config.checkpoint, config.device)
+    prompt = config.prompt.encode("utf-8", "surrogateescape")
+    generator = torch.Generator().manual_seed(config.seed)
+    sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 must not end the text
+    sys.stdout.write(config.prompt)
+    for text in decoded(sample(run.model, prompt, config.length, config.temperature, config.top_p, generator)):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Synchronization attention: gated cosine similarity scores, and one complex coupling kernel as the value pathway.
+
+Sources: arXiv 2606.18694 (scores, kernel, delay); the form of the gate and of the causal delay are our choices.
+
+    s_tu = (1/sqrt(d_h)) sum_c g_c(theta_t) cos(theta_tc - theta_uc + nu_c (t - u))      A = softmax of s over u, causal
+    dtheta_t = sum_m Im( Z_m(t) e^{-i m theta_t} )       Z_m(t) = sum_u A_tu sum_delta kappa_{m,delta} e^{i m theta_{u+delta}}
+
+The delay delta = 1 couples to the *successor* of the attended token, so only tokens before t may be attended. Keys are
+shifted by one to make that so by construction: slot u carries the key of token u - 1 and the value
+kappa_{m,0} e^{i m theta_{u-1}} + kappa_{m,1} e^{i m theta_u}, and the ordinary causal mask (slot u <= t) is exactly
+right. Slot 0 is the null slot (zero key, zero value): a place to attend when nothing matches.
+
+Legend: B batch, N tokens, H heads, d phases, d_h = d / H, M harmonics, kappa complex kernel, g gate, nu RoPE drift.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blocks.rotary import Rotary
+from fsn.causal_attention import causal_attention
+from fsn.phases import Features, features, harmonics
+
+
+class SynchronizationAttention(nn.Module):
+    """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape. Causal.
+
+    `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
+    `gate="constant"` learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features.
+    Raises ValueError for an impossible head count, number of harmonics or gate.
+    """
+
+    def __init__(
+        self,
+        n_phases: int,
+        n_heads: int,
+        harmonics: int = 2,
+        delay: bool = True,
+        *,
+        frustration: bool = True,
+        gate: str = "content",
+        rope_base: float = 10_000.0,
+    ) -> None:
+        super().__init__()
+        if n_phases % n_heads:
+            raise ValueError(f"{n_phases} phases do not split into {n_heads} heads")
+        if harmonics < 1:
+            raise ValueError(f"harmonics={harmonics} is less than 1")
+        if gate not in ("constant", "content"):
+            raise ValueError(f"gate={gate!r} is neither 'constant' nor 'content'")
+        self.n_phases, self.n_heads, self.harmonics, self.delay = n_phases, n_heads, harmonics, delay
+        d_h = n_phases // n_heads
+        self.scale = d_h**-0.5
+        self.rotary = Rotary(d_h, rope_base)
+        self.gate_constant = nn.Parameter(torch.ones(n_phases))
+        self.gate_content = nn.Linear(2 * n_phases, n_phases, bias=False) if gate == "content" else None
+        n_delays = 2 if delay else 1
+        # kappa = kernel_real + i kernel_imag, (M, delays, d); a weak attraction at first (our choice).
+        self.kernel_real = nn.Parameter(torch.full((harmonics, n_delays, n_phases), 0.1 / harmonics))
+        self.kernel_imag = nn.Parameter(torch.zeros(harmonics, n_delays, n_phases)) if frustration else None
+        if self.gate_content is not None:
+            nn.init.normal_(self.gate_content.weight, std=0.02)
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Parameters that weight decay must leave alone."""
+        return [p for p in (self.gate_constant, self.kernel_real, self.kernel_imag) if p is not None]
+
+    def forward(self, theta: Tensor) -> Tensor:
+        return self.couple(features(theta))
+
+    def couple(self, state: Features) -> Tensor:
+        """dtheta (B, N, d) from the features of theta, so that a network computes them once a state."""
+        cos, sin = self.rotary.table(state.cos.shape[1], state.cos.dtype)
+        q, k = self._query_key(state, cos, sin)
+        powers = harmonics(state, self.harmonics)
+        if self.delay:
+            k = _later(k)
+            v = self._values(powers, [Features(_later(power.cos), _later(power.sin)) for power in powers])
+            v = torch.cat((torch.zeros_like(v[:, :, :1]), v[:, :, 1:]), dim=2)  # the null slot
+        else:
+            v = self._values(powers)
+        return self._read(causal_attention(q, k, v, self.scale), powers)
+
+    def init_cache(self, batch_size: int) -> dict[str, Any]:
+        """Keys and values of the slots seen so far: none. With a delay, also the last token's key and harmonics."""
+        empty = self.kernel_real.new_empty(batch_size, self.n_heads, 0, 2 * self.n_phases // self.n_heads)
+        return {"k": empty, "v": empty.repeat(1, 1, 1, self.harmonics), "last": None}
+
+    def step(self, state: Features, cache: dict[str, Any]) -> Tensor:
+        """One token: features (B, d) -> dtheta (B, d); its slot joins the cache."""
+        t = cache["k"].shape[2]
+        state = Features(state.cos[:, None], state.sin[:, None])
+        q, k = self._query_key(state, *self.rotary.phase(t, t + 1, state.cos.dtype))
+        powers = harmonics(state, self.harmonics)
+        if self.delay:
+            last, cache["last"] = cache["last"], (k, powers)
+            k, v = (last[0], self._values(powers, last[1])) if last else (torch.zeros_like(k), None)
+        else:
+            v = self._values(powers)
+        if v is None:
+            v = cache["v"].new_zeros(*cache["v"].shape[:2], 1, cache["v"].shape[3])
+        cache["k"], cache["v"] = torch.cat((cache["k"], k), dim=2), torch.cat((cache["v"], v), dim=2)
+        weights = torch.softmax(q @ cache["k"].transpose(2, 3) * self.scale, dim=-1)
+        return self._read(weights @ cache["v"], powers)[:, 0]
+
+    def _query_key(self, state: Features, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """q = g * (cos, sin)(theta_t + nu t) and k = (cos, sin)(theta_u + nu u), each (B, H, N, 2 d_h)."""
+        c, s = self._split(state.cos), self._split(state.sin)
+        drifted_cos, drifted_sin = c * cos - s * sin, c * sin + s * cos
+        gate = self.gate_constant.view(self.n_heads, 1, -1)
+        if self.gate_content is not None:
+            gate = gate + self._split(self.gate_content(state.joined()))
+        q = torch.cat((gate * drifted_cos, gate * drifted_sin), dim=-1)
+        return q, torch.cat((drifted_cos, drifted_sin), dim=-1)
+
+    def _values(self, powers: list[Features], earlier: list[Features] | None = None) -> Tensor:
+        """sum_delta kappa_{m,delta} e^{i m theta}, (B, H, N, M 2 d_h): both delays combined before aggregation.
+
+        With a delay, `earlier` holds e^{i m theta} of the attended token and `powers` that of its successor.
+        """
+        parts = []
+        for m in range(self.harmonics):
+            real: Any = 0.0
+            imaginary: Any = 0.0
+            for delay, (c, s) in enumerate((powers[m],) if earlier is None else (earlier[m], powers[m])):
+                a = self.kernel_real[m, delay]
+                real, imaginary = real + a * c, imaginary + a * s
+                if self.kernel_imag is not None:
+                    b = self.kernel_imag[m, delay]
+                    real, imaginary = real - b * s, imaginary + b * c
+            parts += [self._split(real), self._split(imaginary)]
+        return torch.cat(parts, dim=-1)
+
+    def _read(self, mixed: Tensor, powers: list[Features]) -> Tensor:
+        """sum_m Im( Z_m e^{-i m theta} ) from Z (B, H, N, M 2 d_h): (B, N, d)."""
+        increment: Any = 0.0
+        for (c, s), z in zip(powers, mixed.chunk(self.harmonics, dim=-1), strict=True):
+            z_real, z_imag = (part.transpose(1, 2).flatten(2) for part in z.chunk(2, dim=-1))
+            increment = increment + z_imag * c - z_real * s
+        return increment
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, N, d) -> (B, H, N, d_h)."""
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+def _later(x: Tensor) -> Tensor:
+    """Slot u takes token u - 1, slot 0 takes zeros, along the tokens (..., N, last)."""
+    return F.pad(x[..., :-1, :], (0, 0, 1, 0))

@@ -1,0 +1,51 @@
+"""Collective modes: the feed-forward of `fsn_native`, mean-field coupling to learned phase patterns, no perceptron.
+
+Source: arXiv 2606.18694 says "mean-field coupling to learned collective modes"; this form of it is our choice.
+
+    rho_k = (1/sqrt d) sum_c a_kc cos(theta_c - mu_kc)              coherence of the token with mode k
+    f_k   = silu(rho_k) (W [cos theta, sin theta])_k                gated drive
+    dtheta_c = sum_k f_k w_kc sin(mu_kc + alpha_kc - theta_c)
+
+Legend: d phases, K modes, mu (K, d) phase patterns in rad, alpha (K, d) frustration angles in rad, a, w (K, d) amplitudes.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsn.phases import Features, features
+
+
+class CollectiveModes(nn.Module):
+    """Phases theta (..., n_phases) in rad -> increments dtheta of the same shape, through `n_modes` modes."""
+
+    def __init__(self, n_phases: int, n_modes: int) -> None:
+        super().__init__()
+        self.pattern = nn.Parameter(torch.empty(n_modes, n_phases).uniform_(-math.pi, math.pi))  # mu
+        self.angle = nn.Parameter(torch.zeros(n_modes, n_phases))  # alpha
+        self.listen = nn.Parameter(torch.empty(n_modes, n_phases).normal_())  # a
+        self.pull = nn.Parameter(torch.empty(n_modes, n_phases).normal_(std=0.02))  # w
+        self.drive = nn.Linear(2 * n_phases, n_modes, bias=False)
+        nn.init.normal_(self.drive.weight, std=n_phases**-0.5)
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Parameters that weight decay must leave alone."""
+        return [self.pattern, self.angle]
+
+    def forward(self, theta: Tensor) -> Tensor:
+        return self.couple(features(theta))
+
+    def couple(self, state: Features) -> Tensor:
+        """dtheta (..., d) from the features of theta. By the angle-sum formulas every sum over c or k is a product
+        with a matrix (2d, K) or (K, 2d): cos(theta - mu) = cos theta cos mu + sin theta sin mu, and the like.
+        """
+        joined = state.joined()
+        listen = torch.cat((self.listen * self.pattern.cos(), self.listen * self.pattern.sin()), dim=-1)
+        coherence = F.linear(joined, listen * state.cos.shape[-1] ** -0.5)
+        force = F.silu(coherence) * self.drive(joined)
+        target = self.pattern + self.angle
+        pull = force @ torch.cat((self.pull * target.sin(), self.pull * target.cos()), dim=-1)
+        towards_sin, towards_cos = pull.chunk(2, dim=-1)
+        return towards_sin * state.cos - towards_cos * state.sin

@@ -1,0 +1,128 @@
+"""The Frustrated Synchronization Network: a language model whose only residual stream is a torus of phases.
+
+Source: arXiv 2606.18694. Its width, depth and initialisation are not public: those here are our choices.
+
+Legend: B batch, N tokens, d phases, V vocabulary, theta (B, N, d) state in rad.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blocks.swiglu import SwiGLU
+from fsn.attention import SynchronizationAttention
+from fsn.modes import CollectiveModes
+from fsn.phases import Features, features
+
+Cache = list[dict[str, Any]]
+
+
+class PhaseSwiGLU(nn.Module):
+    """SwiGLU from the features of a state to phase increments: (..., 2d) -> (..., d)."""
+
+    def __init__(self, n_phases: int, width: int, n_layers: int) -> None:
+        super().__init__()
+        self.swiglu = SwiGLU(2 * n_phases, width, n_phases)
+        nn.init.normal_(self.swiglu.gate_up.weight, std=0.02)
+        nn.init.normal_(self.swiglu.down.weight, std=0.02 / (2 * n_layers) ** 0.5)
+
+    def couple(self, state: Features) -> Tensor:
+        """dtheta (..., d) from the features of theta."""
+        return self.swiglu(state.joined())
+
+
+class FSNLayer(nn.Module):
+    """theta + mixer(theta), then theta + feed_forward(theta): each reads the state only through its features."""
+
+    def __init__(self, mixer: SynchronizationAttention, feed_forward: PhaseSwiGLU | CollectiveModes) -> None:
+        super().__init__()
+        self.mixer = mixer
+        self.feed_forward = feed_forward
+
+    def forward(self, theta: Tensor) -> Tensor:
+        theta = theta + self.mixer.couple(features(theta))
+        return theta + self.feed_forward.couple(features(theta))
+
+    def step(self, theta: Tensor, cache: dict[str, Any]) -> Tensor:
+        """One token: theta (B, d), the mixer's cache is updated in place."""
+        theta = theta + self.mixer.step(features(theta), cache)
+        return theta + self.feed_forward.couple(features(theta))
+
+
+class FSN(nn.Module):
+    """Language model: tokens (B, N) int64 -> logits (B, N, V).
+
+    `ff_width` is the SwiGLU width, or the number of collective modes for `feed_forward="native"`. The readout is
+    logits = W [cos theta, sin theta], or tied to the embedding's phases (one learned inverse temperature).
+    Raises ValueError for an impossible shape or an unknown feed_forward or readout.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int = 256,
+        n_phases: int = 128,
+        n_layers: int = 4,
+        n_heads: int = 2,
+        ff_width: int | None = None,
+        *,
+        harmonics: int = 2,
+        delay: bool = True,
+        frustration: bool = True,
+        gate: str = "content",
+        feed_forward: str = "swiglu",
+        readout: str = "linear",
+        rope_base: float = 10_000.0,
+    ) -> None:
+        super().__init__()
+        if feed_forward not in ("swiglu", "native"):
+            raise ValueError(f"feed_forward={feed_forward!r} is neither 'swiglu' nor 'native'")
+        if readout not in ("linear", "tied"):
+            raise ValueError(f"readout={readout!r} is neither 'linear' nor 'tied'")
+        ff_width = ff_width or 2 * n_phases
+        self.embedding = nn.Embedding(vocabulary_size, n_phases)
+        nn.init.uniform_(self.embedding.weight, -math.pi, math.pi)
+        self.layers = nn.ModuleList()
+        for _ in range(n_layers):
+            mixer = SynchronizationAttention(
+                n_phases, n_heads, harmonics, delay, frustration=frustration, gate=gate, rope_base=rope_base
+            )
+            native = feed_forward == "native"
+            block = CollectiveModes(n_phases, ff_width) if native else PhaseSwiGLU(n_phases, ff_width, n_layers)
+            self.layers.append(FSNLayer(mixer, block))
+        if readout == "linear":
+            self.readout: nn.Linear | None = nn.Linear(2 * n_phases, vocabulary_size, bias=False)
+            nn.init.normal_(self.readout.weight, std=0.02)
+        else:
+            self.readout = None
+            self.readout_scale = nn.Parameter(torch.tensor(n_phases**-0.5))
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Parameters that weight decay must leave alone."""
+        return [self.embedding.weight]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        theta = self.embedding(tokens)
+        for layer in self.layers:
+            theta = layer(theta)
+        return self._logits(theta)
+
+    def init_cache(self, batch_size: int) -> Cache:
+        """An empty cache for `step`, one dictionary a layer."""
+        return [layer.mixer.init_cache(batch_size) for layer in self.layers]
+
+    @torch.no_grad()
+    def step(self, token: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """Logits (B, V) after one more token (B,); equal to the last position of the full forward pass."""
+        theta = self.embedding(token)
+        for layer, layer_cache in zip(self.layers, cache, strict=True):
+            theta = layer.step(theta, layer_cache)
+        return self._logits(theta), cache
+
+    def _logits(self, theta: Tensor) -> Tensor:
+        joined = features(theta).joined()
+        if self.readout is not None:
+            return self.readout(joined)
+        return F.linear(joined, self.readout_scale * features(self.embedding.weight).joined())

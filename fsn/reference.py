@@ -1,0 +1,92 @@
+"""Loops written straight from the equations of the FSN: slow, and what the fast code must equal.
+
+Nothing here is shared with the fast code: complex numbers instead of pairs of reals, the successor u + 1 addressed
+directly instead of shifted keys, one sum after another. Legend: N tokens, H heads, d phases, M harmonics.
+"""
+
+import cmath
+import math
+
+import torch
+from torch import Tensor
+
+from fsn.attention import SynchronizationAttention
+from fsn.modes import CollectiveModes
+
+
+def gates(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
+    """g_c(theta_t) for one sequence theta (N, d): constant, or constant + linear in the features."""
+    rows = []
+    for state in theta:
+        gate = layer.gate_constant
+        if layer.gate_content is not None:
+            gate = gate + layer.gate_content.weight @ torch.cat((state.cos(), state.sin()))
+        rows.append(gate)
+    return torch.stack(rows)
+
+
+def attention_weights(layer: SynchronizationAttention, theta: Tensor, head: int) -> list[list[Tensor]]:
+    """A_tu of one head for one sequence theta (N, d): row t lists the tokens that t may attend.
+
+    With a delay these are u = 0..t-1, and a last entry for the null slot of score 0. Without, u = 0..t.
+    """
+    d_h = layer.n_phases // layer.n_heads
+    coordinates = range(head * d_h, (head + 1) * d_h)
+    gate = gates(layer, theta)
+    rows = []
+    for t in range(len(theta)):
+        scores = []
+        for u in range(t if layer.delay else t + 1):
+            score = theta.new_zeros(())
+            for c in coordinates:
+                drift = layer.rotary.drift[c - head * d_h]
+                score = score + gate[t, c] * torch.cos(theta[t, c] - theta[u, c] + drift * (t - u))
+            scores.append(score / math.sqrt(d_h))
+        if layer.delay:
+            scores.append(theta.new_zeros(()))
+        weights = [score.exp() for score in scores]
+        total = sum(weights)
+        rows.append([weight / total for weight in weights])
+    return rows
+
+
+def synchronization_attention(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
+    """dtheta (N, d) for one sequence theta (N, d): sum over heads' tokens u, harmonics m and delays delta of
+    A_tu |kappa| sin(m (theta_{u+delta} - theta_t) + arg kappa), the null slot giving nothing.
+    """
+    d_h = layer.n_phases // layer.n_heads
+    increments = [[theta.new_zeros(()) for _ in range(layer.n_phases)] for _ in theta]
+    for head in range(layer.n_heads):
+        weights = attention_weights(layer, theta, head)
+        for t in range(len(theta)):
+            for u in range(t if layer.delay else t + 1):
+                for c in range(head * d_h, (head + 1) * d_h):
+                    for m in range(1, layer.harmonics + 1):
+                        for delta in range(2 if layer.delay else 1):
+                            difference = m * (theta[u + delta, c] - theta[t, c])
+                            real = layer.kernel_real[m - 1, delta, c]
+                            force = real * torch.sin(difference)
+                            if layer.kernel_imag is not None:
+                                # Im(kappa e^{i x}) = Re kappa sin x + Im kappa cos x
+                                force = force + layer.kernel_imag[m - 1, delta, c] * torch.cos(difference)
+                            increments[t][c] = increments[t][c] + weights[t][u] * force
+    return torch.stack([torch.stack(row) for row in increments])
+
+
+def collective_modes(layer: CollectiveModes, theta: Tensor) -> Tensor:
+    """dtheta (d,) for one state theta (d,): sum_k f_k w_kc sin(mu_kc + alpha_kc - theta_c)."""
+    n_modes, d = layer.pattern.shape
+    joined = torch.cat((theta.cos(), theta.sin()))
+    increment = [theta.new_zeros(()) for _ in range(d)]
+    for k in range(n_modes):
+        coherence = sum(layer.listen[k, c] * torch.cos(theta[c] - layer.pattern[k, c]) for c in range(d)) / math.sqrt(d)
+        force = coherence * torch.sigmoid(coherence) * (layer.drive.weight[k] @ joined)
+        for c in range(d):
+            pull = layer.pull[k, c] * torch.sin(layer.pattern[k, c] + layer.angle[k, c] - theta[c])
+            increment[c] = increment[c] + force * pull
+    return torch.stack(increment)
+
+
+def coupling(kernel: list[complex], difference: float) -> float:
+    """Gamma(Delta) of one coordinate and delay, kernel[m-1] = kappa_m: sum_m |kappa_m| sin(m Delta + arg kappa_m)."""
+    return sum(abs(k) * math.sin(m * difference + cmath.phase(k)) for m, k in enumerate(kernel, start=1))

@@ -1,0 +1,47 @@
+"""Files that are either whole or not there."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from configs.errors import UserError
+
+
+class WriteError(UserError):
+    """A file could not be written: the disk is full, a limit was met, or the folder is not ours."""
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        super().__init__(f"cannot write {path}: {cause.strerror or cause}")
+
+
+def temporary_name(path: Path) -> Path:
+    """Where `path` is written before it takes its name."""
+    return path.with_name(path.name + ".tmp")
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write `content` under a temporary name, force it to the disk, and only then give it its name.
+
+    A process that dies at any moment leaves the old file or the new one, never a part. Raises WriteError.
+    """
+    temporary = temporary_name(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise WriteError(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk, so that a rename outlives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

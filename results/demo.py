@@ -1,0 +1,104 @@
+"""`make demo`: three small models on code, their losses side by side, one figure, and what each of them writes."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from configs.compose import compose
+from configs.entry import fail
+from configs.errors import UserError
+from results.figures import plot_curves
+from results.record import RunRecord, load
+from results.tables import comparison, markdown
+from training.budget import resolve_shape
+from training.run_directory import run_directory
+from training.sample import decoded, sample
+from training.trained_run import open_run
+
+MODELS = ("kuramoto", "fsn", "transformer")
+FOLDER = Path("runs/demo")
+# Each validation takes the whole split, so that the last point of a curve is comparable with those before it.
+SETTINGS = (
+    "scale=250k",
+    "data=stdlib",
+    "logger=none",
+    "trainer.max_steps=600",
+    "trainer.val_every=100",
+    "optim.warmup_steps=60",
+    f"runs={FOLDER}",
+)
+PROMPT, LENGTH, SEED, SHOWN_LINES = "def ", 600, 0, 12
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+
+
+def main() -> None:
+    folders = {}
+    for number, model in enumerate(MODELS, 1):
+        print(f"\n[{number}/{len(MODELS)}] {model}", flush=True)
+        overrides = [f"model={model}", *SETTINGS]
+        train(overrides)
+        folders[model] = run_directory(resolve_shape(compose("train", overrides), 256))
+    records = [load(folder) for folder in folders.values()]
+    table = markdown(comparison(records))
+    (FOLDER / "table.md").write_text(table + "\n", encoding="utf-8")
+    figures = plot_curves(records, FOLDER / "bits-per-byte")
+    samples = {model: write_sample(model, folder) for model, folder in folders.items()}
+    report(records[0], table, samples)
+    print("\nWhere it is")
+    print(f"  table    {FOLDER / 'table.md'}")
+    print(f"  figure   {', '.join(str(file) for file in figures)}")
+    print(f"  samples  {', '.join(str(file) for file in samples.values())}")
+    print(f"  runs     {', '.join(str(folder) for folder in folders.values())}")
+
+
+def train(overrides: list[str]) -> None:
+    """Run train.py in this terminal. A run that is done already says so at once; an interrupted one goes on."""
+    child = subprocess.Popen([sys.executable, str(TRAIN), *overrides])
+
+    def pass_on(signum: int, frame: FrameType | None) -> None:
+        # Ctrl-C reaches the child through the terminal; a SIGTERM is for this process alone.
+        if signum == signal.SIGTERM:
+            child.terminate()
+
+    earlier = {signum: signal.signal(signum, pass_on) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = child.wait()  # it saves a checkpoint before it goes
+    finally:
+        for signum, handler in earlier.items():
+            signal.signal(signum, handler)
+    if code:
+        raise SystemExit(code)
+
+
+def write_sample(model: str, folder: Path) -> Path:
+    """What the model writes after the prompt, as a text file."""
+    run = open_run(str(folder))
+    generator = torch.Generator().manual_seed(SEED)
+    stream = sample(run.model, PROMPT.encode(), LENGTH, temperature=0.8, top_p=0.95, generator=generator)
+    path = FOLDER / f"sample-{model}.txt"
+    path.write_text(PROMPT + "".join(decoded(stream)) + "\n", encoding="utf-8")
+    return path
+
+
+def report(record: RunRecord, table: str, samples: dict[str, Path]) -> None:
+    final = record.final or {}
+    for model, path in samples.items():
+        lines = path.read_text(encoding="utf-8").splitlines()[:SHOWN_LINES]
+        print(f"\n{model} writes (temperature 0.8, seed {SEED}):")
+        print("\n".join("  │ " + line for line in lines))
+    print(
+        f"\nBits per byte on the {final['bytes']:,} validation bytes of {record.data.name} after "
+        f"{final['tokens']:,} training tokens (less is better, ± standard error over windows)\n\n{table}"
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        main()
+    except UserError as error:
+        fail(error)

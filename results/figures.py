@@ -1,0 +1,77 @@
+"""Figures from run records, as PNG and SVG. Models differ by colour, line style and marker, so grey print reads too."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from results.record import RunRecord
+from results.tables import label, same_data
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart: colour, line style, marker.
+STYLES: dict[str, tuple[str, str, str]] = {
+    "transformer": ("#0072B2", "--", "s"),
+    "kuramoto": ("#009E73", ":", "^"),
+    "fsn": ("#D55E00", "-", "o"),
+    "fsn_native": ("#CC79A7", "-.", "D"),
+}
+OTHER = ("#000000", (0, (1, 1, 4, 1)), "v")
+
+
+def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
+    """Validation bits per byte against training tokens, one curve a record; the files written: `path`.png and .svg.
+
+    A curve holds only validations of one number of bytes, the commonest in the records, because the loss on the
+    start of a split is not that on the whole of it. UserError for records of different data, or without validations.
+    """
+    # Imported here because it is slow, and not through pyplot, which would look for a display.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
+    same_data(records)
+    curves = validation_curves(records)
+    # Fixed ids and real text make the SVG the same in every run and its words searchable.
+    with rc_context({"svg.hashsalt": "synchrony", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        axes: Any = figure.subplots()
+        best_last = sorted(zip(records, curves, strict=True), key=lambda pair: -pair[1][-1][1])
+        for record, curve in best_last:
+            color, line, marker = STYLES.get(record.config["model"]["name"], OTHER)
+            tokens, bits = zip(*curve, strict=True)
+            axes.plot(
+                tokens,
+                bits,
+                color=color,
+                linestyle=line,
+                marker=marker,
+                markersize=4.5,
+                linewidth=1.6,
+                label=f"{label(record, records)}  {bits[-1]:.3f}",
+            )
+        axes.set_xlabel("training tokens (bytes)")
+        axes.set_ylabel("validation loss (bits per byte)")
+        axes.set_title(f"{records[0].data.name}, {records[0].config['scale']['name']} parameters", fontsize=11)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        # Curves fall, so the upper right is free; the legend's order is that of the curves' ends, top to bottom.
+        axes.legend(loc="upper right", frameon=False, title="model, last value", handlelength=3.5)
+        files = [path.with_name(path.name + ending) for ending in (".png", ".svg")]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
+    return files
+
+
+def validation_curves(records: Sequence[RunRecord]) -> list[list[tuple[int, float]]]:
+    """(tokens, bits per byte) of each record's validations, all of the same number of bytes. UserError for none."""
+    rows = [record.rows("validation") for record in records]
+    if not rows or not all(rows):
+        raise UserError("a figure needs at least one validation of every run; let them train further")
+    n_bytes = Counter(row["bytes"] for run in rows for row in run).most_common(1)[0][0]
+    curves = [[(row["tokens"], row["bits_per_byte"]) for row in run if row["bytes"] == n_bytes] for run in rows]
+    if not all(curves):
+        raise UserError("the runs were validated on different numbers of bytes; train them with one trainer.val_bytes")
+    return curves

@@ -1,0 +1,151 @@
+"""The run record: what was run, on what, and what came out. Plain JSON, no absolute path, no host name."""
+
+import json
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from configs.errors import UserError
+from results.atomic import write_atomically
+
+STATUSES = ("running", "done", "failed", "interrupted")
+
+
+@dataclass
+class DataInfo:
+    """The corpus that was modelled."""
+
+    name: str
+    sha256: str
+    bytes: dict[str, int]  # of train, validation and test
+    source: dict[str, Any]
+
+
+@dataclass
+class Throughput:
+    """Over all of the run's training; validation and checkpoints are left out."""
+
+    tokens_per_second: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
+class Git:
+    """The commit the code came from, and whether it had been changed; None where there is no git."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+@dataclass
+class Device:
+    kind: str  # cpu | cuda
+    name: str
+    threads: int
+    count: int = 1
+
+
+@dataclass
+class RunRecord:
+    """One run. Rows of `metrics`: {step, epoch, tokens, split, nats, bits_per_byte, ...}, in the order they came.
+
+    Train rows add lr, grad_norm and tokens_per_second, and average nats and grad_norm over the steps since the
+    row before; validation rows add standard_error (of bits_per_byte) and bytes.
+    """
+
+    config: dict[str, Any]
+    config_hash: str
+    parameters: dict[str, int]  # total, and by part
+    flops_per_token: int
+    data: DataInfo
+    seed: int
+    device: Device
+    versions: dict[str, str]
+    git: Git
+    command: str
+    started: str  # ISO 8601, UTC
+    status: str = "running"
+    error: str | None = None
+    finished: str | None = None
+    final: dict[str, Any] | None = None  # the last validation row of a run that is done
+    throughput: Throughput = field(default_factory=Throughput)
+    peak_memory_bytes: int = 0
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+    def rows(self, split: str) -> list[dict[str, Any]]:
+        """The metric rows of one split, in the order of their steps."""
+        return [row for row in self.metrics if row["split"] == split]
+
+
+def record_path(path: Path | str) -> Path:
+    """The record.json of a run directory, or the file itself."""
+    path = Path(path)
+    return path / "record.json" if path.is_dir() else path
+
+
+def load(path: Path | str) -> RunRecord:
+    """The record of a run directory or of a record file; UserError when it is absent, damaged or of another form."""
+    path = record_path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no run record at {path}; give a run directory or its record.json") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the run record {path}: {error}") from None
+    record = _build(RunRecord, content, path, "record")
+    if record.status not in STATUSES:
+        raise UserError(f"{path} is not a run record: status {record.status!r} is none of {', '.join(STATUSES)}")
+    return record
+
+
+def save(record: RunRecord, path: Path | str) -> None:
+    """Write the record atomically, one line a metric row; ValueError for a number that is not finite."""
+    write_atomically(record_path(path), dumps(record).encode())
+
+
+def dumps(record: RunRecord) -> str:
+    """The record as JSON text."""
+    # Not dataclasses.asdict on the whole: it copies every metric row, which a long run has many of.
+    parts = []
+    for entry in fields(record):
+        value = getattr(record, entry.name)
+        if entry.name in ("metrics", "evaluations"):
+            text = "[" + ",".join("\n  " + json.dumps(row, allow_nan=False) for row in value) + "\n ]"
+        else:
+            plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
+            text = json.dumps(plain, indent=1, allow_nan=False).replace("\n", "\n ")
+        parts.append(f' "{entry.name}": {text}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _build(kind: type, content: Any, path: Path, where: str) -> Any:
+    """A dataclass from plain JSON; a missing key, an unknown one or a wrong container is named."""
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a run record: {where} is not a mapping")
+    known = {entry.name: entry for entry in fields(kind)}
+    if unknown := sorted(content.keys() - known.keys()):
+        raise UserError(f"{path} is not a run record: {where} has an unknown key {unknown[0]!r}")
+    required = {n for n, entry in known.items() if entry.default is MISSING and entry.default_factory is MISSING}
+    if missing := sorted(required - content.keys()):
+        raise UserError(f"{path} is not a run record: {where} lacks {missing[0]!r}")
+    values = {}
+    for name, hint in get_type_hints(kind).items():
+        if name not in content:
+            continue
+        value = content[name]
+        if hasattr(hint, "__dataclass_fields__"):
+            value = _build(hint, value, path, f"{where}.{name}")
+        elif not _fits(value, hint):
+            raise UserError(f"{path} is not a run record: {where}.{name} is a {type(value).__name__}")
+        values[name] = value
+    return kind(**values)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value has the outer type of a hint (list[...] -> list, X | None -> X or None)."""
+    options = getattr(hint, "__args__", ()) if getattr(hint, "__origin__", None) is None else ()
+    if options:  # a union
+        return any(_fits(value, option) for option in options)
+    kind = getattr(hint, "__origin__", hint)
+    return isinstance(value, (int, float) if kind is float else kind)

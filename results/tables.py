@@ -1,0 +1,71 @@
+"""Tables from run records. Rows that cannot be compared are refused."""
+
+from collections.abc import Sequence
+
+from configs.errors import UserError
+from results.record import RunRecord
+
+Row = dict[str, str]
+
+
+def comparison(records: Sequence[RunRecord]) -> list[Row]:
+    """One row for each finished run: loss, size, speed and time, best first.
+
+    The loss is the final validation; ± is its standard error over windows. UserError for a run that is not done, or
+    whose data, context or number of validated bytes differs from the others'.
+    """
+    same_data(records)
+    for record in records:
+        if record.final is None:
+            raise UserError(f"the run of {record.config['model']['name']} is not done: its status is {record.status}")
+    _same("final validation bytes", [record.final["bytes"] for record in records if record.final])
+    return [
+        {
+            "model": label(record, records),
+            "bits per byte": f"{final['bits_per_byte']:.4f} ± {final['standard_error']:.4f}",
+            "parameters": f"{record.parameters['total']:,}",
+            "tokens/s": f"{record.throughput.tokens_per_second:,.0f}",
+            "seconds": f"{record.throughput.seconds:,.0f}",
+        }
+        for record, final in sorted(
+            ((record, record.final) for record in records if record.final), key=lambda pair: pair[1]["bits_per_byte"]
+        )
+    ]
+
+
+def markdown(rows: Sequence[Row], left: Sequence[str] = ("model",)) -> str:
+    """Rows as a Markdown table that is aligned, so that it reads well in a terminal too. `left`: columns of words."""
+    columns = list(rows[0])
+    width = {c: max(len(c), *(len(row[c]) for row in rows)) for c in columns}
+
+    def line(cells: Row) -> str:
+        return (
+            "| "
+            + " | ".join(cells[c].ljust(width[c]) if c in left else cells[c].rjust(width[c]) for c in columns)
+            + " |"
+        )
+
+    rule = "|" + "|".join("-" * (width[c] + 2) if c in left else "-" * (width[c] + 1) + ":" for c in columns) + "|"
+    return "\n".join([line({c: c for c in columns}), rule, *(line(row) for row in rows)])
+
+
+def label(record: RunRecord, among: Sequence[RunRecord]) -> str:
+    """The model's name, with the seed where another of the records has the same model."""
+    name = str(record.config["model"]["name"])
+    alone = sum(other.config["model"]["name"] == name for other in among) == 1
+    return name if alone else f"{name}, seed {record.seed}"
+
+
+def same_data(records: Sequence[RunRecord]) -> None:
+    """UserError unless the records' losses are of the same content, cut in the same way."""
+    _same("data", [record.data.sha256 for record in records])
+    _same("data bytes", [record.data.bytes for record in records])
+    _same("data.context", [record.config["data"]["context"] for record in records])
+
+
+def _same(what: str, values: Sequence[object]) -> None:
+    for value in values:
+        if value != values[0]:
+            raise UserError(
+                f"these runs cannot stand side by side: {what} is {values[0]} in one and {value} in another"
+            )

@@ -1,0 +1,46 @@
+"""The baseline's attention against its equations, and the shape of its start."""
+
+import math
+
+import pytest
+import torch
+
+from baseline import SelfAttention, Transformer
+
+
+def test_attention_against_loops_over_tokens_and_heads() -> None:
+    torch.manual_seed(0)
+    layer = SelfAttention(8, 2, rope_base=100.0).double()
+    x = torch.randn(1, 5, 8, dtype=torch.float64)
+    q, k, v = (part.view(5, 2, 4) for part in layer.qkv(x)[0].chunk(3, dim=-1))
+    mixed = torch.zeros(5, 2, 4, dtype=torch.float64)
+    for head in range(2):
+        for t in range(5):
+            scores = []
+            for u in range(t + 1):
+                score = 0.0
+                for pair, drift in enumerate((1.0, 100.0 ** (-1 / 2))):
+                    a = torch.complex(q[t, head, pair], q[t, head, pair + 2])
+                    b = torch.complex(k[u, head, pair], k[u, head, pair + 2])
+                    # RoPE: the real part of a conj(b) turned by the drift over the distance.
+                    turn = torch.exp(1j * torch.tensor(drift * (t - u), dtype=torch.float64))
+                    score = score + (a * b.conj() * turn).real
+                scores.append(score / math.sqrt(4))
+            for weight, u in zip(torch.stack(scores).softmax(0), range(t + 1), strict=True):
+                mixed[t, head] += weight * v[u, head]
+    torch.testing.assert_close(layer(x)[0], layer.out(mixed.flatten(1)), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(10, 4), (12, 4)])
+def test_heads_must_divide_the_width_evenly(width: int, heads: int) -> None:
+    with pytest.raises(ValueError, match=f"width {width} does not split into {heads} heads"):
+        SelfAttention(width, heads)
+
+
+def test_residual_projections_start_smaller() -> None:
+    torch.manual_seed(0)
+    model = Transformer(256, 64, n_layers=8, n_heads=2, ff_width=64)
+    layer = model.layers[0]
+    assert float(layer.mixer.qkv.weight.detach().std()) == pytest.approx(64**-0.5, rel=0.05)
+    assert float(layer.mixer.out.weight.detach().std()) == pytest.approx(64**-0.5 / 4, rel=0.05)
+    assert float(layer.feed_forward.down.weight.detach().std()) == pytest.approx(64**-0.5 / 4, rel=0.05)

@@ -1,0 +1,27 @@
+"""Rotary phases: an angle nu * t, exact far out, and left in float64 when a model is cast."""
+
+import torch
+
+from blocks import Rotary
+
+
+def test_rotation_is_multiplication_by_a_phase() -> None:
+    rotary = Rotary(3, base=100.0)
+    cos, sin = rotary.table(6, torch.float64)
+    x = torch.randn(2, 6, 6, dtype=torch.float64)
+    drift = torch.tensor([1.0, 100 ** (-1 / 3), 100 ** (-2 / 3)], dtype=torch.float64)
+    turned = torch.complex(*x.chunk(2, -1)) * torch.exp(1j * torch.arange(6)[:, None] * drift)
+    torch.testing.assert_close(rotary.rotate(x, cos, sin), torch.cat((turned.real, turned.imag), -1))
+
+
+def test_positions_far_out_are_exact_after_a_cast_to_bfloat16() -> None:
+    rotary = Rotary(4).to(torch.bfloat16)
+    cos, _ = rotary.phase(1_000_000, 1_000_001, torch.float64)
+    exact = torch.cos(1_000_000 * 10_000.0 ** (-torch.arange(4, dtype=torch.float64) / 4))
+    torch.testing.assert_close(cos[0], exact, rtol=0, atol=1e-9)
+
+
+def test_one_position_agrees_with_the_table() -> None:
+    rotary = Rotary(4)
+    for table, phase in zip(rotary.table(9, torch.float32), rotary.phase(8, 9, torch.float32), strict=True):
+        torch.testing.assert_close(table[8:], phase)

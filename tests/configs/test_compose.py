@@ -1,0 +1,159 @@
+"""Every shipped config composes; hashes follow what can change a result and nothing else."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from configs.compose import compose, config_dict, config_hash, resolve
+from configs.errors import UserError
+from configs.groups import defaults, groups, options, schema
+from configs.schema import (
+    CHOICES,
+    MODELS,
+    EvaluationConfig,
+    FSNConfig,
+    LoggerConfig,
+    RunConfig,
+    TransformerConfig,
+    TunedConfig,
+)
+from configs.strict import keys
+
+NEEDS = {("data", "text"): ["data.path=corpus.txt"]}
+
+
+@pytest.mark.parametrize(("group", "option"), [(group, option) for group in groups() for option in options(group)])
+def test_every_option_composes(group, option):
+    config = compose("train", [f"{group}={option}", *NEEDS.get((group, option), [])])
+    assert getattr(config, group).name == option
+
+
+@pytest.mark.parametrize("entry", ["train", "bench"])
+def test_every_key_of_the_schema_is_in_the_composed_config(entry):
+    config = compose(entry)
+    assert isinstance(config, RunConfig)
+    assert keys(config) == keys(RunConfig(model=FSNConfig()))
+    assert set(defaults(entry)) == set(groups())
+
+
+def test_defaults_of_train():
+    config = compose("train")
+    assert (config.model.name, config.scale.name, config.data.name) == ("fsn", "1m", "stdlib")
+    assert (config.trainer.name, config.optim.name, config.logger.name) == ("cpu", "adamw", "wandb")
+    assert (config.scale.parameters, config.scale.width, config.scale.n_layers) == (1_000_000, 160, 4)
+
+
+def test_models_and_their_kinds():
+    assert options("model") == sorted(MODELS)
+    assert isinstance(compose("train", ["model=transformer"]).model, TransformerConfig)
+    kuramoto = compose("train", ["model=kuramoto"]).model
+    assert (kuramoto.harmonics, kuramoto.delay, kuramoto.frustration) == (1, False, False)
+    assert compose("train", ["model=fsn_native"]).model.feed_forward == "native"
+
+
+def test_trainers():
+    gpu, ddp = (compose("train", [f"trainer={name}"]).trainer for name in ("gpu", "ddp"))
+    assert (gpu.accelerator, gpu.max_epochs, gpu.checkpoint_epochs, gpu.checkpoint_every) == ("cuda", 30, [30], 2000)
+    assert replace(ddp, name="gpu", devices=1, strategy="auto") == gpu
+    assert (ddp.devices, ddp.strategy) == (2, "ddp")
+
+
+def test_tuned_values_belong_to_scales_and_are_typed():
+    values = config_dict(compose("train"))
+    values["model"]["tuned"] = {"1m": {"lr": 0.003, "n_heads": 2}}
+    tuned = resolve(values).model.tuned["1m"]
+    assert (tuned.lr, tuned.n_heads, tuned.width) == (0.003, 2, None)
+    values["model"]["tuned"] = {"1b": {"lr": 0.003}}
+    with pytest.raises(UserError, match=r"model.tuned.1b: .*250k"):
+        resolve(values)
+
+
+def test_overrides_are_converted_to_the_types_of_the_schema():
+    config = compose("train", ["precision=32", "optim.lr=1", "trainer.max_steps=7", "++seed=3", "compile=true"])
+    assert (config.precision, config.seed, config.trainer.max_steps, config.compile) == ("32", 3, 7, True)
+    assert isinstance(config.optim.lr, float)
+
+
+def test_interpolations_resolve_once():
+    assert compose("train", ["batch_size=8", "trainer.micro_batch_size=${batch_size}"]).trainer.micro_batch_size == 8
+
+
+def test_a_saved_config_resolves_to_itself():
+    config = compose("train", ["model=kuramoto", "scale=smoke", "optim.lr=0.002"])
+    assert resolve(config_dict(config)) == config
+
+
+def test_a_saved_config_with_a_key_too_many_is_refused():
+    values = config_dict(compose("train"))
+    values["trainer"]["max_stpes"] = 3
+    with pytest.raises(UserError, match=r"unknown key 'trainer.max_stpes': the nearest is 'trainer.max_steps'"):
+        resolve(values)
+
+
+def test_evaluation_config():
+    config = compose("eval", ["run=runs/x", "split=validation"])
+    assert config == EvaluationConfig(run="runs/x", split="validation")
+
+
+def test_choices_name_fields_that_exist():
+    legal = keys(schema("train", "fsn"))
+    assert [key for key in CHOICES if key not in legal] == []
+
+
+def test_hash_is_the_same_for_the_same_config(run):
+    assert config_hash(resolve(config_dict(run))) == config_hash(run)
+    assert len(config_hash(run)) == 10
+    assert int(config_hash(run), 16) >= 0
+
+
+@pytest.fixture(scope="module")
+def run():
+    return compose("train", ["model=transformer"])
+
+
+@pytest.mark.parametrize(
+    ("group", "changes"),
+    [
+        (None, {"run_dir": "elsewhere", "runs": "elsewhere", "overwrite": True, "plan": True}),
+        (None, {"logger": LoggerConfig(name="none", mode="online", project="other")}),
+        ("data", {"cache_dir": "elsewhere"}),
+        ("trainer", {"progress": False, "checkpoint_every": 7, "log_every": 7}),
+        ("model", {"tuned": {"1m": TunedConfig(lr=0.1)}}),
+    ],
+)
+def test_hash_ignores(run, group, changes):
+    assert config_hash(changed(run, group, changes)) == config_hash(run)
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"),
+    [
+        (None, "seed", 1),
+        (None, "batch_size", 32),
+        (None, "precision", "bf16"),
+        ("model", "ff_width", 64),
+        ("scale", "parameters", 2_000_000),
+        ("data", "context", 128),
+        ("data", "split", [0.8, 0.1, 0.1]),
+        ("data", "path", "corpus.txt"),
+        ("optim", "lr", 0.001),
+        ("optim", "betas", [0.9, 0.99]),
+        ("trainer", "max_steps", 10),
+        ("trainer", "threads", 1),
+    ],
+)
+def test_hash_follows(run, group, name, value):
+    assert config_hash(changed(run, group, {name: value})) != config_hash(run)
+
+
+def changed(run: RunConfig, group: str | None, changes: dict) -> RunConfig:
+    return replace(run, **(changes if group is None else {group: replace(getattr(run, group), **changes)}))
+
+
+def test_every_field_takes_part_in_the_hash_unless_it_is_named_as_not(run):
+    named = {"run_dir", "runs", "overwrite", "plan", "logger"}
+    for field in fields(RunConfig):
+        value = getattr(run, field.name)
+        if isinstance(value, bool | int):
+            other = replace(run, **{field.name: not value if isinstance(value, bool) else value + 1})
+            assert (config_hash(other) == config_hash(run)) == (field.name in named), field.name

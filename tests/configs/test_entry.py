@@ -1,0 +1,110 @@
+"""What a command does with its arguments, its exit codes, and that it leaves nothing behind."""
+
+import random
+import sys
+
+import pytest
+
+from configs.compose import compose
+from configs.entry import _quoted, entry_point
+from configs.errors import UserError
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Run `main(config)` as a command of `entry` with these arguments: (exit code, configs it got, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, entry="train", main=lambda config: None):
+        got = []
+
+        def remember(config):
+            got.append(config)
+            return main(config)
+
+        monkeypatch.setattr(sys, "argv", [f"{entry}.py", *arguments])
+        code = 0
+        try:
+            entry_point(entry, literal=("prompt",))(remember)()
+        except SystemExit as stop:
+            code = stop.code
+        return code, got, capsys.readouterr()
+
+    return call
+
+
+def test_a_command_gets_the_typed_config_and_makes_no_folder(command, tmp_path):
+    code, got, _ = command("model=kuramoto", "seed=3")
+    assert (code, got) == (0, [compose("train", ["model=kuramoto", "seed=3"])])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_code_of_main_is_the_exit_code(command):
+    assert command(main=lambda config: 130)[0] == 130
+
+
+@pytest.mark.parametrize("argument", ["modle=fsn", "seed=abc", "model", "--seed=3", "--cfg=everything", "--foo"])
+def test_a_mistake_is_one_line_and_code_2(command, tmp_path, argument):
+    code, got, output = command(argument)
+    assert (code, got, output.out) == (2, [], "")
+    assert output.err.startswith("error: ")
+    assert output.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_user_error_of_main_is_one_line_and_code_2(command):
+    def main(config):
+        raise UserError("no such file\n  here")
+
+    code, _, output = command(main=main)
+    assert (code, output.err) == (2, "error: no such file here\n")
+
+
+def test_an_exception_of_main_is_code_1(command):
+    def main(config):
+        raise RuntimeError("broken")
+
+    code, _, output = command(main=main)
+    assert code == 1
+    assert "broken" in output.err
+
+
+def test_sweep(command):
+    code, got, _ = command("-m", "seed=0,1", "model=fsn,transformer", "batch_size=8")
+    assert code == 0
+    assert {(c.seed, c.model.name, c.batch_size) for c in got} == {
+        (0, "fsn", 8),
+        (0, "transformer", 8),
+        (1, "fsn", 8),
+        (1, "transformer", 8),
+    }
+
+
+def test_a_mistake_anywhere_in_a_sweep_starts_none_of_it(command, tmp_path):
+    code, got, output = command("-m", "model=fsn,transformer", "model.harmonics=1,2")
+    assert (code, got) == (2, [])
+    assert "unknown key 'model.harmonics'" in output.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_config_are_shown_without_running(command):
+    code, got, output = command("--help")
+    assert (code, got) == (0, [])
+    assert "fsn_native" in output.out
+    code, got, output = command("--cfg", "job", "seed=5")
+    assert (code, got) == (0, [])
+    assert "seed: 5" in output.out
+
+
+def test_a_prompt_is_taken_as_it_is_typed(command):
+    text = "def f(a, 'b') -> \"${x}\": return {a: [1, 2]} \\"
+    code, got, _ = command("run=x", f"prompt={text}", entry="eval")
+    assert (code, got[0].prompt) == (0, text)
+
+
+def test_any_prompt_survives_hydras_grammar():
+    draw = random.Random(0)
+    texts = ["", " ", "\\", "\\'", "${foo}", "\\${foo}", "a\nb\t", "é=ü", *("$" + "{" * n for n in range(3))]
+    texts += ["".join(draw.choice("\\'\"${}()[],= a\n") for _ in range(draw.randint(1, 8))) for _ in range(8)]
+    for text in texts:
+        assert compose("eval", ["run=x", _quoted(f"prompt={text}", ("prompt",))]).prompt == text

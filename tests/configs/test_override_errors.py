@@ -1,0 +1,142 @@
+"""Each mistake in an override is one line that names the key and says what to type."""
+
+import copy
+
+import pytest
+
+from configs.compose import compose, config_dict, resolve
+from configs.errors import UserError
+
+MISTAKES = [
+    # unknown keys
+    ("modle=fsn", "unknown key 'modle': the nearest is 'model'; type model=fsn"),
+    ("trainer.max_stpes=3", "the nearest is 'trainer.max_steps'; type trainer.max_steps=3"),
+    ("max_steps=3", "the nearest is 'trainer.max_steps'; type trainer.max_steps=3"),
+    ("trainr.threads=2", "the nearest is 'trainer.threads'; type trainer.threads=2"),
+    ("data.lr=1", "the nearest is 'optim.lr'; type optim.lr=1"),
+    ("+trainer.foo=1", "unknown key 'trainer.foo': legal here are trainer.name, trainer.accelerator"),
+    ("++x=1", "unknown key 'x': legal here are model, scale, data"),
+    ("model/fsn=1", "unknown key 'model/fsn'"),
+    ("model=transformer model.harmonics=2", "unknown key 'model.harmonics': legal here are model.name, model.width"),
+    # group options
+    ("model=fns", "model=fns: legal values are fsn, fsn_native, kuramoto, transformer; type model=fsn"),
+    ("scale=3m", "scale=3m: legal values are 1m, 250k, 2m, 4m, 8m, smoke"),
+    ("model=", "model=: legal values are fsn"),
+    ("trainer={a: 1}", "legal values are cpu, ddp, gpu"),
+    ("data=[stdlib]", "type data=stdlib"),
+    ("data@x=stdlib", "type data=stdlib"),
+    ("+model=fsn", "type model=fsn"),
+    ("~model", "a group cannot be left out"),
+    # what is not key=value
+    ("model", "'model' is not key=value: type model=fsn"),
+    ("sede", "'sede' is not key=value: type seed=VALUE"),
+    ("=3", "'=3' is not key=value"),
+    ("a=b=c[", "unknown key 'a'"),
+    ("data.path=[c", "put it in quotes, type \"data.path='[c'\""),
+    ("~seed", "a key cannot be left out"),
+    ("+seed=3", "no + is needed; type seed=3"),
+    ("seed=0,1", "add -m to run each, or type seed=[0,1] for a list"),
+    ("model=fsn,transformer", "add -m to run each"),
+    ("model.name=transformer", "type model=transformer"),
+    ("model.tuned={1m: {lr: 1}}", "type optim.lr=0.003"),
+    # types
+    ("seed=abc", "seed=abc: takes a whole number; type for example seed=1"),
+    ("seed=1.5", "seed=1.5: takes a whole number"),
+    ("seed=null", "takes a whole number"),
+    ("seed=${foo}", "takes a whole number"),
+    ("optim.lr=fast", "optim.lr=fast: takes a number or null"),
+    ("compile=maybe", "takes true or false"),
+    ("trainer.checkpoint_epochs=5", "takes a list of whole numbers"),
+    ("trainer.checkpoint_epochs=[a]", "takes a list of whole numbers"),
+    # names and ranges; more of them below
+    ("optim.schedule=cosin", "legal values are cosine, linear, constant; type optim.schedule=cosine"),
+    ("trainer.max_steps=-1", "must be at least 1; type for example trainer.max_steps=1000"),
+    ("data.split=[0.5,0.4,0.3]", "the shares sum to 1.2, not to 1"),
+    # Hydra's own keys
+    ("hydra.foo=1", "Could not override 'hydra.foo'"),
+]
+
+# What is wrong with values that are well-formed: resolved directly, which is quicker than through Hydra.
+IMPOSSIBLE = [
+    ({"model.feed_forward": "mlp"}, "legal values are swiglu, native"),
+    ({"model.gate": "conten"}, "type model.gate=content"),
+    ({"precision": 16}, "precision=16: legal values are 32, bf16"),
+    ({"task": "translation"}, "task=translation: legal values are language"),
+    ({"data.name": "../x"}, "takes letters, digits"),
+    ({"trainer.devices": 0}, "must be at least 1"),
+    ({"batch_size": 0}, "batch_size=0: must be at least 1"),
+    ({"data.context": 1}, "data.context=1: must be at least 2"),
+    ({"optim.lr": 0}, "must be above 0"),
+    ({"optim.lr": float("nan")}, "must be above 0"),
+    ({"optim.lr": float("inf")}, "must be above 0"),
+    ({"optim.betas": [0.9]}, "takes two numbers"),
+    ({"optim.final_lr": 2}, "must lie between 0 and 1"),
+    ({"optim.grad_clip": -1}, "must be at least 0"),
+    ({"seed": -1}, "must be at least 0"),
+    ({"seed": 2**32}, "must be below 4294967296"),
+    ({"model.harmonics": 0}, "must be at least 1"),
+    ({"trainer.checkpoint_epochs": [0]}, "must be at least 1"),
+    ({"data.split": [0.9, 0.1]}, "takes three positive shares"),
+    ({"data.split": [1.0, 0.0, 0.0]}, "takes three positive shares"),
+    ({"trainer.micro_batch_size": 5}, "does not divide the 16 windows"),
+    ({"trainer.devices": 2, "trainer.micro_batch_size": 16}, "does not divide the 8 windows"),
+    ({"trainer.devices": 3}, "batch_size=16 is not divisible by trainer.devices=3"),
+    ({"model.width": 10, "model.n_heads": 3}, "model.width=10 is not divisible by model.n_heads=3"),
+    ({"trainer.max_epochs": None}, "trainer.max_epochs and trainer.max_steps are both null"),
+    ({"data.source": "text"}, "type data=text data.path=FILE"),
+    ({"logger.timeout": 0}, "must be above 0"),
+]
+
+
+def split(line: str) -> list[str]:
+    return [line] if "{" in line else line.split()
+
+
+@pytest.mark.parametrize(("line", "says"), MISTAKES, ids=[line for line, _ in MISTAKES])
+def test_mistake(line, says):
+    with pytest.raises(UserError) as caught:
+        compose("train", split(line))
+    message = str(caught.value)
+    assert says in message
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return config_dict(compose("train"))
+
+
+@pytest.mark.parametrize(("changes", "says"), IMPOSSIBLE, ids=[str(changes) for changes, _ in IMPOSSIBLE])
+def test_impossible_value(plain, changes, says):
+    values = copy.deepcopy(plain)
+    for key, value in changes.items():
+        *path, name = key.split(".")
+        branch = values
+        for part in path:
+            branch = branch[part]
+        branch[name] = value
+    with pytest.raises(UserError) as caught:
+        resolve(values)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "type run=PATH"),
+        ("run=x task=cop", "task=cop: legal values are loss, sample; type task=loss"),
+        ("run=x split=tset", "legal values are train, validation, test; type split=test"),
+        ("run=x model=fsn", "unknown key 'model'"),
+        ("runs=x", "unknown key 'runs': the nearest is 'run'; type run=x"),
+        ("run=x top_p=0", "must be above 0"),
+        ("run=x top_p=1.5", "must lie between 0 and 1"),
+        ("run=x temperature=-1", "must be at least 0"),
+        ("run=x context=1", "must be at least 2"),
+        ("run=x length=many", "takes a whole number"),
+    ],
+)
+def test_mistake_in_an_evaluation(line, says):
+    with pytest.raises(UserError) as caught:
+        compose("eval", line.split())
+    assert says in str(caught.value)

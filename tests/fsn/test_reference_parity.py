@@ -1,0 +1,79 @@
+"""The fast FSN equals the loops written from the equations, values and gradients, in float64 to 1e-10."""
+
+import pytest
+import torch
+
+from fsn import CollectiveModes, SynchronizationAttention, coupling_function, coupling_kernel, reference
+
+VARIANTS = {
+    "kuramoto": {"harmonics": 1, "delay": False, "frustration": False},
+    "full kernel": {"harmonics": 2, "delay": True, "frustration": True},
+    "three harmonics": {"harmonics": 3, "delay": False, "frustration": False},
+    "delay only": {"harmonics": 1, "delay": True, "frustration": False},
+    "angles only": {"harmonics": 1, "delay": False, "frustration": True},
+    "constant gate": {"harmonics": 2, "delay": True, "frustration": True, "gate": "constant"},
+}
+
+
+def randomised(module: torch.nn.Module) -> torch.nn.Module:
+    """Parameters away from their special starting values, so that every term counts."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return module.double()
+
+
+def gradients(output: torch.Tensor, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    weight = torch.linspace(-1, 2, output.numel(), dtype=torch.float64).view_as(output)
+    return list(torch.autograd.grad((output * weight).sum(), inputs))
+
+
+@pytest.mark.parametrize("n_heads", [1, 2])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_synchronization_attention(variant: str, n_heads: int) -> None:
+    layer = randomised(SynchronizationAttention(4, n_heads, **VARIANTS[variant]))
+    theta = (3 * torch.randn(2, 6, 4, dtype=torch.float64)).requires_grad_()
+    inputs = [theta, *layer.parameters()]
+    fast = layer(theta)
+    slow = torch.stack([reference.synchronization_attention(layer, sequence) for sequence in theta])
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
+    for ours, theirs in zip(gradients(fast, inputs), gradients(slow, inputs), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("length", [1, 64, 65, 150])
+def test_every_chunk_of_a_long_sequence(length: int) -> None:
+    """Lengths around the chunk of queries: against one softmax over the whole masked matrix, in float64."""
+    from fsn.causal_attention import causal_attention
+
+    q, k = (torch.randn(2, 3, length, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    v = torch.randn(2, 3, length, 12, dtype=torch.float64, requires_grad=True)
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    slow = (q @ k.mT * 0.3).masked_fill(future, -torch.inf).softmax(-1) @ v
+    fast = causal_attention(q, k, v, 0.3)
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
+    for ours, theirs in zip(gradients(fast, [q, k, v]), gradients(slow, [q, k, v]), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_collective_modes() -> None:
+    layer = randomised(CollectiveModes(5, 3))
+    theta = (3 * torch.randn(4, 5, dtype=torch.float64)).requires_grad_()
+    inputs = [theta, *layer.parameters()]
+    fast = layer(theta)
+    slow = torch.stack([reference.collective_modes(layer, state) for state in theta])
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
+    for ours, theirs in zip(gradients(fast, inputs), gradients(slow, inputs), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_coupling_function_is_the_force_of_one_attended_token() -> None:
+    layer = randomised(SynchronizationAttention(3, 1, harmonics=3))
+    difference = torch.linspace(-3, 3, 7, dtype=torch.float64)
+    gamma = coupling_function(layer, difference)
+    assert gamma.shape == (2, 3, 7)
+    kernel = coupling_kernel(layer)
+    for delay in range(2):
+        for c in range(3):
+            expected = [reference.coupling(kernel[:, delay, c].tolist(), float(x)) for x in difference]
+            torch.testing.assert_close(gamma[delay, c], torch.tensor(expected, dtype=torch.float64))

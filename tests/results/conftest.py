@@ -1,0 +1,45 @@
+"""A run record without a run."""
+
+import pytest
+
+from results.record import DataInfo, Device, Git, RunRecord, Throughput
+
+
+@pytest.fixture
+def record():
+    """`record(model, bits, seed, **changes)`: a finished run with three validations, the last of `bits` per byte."""
+    return make
+
+
+def make(model, bits, seed=0, **changes):
+    rows = [
+        {
+            "step": step,
+            "epoch": step / 100,
+            "tokens": 4096 * step,
+            "split": "validation",
+            "nats": value * 0.6931,
+            "bits_per_byte": value,
+            "standard_error": 0.01,
+            "bytes": 5000,
+        }
+        for step, value in zip((10, 20, 30), (bits + 1, bits + 0.2, bits), strict=True)
+    ]
+    values = {
+        "config": {"model": {"name": model}, "scale": {"name": "250k"}, "data": {"context": 256}},
+        "config_hash": "0123456789",
+        "parameters": {"total": 250_000},
+        "flops_per_token": 1,
+        "data": DataInfo("stdlib", "ab" * 32, {"train": 90_000, "validation": 5000, "test": 5000}, {}),
+        "seed": seed,
+        "device": Device("cpu", "a processor", 2),
+        "versions": {},
+        "git": Git(),
+        "command": "python train.py",
+        "started": "2026-01-01T00:00:00+00:00",
+        "status": "done",
+        "metrics": rows,
+        "final": rows[-1],
+        "throughput": Throughput(12345.6, 78.9),
+    }
+    return RunRecord(**(values | changes))

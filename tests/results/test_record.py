@@ -1,0 +1,95 @@
+import json
+
+import pytest
+
+from configs.errors import UserError
+from results.atomic import WriteError, write_atomically
+from results.record import DataInfo, Device, Git, RunRecord, Throughput, load, save
+
+
+@pytest.fixture
+def record():
+    return RunRecord(
+        config={"seed": 3, "model": {"name": "fsn", "width": None}},
+        config_hash="0123456789",
+        parameters={"total": 12, "embedding": 12},
+        flops_per_token=72,
+        data=DataInfo("text", "ab" * 32, {"train": 90, "validation": 5, "test": 5}, {"file": "made.txt"}),
+        seed=3,
+        device=Device("cpu", "a processor", 2),
+        versions={"python": "3.11.0"},
+        git=Git("c0ffee", False),
+        command="python train.py",
+        started="2020-01-01T00:00:00+00:00",
+        throughput=Throughput(1234.5, 6.0),
+        metrics=[
+            {"step": 1, "split": "train", "nats": 2.0},
+            {"step": 1, "split": "validation", "nats": 0.1 + 0.2},
+        ],
+    )
+
+
+def test_a_record_comes_back_as_it_was(record, tmp_path):
+    save(record, tmp_path)
+    assert load(tmp_path) == load(tmp_path / "record.json") == record
+    assert load(tmp_path).rows("validation")[0]["nats"] == 0.1 + 0.2, "every digit is kept"
+
+
+def test_a_metric_row_is_one_line(record, tmp_path):
+    save(record, tmp_path)
+    lines = (tmp_path / "record.json").read_text().splitlines()
+    assert any(json.loads(line.strip().rstrip(",")) == record.metrics[0] for line in lines if '"step"' in line)
+
+
+def test_a_number_that_is_not_finite_is_not_written(record, tmp_path):
+    save(record, tmp_path)
+    before = (tmp_path / "record.json").read_bytes()
+    record.metrics.append({"step": 2, "split": "train", "nats": float("nan")})
+    with pytest.raises(ValueError, match="JSON"):
+        save(record, tmp_path)
+    assert (tmp_path / "record.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.pop("config_hash"), "record lacks 'config_hash'"),
+        (lambda content: content["data"].pop("sha256"), "record.data lacks 'sha256'"),
+        (lambda content: content.update(colour="red"), "unknown key 'colour'"),
+        (lambda content: content.update(metrics={}), "record.metrics is a dict"),
+        (lambda content: content.update(git="c0ffee"), "record.git is not a mapping"),
+        (lambda content: content.update(finished=3), "record.finished is a int"),
+        (lambda content: content.update(status="perhaps"), "status 'perhaps' is none of running, done"),
+    ],
+)
+def test_what_is_no_record_says_why(record, tmp_path, change, message):
+    save(record, tmp_path)
+    path = tmp_path / "record.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message) as error:
+        load(path)
+    assert str(path) in str(error.value)
+
+
+def test_an_absent_or_damaged_record_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="there is no run record at"):
+        load(tmp_path)
+    (tmp_path / "record.json").write_text("{")
+    with pytest.raises(UserError, match="cannot read the run record"):
+        load(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(WriteError, match=r"cannot write .*file: No space left on device"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

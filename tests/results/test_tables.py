@@ -1,0 +1,58 @@
+"""Tables put comparable runs side by side, and refuse others."""
+
+from dataclasses import replace
+
+import pytest
+
+from configs.errors import UserError
+from results.record import DataInfo
+from results.tables import comparison, markdown
+
+
+def test_rows_hold_what_was_measured_best_first(record):
+    rows = comparison([record("transformer", 2.5), record("fsn", 2.25)])
+    assert rows == [
+        {
+            "model": name,
+            "bits per byte": bits,
+            "parameters": "250,000",
+            "tokens/s": "12,346",
+            "seconds": "79",
+        }
+        for name, bits in (("fsn", "2.2500 ± 0.0100"), ("transformer", "2.5000 ± 0.0100"))
+    ]
+
+
+def test_seeds_of_one_model_are_told_apart(record):
+    rows = comparison([record("fsn", 2.3, seed=0), record("fsn", 2.2, seed=1), record("kuramoto", 2.4)])
+    assert [row["model"] for row in rows] == ["fsn, seed 1", "fsn, seed 0", "kuramoto"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"final": None, "status": "interrupted"}, "the run of fsn is not done: its status is interrupted"),
+        ({"data": DataInfo("stdlib", "cd" * 32, {"train": 90_000, "validation": 5000, "test": 5000}, {})}, "data is"),
+        ({"config": {"model": {"name": "fsn"}, "data": {"context": 128}}}, "data.context is 256 in one and 128"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(record, changes, says):
+    with pytest.raises(UserError, match=says):
+        comparison([record("transformer", 2.5), record("fsn", 2.4, **changes)])
+
+
+def test_other_bytes_of_the_final_validation_are_refused(record):
+    other = record("fsn", 2.4)
+    other = replace(other, final=other.final | {"bytes": 100})
+    with pytest.raises(UserError, match="final validation bytes is 5000 in one and 100"):
+        comparison([record("transformer", 2.5), other])
+
+
+def test_markdown_is_aligned():
+    table = markdown([{"model": "fsn", "loss": "2.1"}, {"model": "transformer", "loss": "12.25"}])
+    assert table.splitlines() == [
+        "| model       |  loss |",
+        "|-------------|------:|",
+        "| fsn         |   2.1 |",
+        "| transformer | 12.25 |",
+    ]

@@ -1,0 +1,141 @@
+"""`eval.py` on a run that was really trained: its numbers, its text, and one line for each mistake."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs.compose import compose
+from results.record import load
+from training.run import run
+
+SETTINGS = (
+    "model=transformer",
+    "scale=smoke",
+    "data=text",
+    "data.context=32",
+    "batch_size=4",
+    "optim.lr=0.01",
+    "trainer.max_steps=3",
+    "trainer.progress=false",
+    "logger=none",
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run of three steps on a small text, made once."""
+    folder = tmp_path_factory.mktemp("trained")
+    corpus = folder / "corpus.txt"
+    corpus.write_text("".join(f"def f{i}(x):\n    return x + {i}\n" for i in range(400)), encoding="utf-8")
+    paths = [f"data.path={corpus}", f"data.cache_dir={folder / 'cache'}", f"run_dir={folder / 'run'}"]
+    run(compose("train", [*SETTINGS, *paths]))
+    return folder
+
+
+@pytest.fixture
+def run_dir(trained, tmp_path):
+    """A copy that a test may change."""
+    return Path(shutil.copytree(trained / "run", tmp_path / "run"))
+
+
+@pytest.fixture
+def evaluate(monkeypatch, capsys):
+    """`python eval.py ...` in this process: (exit code, stdout, stderr)."""
+    source = Path(__file__).parents[1] / "eval.py"
+    spec = importlib.util.spec_from_file_location("eval_command", source)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["eval.py", *arguments])
+        monkeypatch.setattr(sys.stdout, "reconfigure", lambda **_: None, raising=False)
+        code = 0
+        try:
+            module.main()
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_the_final_validation_is_found_again(evaluate, run_dir):
+    final = load(run_dir).final
+    code, out, _ = evaluate(f"run={run_dir}", "split=validation", "batch_size=7")
+    assert code == 0
+    (entry,) = load(run_dir).evaluations
+    assert entry["nats"] == pytest.approx(final["nats"], abs=1e-6)
+    assert entry["bits_per_byte"] == pytest.approx(final["bits_per_byte"], abs=1e-6)
+    assert entry["bytes"] == final["bytes"] == load(run_dir).data.bytes["validation"]
+    assert (entry["split"], entry["checkpoint"], entry["step"], entry["context"]) == ("validation", "last.ckpt", 3, 32)
+    for shown in (f"{entry['nats']:.6f}", f"{entry['bits_per_byte']:.6f}", f"{entry['standard_error']:.6f}"):
+        assert shown in out
+
+
+def test_evaluations_add_up_and_leave_the_rest_of_the_record(evaluate, run_dir):
+    before = json.loads((run_dir / "record.json").read_text())
+    evaluate(f"run={run_dir}", "split=test", "context=16")
+    evaluate(f"run={run_dir}", "split=train", "max_bytes=100", "checkpoint=last.ckpt")
+    after = json.loads((run_dir / "record.json").read_text())
+    first, second = after.pop("evaluations")
+    assert before.pop("evaluations") == []
+    assert after == before
+    assert (first["split"], first["context"], first["bytes"]) == ("test", 16, after["data"]["bytes"]["test"])
+    assert (second["split"], second["bytes"], second["windows"]) == ("train", 100, 4)
+    assert str(run_dir.parent) not in json.dumps(first | second)
+
+
+def test_a_run_that_is_still_written_is_evaluated_but_not_touched(evaluate, run_dir):
+    from training.run_directory import claimed
+
+    before = (run_dir / "record.json").read_text()
+    with claimed(run_dir, overwrite=False):
+        code, out, err = evaluate(f"run={run_dir}")
+    assert (code, (run_dir / "record.json").read_text()) == (0, before)
+    assert "bits per byte" in out
+    assert "not added to its record" in err
+
+
+def test_text_goes_on_from_the_prompt_and_follows_the_seed(evaluate, run_dir):
+    arguments = (f"run={run_dir}", "task=sample", "prompt=def f(x, 'é'):", "length=40")
+    code, first, _ = evaluate(*arguments)
+    assert code == 0
+    assert first.startswith("def f(x, 'é'):")
+    assert evaluate(*arguments)[1] == first
+    assert evaluate(*arguments, "seed=1")[1] != first
+    assert load(run_dir).evaluations == []
+
+
+def test_mistakes_are_one_line_and_code_2(evaluate, run_dir, trained, tmp_path):
+    def refused(*arguments):
+        code, out, err = evaluate(*arguments)
+        assert (code, out) == (2, "")
+        assert err.splitlines()[-1].startswith("error: ")
+        return err
+
+    assert "no run record" in refused(f"run={tmp_path / 'nowhere'}")
+    assert "no checkpoint at" in refused(f"run={run_dir}", "checkpoint=elsewhere.ckpt")
+    assert "not a checkpoint" in refused(f"run={run_dir}", f"checkpoint={trained / 'corpus.txt'}")
+    assert "longer than the test split" in refused(f"run={run_dir}", "context=1000000")
+    if not torch.cuda.is_available():
+        assert "no CUDA device" in refused(f"run={run_dir}", "device=cuda")
+
+    record = json.loads((run_dir / "record.json").read_text())
+
+    def change(key, value):
+        (run_dir / "record.json").write_text(json.dumps(record | {key: value}))
+
+    change("config_hash", "0000000000")
+    assert "is a checkpoint of another run" in refused(f"run={run_dir}")
+    change("data", record["data"] | {"sha256": "0" * 64})
+    assert "has changed since the run" in refused(f"run={run_dir}")
+    change("data", record["data"])
+    (run_dir / "checkpoints" / "last.ckpt").write_bytes(b"cut off")
+    assert "no whole checkpoint yet" in refused(f"run={run_dir}")
+    (run_dir / "config.yaml").unlink()
+    assert "cannot read the run's config" in refused(f"run={run_dir}")

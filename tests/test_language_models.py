@@ -1,0 +1,83 @@
+"""What every language model owes: exact causality, decoding equal to the full pass, and a fair start."""
+
+import math
+
+import pytest
+import torch
+
+from configs.compose import compose
+from configs.schema import MODELS
+from training.budget import build_model, resolve_shape
+
+VARIANTS = [
+    *([f"model={name}"] for name in MODELS),
+    ["model=fsn", "model.harmonics=3", "model.delay=false", "model.readout=tied"],
+    ["model=fsn", "model.gate=constant", "model.frustration=false"],
+]
+
+
+def shaken(overrides: list[str]) -> torch.nn.Module:
+    """A model at scale=smoke whose parameters are far enough from their start that every path carries signal."""
+    torch.manual_seed(0)
+    model = build_model(resolve_shape(compose("train", [*overrides, "scale=smoke"]), 256).model, 256)
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model.eval()
+
+
+@pytest.fixture(params=VARIANTS, ids=" ".join)
+def model(request: pytest.FixtureRequest) -> torch.nn.Module:
+    return shaken(request.param)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_future_changes_the_past_by_exactly_nothing(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Cut at places around the chunk of queries; in bfloat16 too, where a rounding-level leak would show."""
+    model = model.to(dtype)
+    tokens = torch.randint(0, 256, (2, 140))
+    logits = model(tokens)
+    for cut in (1, 63, 64, 65, 139):
+        other = tokens.clone()
+        other[:, cut:] = torch.randint(0, 256, (2, 140 - cut))
+        changed = model(other)
+        assert torch.equal(changed[:, :cut], logits[:, :cut])
+        assert not torch.equal(changed[:, cut:], logits[:, cut:])
+
+
+@torch.no_grad()
+def test_decoding_token_by_token_equals_the_full_pass(model: torch.nn.Module) -> None:
+    tokens = torch.randint(0, 256, (2, 130))
+    logits = model(tokens)
+    cache = model.init_cache(2)
+    for t in range(tokens.shape[1]):
+        step, cache = model.step(tokens[:, t], cache)
+        torch.testing.assert_close(step, logits[:, t], rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_past_is_used_and_order_matters(model: torch.nn.Module) -> None:
+    tokens = torch.randint(0, 256, (1, 50))
+    last = model(tokens)[:, -1]
+    earlier, swapped = tokens.clone(), tokens.clone()
+    earlier[:, 3] = (earlier[:, 3] + 1) % 256
+    swapped[:, [10, 11]] = swapped[:, [11, 10]]
+    assert (model(earlier)[:, -1] - last).abs().max() > 1e-6
+    assert (model(swapped)[:, -1] - last).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_untrained_models_start_near_the_uniform_guess(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(resolve_shape(compose("train", [f"model={name}", "scale=250k"]), 256).model, 256)
+    tokens, targets = torch.randint(0, 256, (2, 4, 100))
+    nats = torch.nn.functional.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
+    assert abs(float(nats.detach()) - math.log(256)) < 0.7
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    model = shaken([f"model={name}"])
+    model(torch.randint(0, 256, (2, 70))).square().sum().backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name

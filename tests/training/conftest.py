@@ -1,0 +1,106 @@
+"""A tiny run: a made text whose epoch has 20 steps, and a model of 50 thousand parameters."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs.compose import compose
+from configs.schema import RunConfig
+from training.run import run
+
+
+
+def made_text(n_bytes: int, seed: int = 1) -> bytes:
+    """Pseudo-random words, the same on every machine and for ever."""
+    words, state = [], seed
+    while sum(map(len, words)) < n_bytes:
+        state = (1103515245 * state + 12345) % 2**31
+        words.append((b"the ", b"phase ", b"of ", b"an ", b"oscillator ", b"drifts\n", b"and ", b"locks. ")[state >> 28])
+    return b"".join(words)[:n_bytes]
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "made.txt"
+    path.write_bytes(made_text(3190))
+    return path
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def overrides(tmp_path: Path, text_file: Path, cache_dir: Path) -> list[str]:
+    """The command line of the tiny run; its directory is `tmp_path`/run."""
+    return [
+        "model=transformer",
+        "scale=smoke",
+        "data=text",
+        f"data.path={text_file}",
+        "data.split=[0.8,0.1,0.1]",
+        f"data.cache_dir={cache_dir}",
+        "data.context=16",
+        "batch_size=8",
+        "optim.lr=0.005",
+        "optim.warmup_steps=5",
+        "trainer=cpu",
+        "trainer.max_epochs=null",
+        "trainer.max_steps=30",
+        "trainer.log_every=4",
+        "trainer.checkpoint_every=7",
+        "trainer.threads=1",
+        "trainer.progress=false",
+        "logger=none",
+        f"run_dir={tmp_path / 'run'}",
+    ]
+
+
+@pytest.fixture
+def make_config(overrides: list[str]) -> Callable[..., RunConfig]:
+    """The config of the tiny run with further overrides."""
+    return lambda *more: compose("train", [*overrides, *more])
+
+
+@pytest.fixture
+def weights() -> Callable[[Path], dict[str, torch.Tensor]]:
+    """The weights in the last checkpoint of a run directory."""
+    return lambda folder: torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.fixture
+def same_weights(weights: Callable[[Path], dict[str, torch.Tensor]]) -> Callable[[Path, Path], None]:
+    """Asserts that two run directories ended with the same bits."""
+
+    def check(first: Path, second: Path) -> None:
+        a, b = weights(first), weights(second)
+        assert a.keys() == b.keys()
+        for name in a:
+            assert torch.equal(a[name], b[name]), name
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def whole_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Path]:
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(
+    whole_runs: dict[tuple[str, ...], Path],
+    make_config: Callable[..., RunConfig],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Path]:
+    """The directory of the tiny run with further overrides, made in one go and once for all tests."""
+
+    def get(*more: str) -> Path:
+        if more not in whole_runs:
+            whole_runs[more] = tmp_path_factory.mktemp("whole")
+            run(make_config(*more, f"run_dir={whole_runs[more]}"))
+        return whole_runs[more]
+
+    return get

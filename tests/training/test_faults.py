@@ -1,0 +1,143 @@
+"""What goes wrong while a run trains: it stops with one line, and the last good checkpoint is there to go on from."""
+
+import json
+import resource
+
+import pytest
+import torch
+
+from configs.errors import UserError
+from results.record import load
+from training.checkpoints import newest_whole, read
+from training.meter import Meter
+from training.run import run
+
+
+def after_step(monkeypatch, step, act):
+    """Call act(module) when `step` has been measured."""
+    measure = Meter.measure
+
+    def measure_and_act(self, trainer, module, n_targets):
+        row = measure(self, trainer, module, n_targets)
+        if trainer.global_step == step:
+            act(module)
+        return row
+
+    monkeypatch.setattr(Meter, "measure", measure_and_act)
+
+
+def poison(module):
+    with torch.no_grad():
+        module.model.embedding.weight[0] = float("nan")
+        module.model.embedding.weight[ord("e")] = float("nan")
+
+
+@pytest.fixture
+def small_files():
+    """Files of this process may not grow beyond 100 kB from the call on; a checkpoint needs 600."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_leaves_the_last_whole_checkpoint(
+    make_config, tmp_path, monkeypatch, small_files, uninterrupted, same_weights
+):
+    with monkeypatch.context() as patch:
+        after_step(patch, 12, lambda module: small_files())
+        with pytest.raises(UserError) as error:
+            run(make_config())
+    message = str(error.value)
+    assert "\n" not in message
+    assert str(tmp_path / "run" / "checkpoints" / "new.tmp") in message and "File too large" in message
+    assert f"{tmp_path / 'run' / 'checkpoints' / 'last.ckpt'} (step 7)" in message
+    record = load(tmp_path / "run")
+    assert record.status == "failed" and "File too large" in record.error
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    run(make_config())
+    same_weights(tmp_path / "run", uninterrupted())
+
+
+def test_a_loss_that_is_not_finite_stops_at_once(make_config, tmp_path, monkeypatch, uninterrupted, same_weights):
+    with monkeypatch.context() as patch:
+        after_step(patch, 16, poison)
+        with pytest.raises(UserError, match="training loss became nan at step 17"):
+            run(make_config())
+    record = load(tmp_path / "run")
+    assert record.status == "failed" and "step 17" in record.error
+    newest = newest_whole(tmp_path / "run")
+    assert read(newest)["global_step"] == 14
+    assert all(torch.isfinite(value).all() for value in read(newest)["state_dict"].values())
+
+    run(make_config())  # the cause is gone
+    same_weights(tmp_path / "run", uninterrupted())
+
+
+def test_weights_that_are_not_finite_are_never_saved(make_config, tmp_path, monkeypatch):
+    after_step(monkeypatch, 14, poison)
+    with pytest.raises(UserError, match=r"model.embedding.weight is not finite after step 14"):
+        run(make_config())
+    assert read(newest_whole(tmp_path / "run"))["global_step"] == 7
+
+
+def test_a_gradient_that_is_not_finite_is_named(make_config, monkeypatch):
+    from training.language import LanguageModule
+
+    clip = LanguageModule.configure_gradient_clipping
+
+    def explode(self, *arguments, **options):
+        if self.trainer.global_step == 4:
+            self.model.embedding.weight.grad[0, 0] = float("inf")
+        clip(self, *arguments, **options)
+
+    monkeypatch.setattr(LanguageModule, "configure_gradient_clipping", explode)
+    with pytest.raises(UserError, match="gradient norm became inf at step 5"):
+        run(make_config())
+
+
+def test_a_learning_rate_that_is_far_too_large_ends_in_one_line(make_config, tmp_path):
+    with pytest.raises(UserError, match=r"(training loss|gradient norm|is not finite).*smaller optim.lr"):
+        run(make_config("optim.lr=1e30", "optim.warmup_steps=0"))
+    assert load(tmp_path / "run").status == "failed"
+
+
+def test_a_bug_is_recorded_and_not_hidden(make_config, tmp_path, monkeypatch):
+    def bug(module):
+        raise ZeroDivisionError("a bug")
+
+    after_step(monkeypatch, 9, bug)
+    with pytest.raises(ZeroDivisionError):
+        run(make_config())
+    assert (load(tmp_path / "run").status, load(tmp_path / "run").error) == ("failed", "ZeroDivisionError: a bug")
+
+
+def test_a_checkpoint_of_another_run_is_refused(make_config, tmp_path, uninterrupted, monkeypatch):
+    other = read(uninterrupted() / "checkpoints" / "last.ckpt")
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save({**other, "config_hash": "0123456789"}, folder / "last.ckpt")
+    with pytest.raises(UserError, match=r"last.ckpt belongs to another run"):
+        run(make_config())
+
+
+def test_a_record_that_is_damaged_is_named(make_config, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.json").write_text('{"config": {')
+    with pytest.raises(UserError, match=r"cannot read the run record .*record\.json"):
+        run(make_config())
+
+
+def test_the_line_of_metrics_that_a_crash_cut_off_is_dropped(make_config, tmp_path, monkeypatch, uninterrupted):
+    def tear(module):
+        with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+            file.write('{"step": 8, "epo')
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        after_step(patch, 9, tear)
+        with pytest.raises(ZeroDivisionError):
+            run(make_config())
+    run(make_config())
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [row["step"] for row in load(uninterrupted()).metrics]

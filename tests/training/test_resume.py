@@ -1,0 +1,162 @@
+"""Processes that are really killed (SIGKILL), at chosen moments, and resumed: the final bits are those of a run in one go.
+
+The process is a fork of this one, so that each kill costs a second and not the start of an interpreter.
+"""
+
+import os
+import signal
+
+import pytest
+
+import results.atomic
+from results.record import load
+from training.checkpoints import Checkpoints
+from training.meter import Meter
+from training.recorder import Recorder
+from training.run import run
+from training.validation import Validation
+
+TIMING = ("tokens_per_second",)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(config) -> None:
+    """Run in a forked process that is expected to be killed."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run(config)
+        finally:
+            os._exit(99)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+def without_timing(record):
+    return [{key: value for key, value in row.items() if key not in TIMING} for row in record.metrics]
+
+
+def kill_after_step(step):
+    """A SIGKILL when the numbers of `step` have been measured, before anything is saved."""
+
+    def arrange(monkeypatch):
+        measure = Meter.measure
+
+        def measure_and_die(self, trainer, *rest):
+            row = measure(self, trainer, *rest)
+            if trainer.global_step == step:
+                die()
+            return row
+
+        monkeypatch.setattr(Meter, "measure", measure_and_die)
+
+    return arrange
+
+
+def kill_in_checkpoint_write(nth):
+    """A SIGKILL in the middle of the n-th checkpoint: half of its bytes are on the disk."""
+
+    def arrange(monkeypatch):
+        write, seen = results.atomic.write_atomically, []
+
+        def write_half(path, content):
+            seen.append(path)
+            if len(seen) == nth:
+                with open(results.atomic.temporary_name(path), "wb") as file:
+                    file.write(content[: len(content) // 2])
+                die()
+            write(path, content)
+
+        monkeypatch.setattr("training.checkpoints.write_atomically", write_half)
+
+    return arrange
+
+
+def kill_between_the_names(monkeypatch):
+    """A SIGKILL when the second checkpoint is written but has not yet taken the name of the first."""
+    name = Checkpoints._name
+
+    def die_before_replace(self, new, epoch):
+        if (self.folder / "last.ckpt").exists():
+            monkeypatch.setattr(os, "replace", lambda *_: die())
+        name(self, new, epoch)
+
+    monkeypatch.setattr(Checkpoints, "_name", die_before_replace)
+
+
+def kill_in_validation(step):
+    """A SIGKILL while the weights after `step` are validated."""
+
+    def arrange(monkeypatch):
+        row = Validation.row
+
+        def die_in(self, model, at, *rest):
+            if at == step:
+                die()
+            return row(self, model, at, *rest)
+
+        monkeypatch.setattr(Validation, "row", die_in)
+
+    return arrange
+
+
+def kill_before_the_last_word(monkeypatch):
+    """A SIGKILL when all is done but the record does not say so yet."""
+    monkeypatch.setattr(Recorder, "finish", lambda *_: die())
+
+
+@pytest.mark.parametrize(
+    ("kills", "more"),
+    [
+        # Checkpoints are at 7, 14, 21, 28 and 30; epochs end at 20.
+        pytest.param([kill_after_step(3)], (), id="before the first checkpoint"),
+        pytest.param([kill_after_step(9), kill_after_step(18), kill_after_step(23)], (), id="three times"),
+        pytest.param([kill_after_step(13)], ("trainer.checkpoint_every=10",), id="inside an epoch"),
+        pytest.param([kill_after_step(22)], ("trainer.checkpoint_every=10",), id="from an epoch's exact end"),
+        pytest.param([kill_after_step(30)], ("trainer.checkpoint_every=15",), id="at the last step"),
+        pytest.param(
+            [kill_after_step(9), kill_after_step(24)],
+            ("trainer.micro_batch_size=2", "trainer.checkpoint_every=5"),
+            id="with accumulation",
+        ),
+        pytest.param([kill_in_checkpoint_write(1)], (), id="in the first checkpoint's write"),
+        pytest.param([kill_in_checkpoint_write(3)], (), id="in the third checkpoint's write"),
+        pytest.param([kill_between_the_names], (), id="while names change"),
+        pytest.param([kill_in_validation(20), kill_in_validation(30)], ("trainer.val_every=10",), id="validating"),
+        pytest.param([kill_before_the_last_word], (), id="before the last word"),
+    ],
+)
+def test_a_killed_run_ends_with_the_same_bits(kills, more, make_config, tmp_path, uninterrupted, same_weights):
+    config = make_config(*more)
+    for kill in kills:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            kill(monkeypatch)
+            killed(config)
+    run(config)
+
+    whole = uninterrupted(*more)
+    same_weights(tmp_path / "run", whole)
+    record, expected = load(tmp_path / "run"), load(whole)
+    assert record.status == "done"
+    assert without_timing(record) == without_timing(expected)
+    assert record.final == expected.final
+    leftovers = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert leftovers == {"last.ckpt", "previous.ckpt"}
+
+
+def test_resuming_says_from_where_and_keeps_counting(make_config, tmp_path, capsys, monkeypatch):
+    config = make_config()
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after_step(17)(patch)
+        killed(config)
+    crashed = load(tmp_path / "run")
+    assert crashed.status == "running"
+    run(config)
+    said = capsys.readouterr().out
+    assert "resuming from step 14 of 30" in said and "last.ckpt" in said
+    record = load(tmp_path / "run")
+    assert record.started == crashed.started
+    assert record.throughput.seconds > crashed.throughput.seconds > 0

@@ -1,0 +1,158 @@
+"""A whole run in this process: what it leaves on the disk, and what the same command does afterwards."""
+
+import json
+import math
+
+import pytest
+import torch
+import yaml
+
+from configs.compose import resolve
+from configs.errors import UserError
+from results.record import load
+from training.checkpoints import load_model
+from training.evaluate import evaluate
+from training.run import make_plan, run
+from training.run_directory import run_directory
+
+
+def test_a_run_leaves_a_complete_record_and_says_so_when_started_again(make_config, tmp_path, capsys):
+    folder = tmp_path / "run"
+    config = make_config("trainer.val_every=15", "trainer.val_bytes=100", "trainer.checkpoint_epochs=[1]")
+    run(config)
+
+    record = load(folder)
+    assert (record.status, record.error, record.seed) == ("done", None, 0)
+    assert record.data.bytes == {"train": 2552, "validation": 319, "test": 319}
+    assert record.parameters["total"] == pytest.approx(50_000, rel=0.005)
+    assert record.flops_per_token > 6 * 40_000
+    assert record.versions["torch"] == torch.__version__
+    assert (record.device.kind, record.device.threads) == ("cpu", 1)
+    assert record.throughput.tokens_per_second > 0 and record.peak_memory_bytes > 10_000_000
+    assert record.config["model"]["ff_width"] > 0, "the record holds the solved shape"
+    assert str(tmp_path) not in (folder / "record.json").read_text(), "no absolute path"
+
+    train, validation = record.rows("train"), record.rows("validation")
+    assert [row["step"] for row in train] == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert [row["step"] for row in validation] == [15, 20, 30], "val_every, the epoch's end, the last step"
+    assert [row["bytes"] for row in validation] == [100, 100, 319], "the last one takes the whole split"
+    assert record.final == validation[-1]
+    assert train[4]["epoch"] == 1.0 and train[4]["tokens"] == 2552, "an epoch is every byte once"
+    for row in record.metrics:
+        assert row["bits_per_byte"] == pytest.approx(row["nats"] / math.log(2))
+    assert train[-1]["nats"] < train[0]["nats"] - 0.5
+    assert train[-1]["lr"] == pytest.approx(0.0005)
+    assert [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] == record.metrics
+    assert resolve(yaml.safe_load((folder / "config.yaml").read_text())).model.ff_width == record.config["model"]["ff_width"]
+    assert {path.name for path in folder.glob("checkpoints/*")} == {"last.ckpt", "previous.ckpt", "epoch-001.ckpt"}
+
+    model, saved_config = load_model(folder / "checkpoints" / "last.ckpt")
+    assert not model.training and saved_config["scale"]["name"] == "smoke"
+    again = evaluate(model, make_plan(config).corpus.split("validation"), context=16)
+    assert again.bits_per_byte == pytest.approx(record.final["bits_per_byte"], abs=1e-9)
+
+    before = (folder / "record.json").read_bytes()
+    capsys.readouterr()
+    run(config)
+    said = capsys.readouterr().out
+    assert "already finished" in said and str(folder) in said and f"{record.final['bits_per_byte']:.4f}" in said
+    assert (folder / "record.json").read_bytes() == before
+
+
+def test_overwrite_moves_the_old_run_aside_and_starts_over(make_config, tmp_path):
+    config = make_config("trainer.max_steps=3")
+    first = run(config)
+    (tmp_path / "run" / "mine.txt").write_text("kept")
+    run(make_config("trainer.max_steps=3", "overwrite=true"))
+    run(make_config("trainer.max_steps=2", "overwrite=true"))
+    assert load(tmp_path / "run-old-1").final == first.final
+    assert (tmp_path / "run-old-1" / "mine.txt").exists()
+    assert load(tmp_path / "run-old-2").final["step"] == 3
+    assert load(tmp_path / "run").final["step"] == 2
+
+
+def test_plan_prints_what_would_be_run_and_writes_nothing(make_config, tmp_path, capsys):
+    record = run(make_config("plan=true"))
+    said = capsys.readouterr().out
+    for fact in ("transformer", f"{record.parameters['total']:,}", "2,552", "30 steps", str(tmp_path / "run")):
+        assert fact in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_hashed_directory_follows_the_config(make_config, tmp_path):
+    folders = {run_directory(make_config("run_dir=null", f"runs={tmp_path}", more)) for more in ("seed=0", "seed=1")}
+    assert len(folders) == 2
+    assert all(path.parent == tmp_path and path.name.startswith("transformer-smoke-text-seed") for path in folders)
+
+
+def test_another_config_in_the_same_directory_names_what_differs(make_config):
+    run(make_config("trainer.max_steps=2"))
+    with pytest.raises(UserError, match=r"seed is 0 there and 1 here"):
+        run(make_config("trainer.max_steps=2", "seed=1"))
+    # How often a run is saved changes nothing in its result.
+    run(make_config("trainer.max_steps=2", "trainer.checkpoint_every=1"))
+
+
+def test_data_that_changed_since_the_run_began_is_refused(make_config, tmp_path, text_file):
+    mine = tmp_path / "mine.txt"
+    mine.write_bytes(text_file.read_bytes())
+    config = make_config(f"data.path={mine}", "trainer.max_steps=2")
+    run(config)
+    mine.write_bytes(text_file.read_bytes().replace(b"phase", b"PHASE"))
+    with pytest.raises(UserError, match=r"text .* has changed since the run in .* began"):
+        run(config)
+
+
+def test_a_directory_in_use_is_refused(make_config, tmp_path):
+    from training.run_directory import claimed
+
+    with claimed(tmp_path / "run", overwrite=False), pytest.raises(UserError, match="another process is using"):
+        run(make_config("overwrite=true"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.accelerator=cuda", "no CUDA device"),
+        ("data.context=400", "longer than the validation split"),
+        ("trainer.max_steps=null", "trainer.max_epochs"),
+    ],
+)
+def test_what_cannot_run_is_one_line_and_leaves_no_directory(make_config, tmp_path, monkeypatch, override, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=message) as error:
+        run(make_config(override))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_micro_batches_change_the_loss_by_rounding_only(make_config, tmp_path):
+    whole = run(make_config("trainer.max_steps=24"))
+    parts = run(make_config("trainer.max_steps=24", "trainer.micro_batch_size=2", f"run_dir={tmp_path / 'parts'}"))
+    assert [row["tokens"] for row in whole.metrics] == [row["tokens"] for row in parts.metrics]
+    for a, b in zip(whole.metrics, parts.metrics, strict=True):
+        assert a["nats"] == pytest.approx(b["nats"], abs=2e-4)
+    first = [record.rows("train")[0] for record in (whole, parts)]
+    assert first[0]["grad_norm"] == pytest.approx(first[1]["grad_norm"], rel=1e-4)
+
+
+def test_bf16_trains_close_to_float32(make_config, tmp_path):
+    full = run(make_config("trainer.max_steps=12"))
+    half = run(make_config("trainer.max_steps=12", "precision=bf16", f"run_dir={tmp_path / 'half'}"))
+    assert half.final["nats"] != full.final["nats"]
+    assert half.final["nats"] == pytest.approx(full.final["nats"], abs=0.03)
+
+
+def test_a_compiled_run_saves_plain_weights(make_config, tmp_path, monkeypatch, same_weights):
+    backends = []
+
+    def compile_eagerly(module, **options):
+        backends.append(options)
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager", **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_eagerly)
+    run(make_config("trainer.max_steps=6"))
+    run(make_config("trainer.max_steps=6", "compile=true", f"run_dir={tmp_path / 'compiled'}"))
+    assert len(backends) == 1, "the inner model alone is compiled"
+    same_weights(tmp_path / "run", tmp_path / "compiled")
+    load_model(tmp_path / "compiled" / "checkpoints" / "last.ckpt")

@@ -1,0 +1,41 @@
+import pytest
+
+from configs.errors import UserError
+from configs.schema import OptimConfig, TrainerConfig
+from training.schedule import lr_factor, total_steps
+
+
+@pytest.mark.parametrize("shape", ["cosine", "linear"])
+def test_warm_up_rises_to_the_peak_and_decay_ends_at_the_final_rate(shape):
+    optim = OptimConfig(schedule=shape, warmup_steps=10, final_lr=0.2)
+    factors = [lr_factor(step, 100, optim) for step in range(100)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert all(later < earlier for earlier, later in zip(factors[9:], factors[10:], strict=False))
+    assert factors[-1] == pytest.approx(0.2)
+
+
+def test_cosine_is_half_way_in_the_middle_and_linear_is_straight():
+    cosine = OptimConfig(schedule="cosine", warmup_steps=0, final_lr=0.0)
+    linear = OptimConfig(schedule="linear", warmup_steps=0, final_lr=0.0)
+    assert lr_factor(49, 100, cosine) == pytest.approx(0.5)
+    assert lr_factor(24, 100, cosine) == pytest.approx((1 + 0.5**0.5) / 2)
+    assert lr_factor(24, 100, linear) == pytest.approx(0.75)
+
+
+def test_constant_stays_at_the_peak():
+    optim = OptimConfig(schedule="constant", warmup_steps=2)
+    assert [lr_factor(step, 5, optim) for step in range(5)] == [0.5, 1, 1, 1, 1]
+
+
+def test_a_run_shorter_than_its_warm_up_never_divides_by_zero():
+    optim = OptimConfig(schedule="cosine", warmup_steps=10)
+    assert lr_factor(4, 5, optim) == 0.5
+    assert lr_factor(10, 10, optim) == pytest.approx(optim.final_lr)
+
+
+def test_the_smaller_limit_ends_the_run():
+    assert total_steps(TrainerConfig(max_steps=50, max_epochs=2), 20) == 40
+    assert total_steps(TrainerConfig(max_steps=30, max_epochs=2), 20) == 30
+    assert total_steps(TrainerConfig(max_epochs=3), 20) == 60
+    with pytest.raises(UserError, match="trainer.max_steps or trainer.max_epochs"):
+        total_steps(TrainerConfig(), 20)

@@ -1,0 +1,41 @@
+"""The lines a person reads before and after a run."""
+
+from pathlib import Path
+
+from configs.schema import RunConfig
+from results.record import RunRecord
+
+
+def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch: int, folder: Path) -> str:
+    """What is about to be run; `config` with its shape resolved."""
+    model, optim, data = config.model, config.optim, record.data
+    parts = ", ".join(f"{name} {n:,}" for name, n in record.parameters.items() if name != "total")
+    windows = f"{config.batch_size} x {config.data.context} bytes"
+    epochs = total_steps / steps_per_epoch
+    warmup = f"{optim.warmup_steps} steps of warm-up"
+    if optim.warmup_steps >= total_steps:
+        warmup += " (longer than the run: the peak is never reached)"
+    rows = {
+        "model": f"{model.name}, {model.n_layers} layers, width {model.width}, {model.n_heads} heads, "
+        f"feed-forward {model.ff_width}",
+        "parameters": f"{record.parameters['total']:,} ({parts})",
+        "data": f"{data.name}, {data.bytes['train']:,} bytes, sha256 {data.sha256[:12]}, "
+        f"{data.bytes['validation']:,} to validate",
+        "training": f"{total_steps:,} steps of {windows}, {epochs:.3g} epochs, "
+        f"{epochs * data.bytes['train']:,.0f} tokens",
+        "optimizer": f"{optim.name}, learning rate {optim.lr:g}, {optim.schedule}, {warmup}",
+        "device": f"{record.device.count} {record.device.kind} ({record.device.name}), "
+        f"{record.device.threads} threads, precision {config.precision}",
+        "run": str(folder),
+    }
+    return "\n".join(f"{name:<11} {text}" for name, text in rows.items())
+
+
+def outcome(record: RunRecord, folder: Path) -> str:
+    """What came out of a run that is done."""
+    final = record.final or {}
+    return (
+        f"{final['bits_per_byte']:.4f} bits/byte (standard error {final['standard_error']:.4f}) on all "
+        f"{final['bytes']:,} validation bytes after {final['step']:,} steps, "
+        f"{record.throughput.tokens_per_second:,.0f} tokens/s: {folder}"
+    )

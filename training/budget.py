@@ -1,0 +1,142 @@
+"""The budget: shapes solved so that every model has the promised number of parameters; models built from config.
+
+Parameters and floating-point operations are counted on the meta device: nothing is allocated.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from baseline import Transformer
+from configs.errors import UserError
+from configs.schema import FSNConfig, ModelConfig, RunConfig, TransformerConfig
+from fsn import FSN
+
+
+def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
+    """The language model that a resolved config describes, initialised from torch's global generator.
+
+    Raises UserError when the shape is impossible, for example a width that its heads do not divide.
+    """
+    try:
+        if isinstance(model, TransformerConfig):
+            return Transformer(
+                vocabulary_size, model.width, model.n_layers, model.n_heads, model.ff_width, rope_base=model.rope_base
+            )
+        if isinstance(model, FSNConfig):
+            return FSN(
+                vocabulary_size,
+                model.width,
+                model.n_layers,
+                model.n_heads,
+                model.ff_width,
+                harmonics=model.harmonics,
+                delay=model.delay,
+                frustration=model.frustration,
+                gate=model.gate,
+                feed_forward=model.feed_forward,
+                readout=model.readout,
+                rope_base=model.rope_base,
+            )
+    except ValueError as error:
+        raise UserError(f"model={model.name}: {error}; set model.width and model.n_heads") from error
+    raise UserError(f"model={model.name} is not a language model")
+
+
+def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
+    """The config with its shape and peak learning rate filled in: from what is set, then tuned, then the scale.
+
+    `ff_width` is solved from the parameter budget, in which it is linear. Resolving twice changes nothing.
+    Raises UserError when the budget cannot be met to within the scale's tolerance.
+    """
+    scale, model = config.scale, config.model
+    tuned = model.tuned.get(scale.name)
+    shape: dict[str, Any] = {}
+    for name in ("width", "n_layers", "n_heads"):
+        shape[name] = next(
+            value
+            for value in (getattr(model, name), getattr(tuned, name, None), getattr(scale, name))
+            if value is not None
+        )
+    lr = config.optim.lr if config.optim.lr is not None else getattr(tuned, "lr", None)
+    if lr is None:
+        raise UserError(f"model={model.name} has no tuned learning rate at scale={scale.name}; set optim.lr=0.003")
+    model = replace(model, **shape)
+    if model.ff_width is None:
+        model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size))
+    total = count_parameters(model, vocabulary_size)
+    if abs(total - scale.parameters) > scale.tolerance * scale.parameters:
+        raise UserError(
+            f"model={model.name} scale={scale.name}: model.ff_width={model.ff_width} gives {total:,} parameters, not "
+            f"{scale.parameters:,} ± {scale.tolerance:.1%}; leave model.ff_width unset to have it solved, "
+            f"or set scale.parameters={total}"
+        )
+    return replace(config, model=model, optim=replace(config.optim, lr=lr))
+
+
+def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> int:
+    """The feed-forward width whose parameter count is nearest to the budget."""
+    budget = config.scale.parameters
+    one, two = (count_parameters(replace(model, ff_width=width), vocabulary_size) for width in (1, 2))
+    if one > budget:
+        raise UserError(
+            f"model={model.name} scale={config.scale.name}: {model.n_layers} layers of width {model.width} and a "
+            f"vocabulary of {vocabulary_size:,} already take {one:,} parameters, more than the budget of {budget:,}; "
+            f"lower model.width or model.n_layers, or take a larger scale"
+        )
+    per_unit = two - one
+    ff_width = 1 + round((budget - one) / per_unit)
+    if abs(one + (ff_width - 1) * per_unit - budget) > config.scale.tolerance * budget:
+        raise UserError(
+            f"model={model.name} scale={config.scale.name}: one unit of model.ff_width is {per_unit:,} parameters, too "
+            f"coarse for a budget of {budget:,} ± {config.scale.tolerance:.1%}; change model.width or model.n_layers"
+        )
+    return ff_width
+
+
+def count_parameters(model: ModelConfig, vocabulary_size: int) -> int:
+    """Trainable parameters of a model, counted on the meta device."""
+    with torch.device("meta"):
+        return parameters_by_part(build_model(model, vocabulary_size))["total"]
+
+
+def parameters_by_part(model: nn.Module) -> dict[str, int]:
+    """Trainable parameters by part: "total", "embedding", "mixer", "feed_forward", "norm", "readout", as present."""
+    parts: dict[str, int] = {"total": 0}
+    for name, parameter in model.named_parameters():
+        words = name.split(".")
+        part = words[2] if words[0] == "layers" else words[0]
+        part = "norm" if part.endswith("norm") else part
+        parts[part] = parts.get(part, 0) + parameter.numel()
+        parts["total"] += parameter.numel()
+    return parts
+
+
+def flops_per_token(model: nn.Module, context: int) -> int:
+    """Floating-point operations of a training step per token, forward and backward: its matrix products.
+
+    Attention is counted over the whole window, masked half included, as is the custom of published tables.
+    """
+    meta = deepcopy(model).to("meta")
+    tokens = torch.zeros(1, context, dtype=torch.int64, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        meta(tokens).sum().backward()
+    return counter.get_total_flops() // context
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups for AdamW: matrices decay; norms, angles and coupling kernels do not.
+
+    Decay pulls towards zero, which is no special place for an angle. Modules name such parameters in `undecayed()`.
+    """
+    undecayed = {id(p) for module in model.modules() if hasattr(module, "undecayed") for p in module.undecayed()}
+    decay = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in undecayed]
+    rest = [p for p in model.parameters() if p.ndim < 2 or id(p) in undecayed]
+    return [
+        {"params": decay, "weight_decay": weight_decay, "lr_scale": 1.0},
+        {"params": rest, "weight_decay": 0.0, "lr_scale": 1.0},
+    ]

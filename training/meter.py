@@ -1,0 +1,139 @@
+"""What each training step measured: loss, gradient norm, tokens and seconds, averaged into the record's train rows."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from configs.errors import UserError
+from training.language import LanguageModule
+
+Row = dict[str, Any]
+
+
+class NonFiniteError(UserError):
+    """A metric or a weight stopped being a number; training cannot go on."""
+
+
+class Meter:
+    """Measures each step; its counts are part of every checkpoint.
+
+    A row's nats and grad_norm are means over the steps since the row before. On a GPU a step's numbers are read
+    while the next step runs, so reading them does not hold the device up.
+    """
+
+    def __init__(self, steps_per_epoch: int, total_steps: int, log_every: int) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self.total_steps = total_steps
+        self.log_every = log_every
+        self.tokens = 0
+        self.last_nats = math.nan  # this process's share, for display
+        self._seconds = 0.0
+        self._running_since: float | None = None
+        # Since the last row:
+        self._steps, self._nats, self._grad_norm, self._tokens, self._seconds_at_row = 0, 0.0, 0.0, 0, 0.0
+        self._unread: tuple[int, Tensor, torch.cuda.Event] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, earlier parts of a resumed run included, pauses left out."""
+        running = 0.0 if self._running_since is None else time.perf_counter() - self._running_since
+        return self._seconds + running
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Over the whole run so far."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    def start(self) -> None:
+        """Start the clock."""
+        self._running_since = time.perf_counter()
+
+    def stop(self) -> None:
+        """Stop the clock."""
+        self._seconds, self._running_since = self.seconds, None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the clock, for validation and checkpoints. Reads what is still on its way from the device first."""
+        self._read()
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def measure(self, trainer: L.Trainer, module: LanguageModule, n_targets: int) -> Row | None:
+        """Take the numbers of the step just made; a train row every `log_every` steps and at the last one.
+
+        All processes must call this together. Raises NonFiniteError.
+        """
+        step = trainer.global_step
+        self.tokens += n_targets
+        self._tokens += n_targets
+        self._queue(step, torch.stack((module.step_nats, module.grad_norm)))
+        if step % self.log_every and step != self.total_steps:
+            return None
+        self._read()
+        nats = self._nats / self._steps
+        if trainer.world_size > 1:  # each process knows only its own windows' share of the loss
+            share = torch.tensor(nats, device=trainer.strategy.root_device)
+            nats = float(trainer.strategy.reduce(share, reduce_op="sum"))
+        seconds = self.seconds
+        row = {
+            "step": step,
+            "epoch": step / self.steps_per_epoch,
+            "tokens": self.tokens,
+            "split": "train",
+            "nats": nats,
+            "bits_per_byte": nats / math.log(2),
+            "lr": module.lr,
+            "grad_norm": self._grad_norm / self._steps,
+            "tokens_per_second": self._tokens / max(seconds - self._seconds_at_row, 1e-9),
+        }
+        self._steps, self._nats, self._grad_norm, self._tokens, self._seconds_at_row = 0, 0.0, 0.0, 0, seconds
+        return row
+
+    def _queue(self, step: int, values: Tensor) -> None:
+        """Start to copy a step's numbers to the host, and take in those of the step before."""
+        if not values.is_cuda:
+            self._take(step, values)
+            return
+        host = torch.empty(2, pin_memory=True).copy_(values, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        self._read()
+        self._unread = (step, host, copied)
+
+    def _read(self) -> None:
+        """Wait for the numbers that are on their way."""
+        if self._unread is not None:
+            (step, host, copied), self._unread = self._unread, None
+            copied.synchronize()
+            self._take(step, host)
+
+    def _take(self, step: int, values: Tensor) -> None:
+        nats, grad_norm = values.tolist()
+        for name, value in (("training loss", nats), ("gradient norm", grad_norm)):
+            if not math.isfinite(value):
+                raise NonFiniteError(f"the {name} became {value} at step {step}; try a smaller optim.lr")
+        self.last_nats = nats
+        self._nats += nats
+        self._grad_norm += grad_norm
+        self._steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "since_row": [self._steps, self._nats, self._grad_norm, self._tokens, self._seconds_at_row],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.tokens, self._seconds = state["tokens"], state["seconds"]
+        self._steps, self._nats, self._grad_norm, self._tokens, self._seconds_at_row = state["since_row"]

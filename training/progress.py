@@ -1,0 +1,102 @@
+"""What a person sees while a run trains: bits per byte, speed and time left."""
+
+import math
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from training.meter import Row
+
+LINE_EVERY = 10.0  # seconds between lines where there is no terminal
+SMOOTHING = 0.98  # weight of the past in the displayed training loss
+
+
+class Progress:
+    """A live bar on a terminal's stderr, a plain line now and then elsewhere, nothing when not `shown`."""
+
+    def __init__(self, total_steps: int, shown: bool) -> None:
+        self.total_steps = total_steps
+        self.shown = shown
+        self._smooth = math.nan
+        self._validation = "-"
+        self._started: tuple[float, int] | None = None  # when, and at which step
+        self._last_line = time.monotonic()
+        self._bar: Bar | None = None
+        self._training: Any = None
+        self._validating: Any = None
+
+    def start(self, step: int, last_validation: float | None) -> None:
+        """Show the state the run starts or resumes from. `last_validation`: bits per byte."""
+        self._started = (time.monotonic(), step)
+        if last_validation is not None:
+            self._validation = f"{last_validation:.4f}"
+        if not (self.shown and sys.stderr.isatty()):
+            return
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            refresh_per_second=4,
+        )
+        self._training = self._bar.add_task("train", total=self.total_steps, completed=step, text="")
+        self._bar.start()
+
+    def step(self, step: int, nats: float, tokens_per_second: float) -> None:
+        """One optimizer step is done; nats: its training loss."""
+        if not self.shown:
+            return
+        bits = nats / math.log(2)
+        self._smooth = bits if math.isnan(self._smooth) else SMOOTHING * self._smooth + (1 - SMOOTHING) * bits
+        text = f"{self._smooth:.3f} bits/byte · validation {self._validation} · {tokens_per_second:,.0f} tokens/s"
+        if self._bar is not None:
+            self._bar.update(self._training, completed=step, text=text)
+        elif time.monotonic() - self._last_line >= LINE_EVERY or step == self.total_steps:
+            self._line(f"step {step}/{self.total_steps} · {text} · {self._left(step)} left")
+
+    def validation(self, done: int, total: int) -> None:
+        """Some bytes of a validation are done."""
+        if not self.shown:
+            return
+        if self._bar is None:
+            if time.monotonic() - self._last_line >= LINE_EVERY:
+                self._line(f"validation {done:,}/{total:,} bytes")
+            return
+        if self._validating is None:
+            self._validating = self._bar.add_task("validation", total=total, text="bytes")
+        self._bar.update(self._validating, completed=done)
+
+    def row(self, row: Row) -> None:
+        """A row of the record; of a validation its result is shown."""
+        if row["split"] != "validation":
+            return
+        self._validation = f"{row['bits_per_byte']:.4f}"
+        if self._bar is not None and self._validating is not None:
+            self._bar.remove_task(self._validating)
+            self._validating = None
+        if self.shown and self._bar is None:
+            self._line(f"step {row['step']}/{self.total_steps} · validation {self._validation} bits/byte")
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        print(text, file=sys.stderr, flush=True)
+
+    def _left(self, step: int) -> str:
+        """Time left at the pace since the start."""
+        if self._started is None or step <= self._started[1]:
+            return "?"
+        pace = (time.monotonic() - self._started[0]) / (step - self._started[1])
+        minutes, seconds = divmod(round(pace * (self.total_steps - step)), 60)
+        return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

@@ -1,0 +1,231 @@
+"""One run from its config: data, model, training, record. `train.py` is a shell around `run`."""
+
+import contextlib
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+import yaml
+from torch import nn
+
+from configs.compose import config_dict, config_hash
+from configs.errors import UserError
+from configs.schema import RunConfig
+from data.corpus import Corpus
+from data.language import LanguageData
+from data.sources import open_corpus
+from results.atomic import WriteError
+from results.record import DataInfo, RunRecord
+from training import announce, environment
+from training.budget import build_model, flops_per_token, parameters_by_part, resolve_shape
+from training.checkpoints import AtomicCheckpointIO, Checkpoints, clean, newest_whole, read
+from training.language import LanguageModule
+from training.loop import Loop
+from training.meter import Meter
+from training.progress import Progress
+from training.recorder import Recorder, now, without_absolute_paths
+from training.run_directory import claimed, earlier_run, run_directory
+from training.schedule import total_steps
+from training.signals import GracefulStop, Interrupted
+from training.validation import Validation
+from training.wandb_mirror import WandbMirror
+
+RESUME = "SYNCHRONY_RESUME"  # tells the processes that a distributed run starts which checkpoint the first one chose
+
+
+@dataclass
+class Plan:
+    """All that follows from a config before anything is written. `config`: with its shape resolved."""
+
+    config: RunConfig
+    folder: Path
+    kind: str  # cpu | cuda
+    corpus: Corpus
+    data: LanguageData
+    model: nn.Module
+    total_steps: int
+    record: RunRecord
+
+    def __str__(self) -> str:
+        return announce.plan(self.config, self.record, self.total_steps, self.data.steps_per_epoch, self.folder)
+
+
+def run(config: RunConfig) -> RunRecord:
+    """Train as `config` says, or go on with what an earlier call left; the record of the finished run.
+
+    With `plan=true` it only prints what would be run; the record it returns then is that of a run not begun.
+    Raises UserError for what a user can put right, and Interrupted after SIGINT or SIGTERM; in both cases the record
+    says so and the newest checkpoint on the disk is whole.
+    """
+    main = environment.is_main_process()
+    with GracefulStop() as stop:
+        plan = make_plan(config)
+        if main:
+            print(plan, flush=True)
+        if config.plan:
+            return plan.record
+        if not main:
+            # Only the first process speaks for an interrupted run; Lightning kills it when another one fails.
+            with contextlib.suppress(Interrupted):
+                train(plan, stop, Path(os.environ[RESUME]) if RESUME in os.environ else None, main)
+            return plan.record
+        with claimed(plan.folder, config.overwrite):
+            earlier = earlier_run(plan.folder, plan.record, plan.corpus.path)
+            if earlier is not None and earlier.status == "done":
+                print(f"already finished: {announce.outcome(earlier, plan.folder)}")
+                return earlier
+            if earlier is not None:
+                plan.record.started = earlier.started
+                plan.record.peak_memory_bytes = earlier.peak_memory_bytes
+                plan.record.evaluations = earlier.evaluations
+            train(plan, stop, checkpoint_to_resume(plan), main)
+            print(f"done: {announce.outcome(plan.record, plan.folder)}")
+            return plan.record
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be."""
+    kind = environment.device_kind(config)
+    corpus = open_corpus(config.data)
+    config = resolve_shape(config, corpus.vocabulary_size)
+    micro = config.trainer.micro_batch_size
+    per_pass = None if micro is None else micro * config.trainer.devices
+    data = LanguageData(corpus, config.data.context, config.batch_size, config.seed, per_pass)
+    total = total_steps(config.trainer, data.steps_per_epoch)
+    environment.prepare(config, kind)
+    model = build_model(config.model, corpus.vocabulary_size)
+    record = RunRecord(
+        config=without_absolute_paths(config_dict(config)),
+        config_hash=config_hash(config),
+        parameters=parameters_by_part(model),
+        flops_per_token=flops_per_token(model, config.data.context),
+        data=DataInfo(
+            corpus.name, corpus.sha256, corpus.bytes_per_split(), without_absolute_paths(dict(corpus.source))
+        ),
+        seed=config.seed,
+        device=environment.device(config, kind),
+        versions=environment.versions(),
+        git=environment.git(),
+        command=environment.command(),
+        started=now(),
+    )
+    return Plan(config, run_directory(config), kind, corpus, data, model, total, record)
+
+
+def checkpoint_to_resume(plan: Plan) -> Path | None:
+    """The newest whole checkpoint of the run directory. UserError when it is that of another run."""
+    clean(plan.folder / "checkpoints")
+    checkpoint = newest_whole(plan.folder)
+    if checkpoint is not None:
+        content = read(checkpoint)
+        if content["config_hash"] != plan.record.config_hash:
+            raise UserError(f"{checkpoint} belongs to another run; move it away or say overwrite=true")
+        print(f"resuming from step {content['global_step']:,} of {plan.total_steps:,} ({checkpoint})", flush=True)
+    return checkpoint
+
+
+def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -> None:
+    """Bring the run to its end, from a checkpoint or from the start, and keep its record whatever happens."""
+    config, folder, record = plan.config, plan.folder, plan.record
+    step = 0 if checkpoint is None else read(checkpoint)["global_step"]
+    progress = Progress(plan.total_steps, shown=config.trainer.progress and main)
+    recorder = Recorder(record, folder if main else None, [progress.row])
+    recorder.start(yaml.safe_dump(config_dict(config), sort_keys=False), step)
+    mirror = WandbMirror(config.logger, folder) if main and config.logger.name == "wandb" else None
+    if mirror is not None:
+        recorder.listeners.append(mirror.check)
+    module = LanguageModule(plan.model, config.optim, plan.total_steps, plan.data.n_micro)
+    loop = make_loop(plan, recorder, progress, stop)
+    try:
+        progress.start(step, next((row["bits_per_byte"] for row in reversed(record.rows("validation"))), None))
+        if config.compile:
+            plan.model.compile(dynamic=False)
+        os.environ.pop(RESUME, None)
+        if checkpoint is not None:
+            os.environ[RESUME] = str(checkpoint)
+        make_trainer(plan, loop).fit(module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
+        if main:
+            loop.complete(module, torch.device(plan.kind))
+        recorder.finish("done")
+    except Interrupted as error:
+        recorder.finish("interrupted", f"stopped by {error}")
+        raise
+    except BaseException as error:
+        with contextlib.suppress(WriteError):
+            recorder.finish("failed", f"{type(error).__name__}: {error}")
+        if isinstance(error, WriteError):
+            raise UserError(f"{error}; {describe_newest(folder)}") from error
+        raise
+    finally:
+        os.environ.pop(RESUME, None)
+        progress.stop()
+        if mirror is not None:
+            mirror.finish()
+
+
+def describe_newest(folder: Path) -> str:
+    """What is safe on the disk after a failure."""
+    newest = newest_whole(folder)
+    if newest is None:
+        return "no checkpoint was written yet"
+    return (
+        f"the last whole checkpoint is {newest} (step {read(newest)['global_step']:,}); the same command goes on there"
+    )
+
+
+def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: GracefulStop) -> Loop:
+    """The parts that work around each step, from the config."""
+    trainer, per_epoch, total = plan.config.trainer, plan.data.steps_per_epoch, plan.total_steps
+    identity = {
+        "config": config_dict(plan.config),
+        "config_hash": plan.record.config_hash,
+        "data_sha256": plan.corpus.sha256,
+        "vocabulary_size": plan.corpus.vocabulary_size,
+    }
+    return Loop(
+        Meter(per_epoch, total, trainer.log_every),
+        Checkpoints(
+            plan.folder / "checkpoints", trainer.checkpoint_every, trainer.checkpoint_epochs, per_epoch, total, identity
+        ),
+        Validation(
+            plan.corpus.split("validation"),
+            plan.config.data.context,
+            plan.config.precision,
+            per_epoch,
+            total,
+            trainer.val_every,
+            trainer.val_bytes,
+        ),
+        recorder,
+        progress,
+        stop,
+    )
+
+
+def make_trainer(plan: Plan, loop: Loop) -> L.Trainer:
+    """Lightning's loop and device handling, without its loggers, checkpoints and validation."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of a deprecated name of torch
+    config = plan.config
+    return L.Trainer(
+        accelerator=plan.kind,
+        devices=config.trainer.devices,
+        strategy=config.trainer.strategy,
+        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
+        max_steps=plan.total_steps,
+        max_epochs=-1,
+        accumulate_grad_batches=plan.data.n_micro,
+        plugins=[AtomicCheckpointIO()],
+        callbacks=[loop],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+    )

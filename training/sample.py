@@ -1,0 +1,60 @@
+"""Text from a model, one byte at a time, with the cached decoder."""
+
+import codecs
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+START = b"\n"  # what an empty prompt stands for: a split, too, begins as if after a newline
+
+
+@torch.no_grad()
+def sample(
+    model: nn.Module,
+    prompt: bytes,
+    n_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Iterator[int]:
+    """Yield `n_tokens` bytes that follow `prompt`, each as soon as it is drawn. The model must be in eval mode.
+
+    `temperature` 0 takes the likeliest byte. `top_p` keeps the fewest likeliest bytes that together hold at least
+    this probability (nucleus sampling, arXiv 1904.09751). `generator` is on the CPU; the same seed gives the same
+    bytes. Positions go on beyond the context of training.
+    """
+    device = next(model.parameters()).device
+    step: Any = model.step
+    init_cache: Any = model.init_cache
+    cache = init_cache(1)
+    pending = prompt or START
+    for _ in range(n_tokens):
+        for byte in pending:
+            logits, cache = step(torch.tensor([byte], device=device), cache)
+        byte = draw(logits[0], temperature, top_p, generator)
+        yield byte
+        pending = bytes([byte])
+
+
+def draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator | None) -> int:
+    """One token from logits (V,); see `sample`. On the CPU in float64, so that a seed means the same everywhere."""
+    logits = logits.detach().to("cpu", torch.float64)
+    if temperature == 0:
+        return int(logits.argmax())
+    # The maximum is taken off first: dividing by a small temperature must not overflow.
+    probability, token = torch.softmax((logits - logits.max()) / temperature, dim=0).sort(descending=True, stable=True)
+    before = probability.cumsum(0) - probability
+    nucleus = torch.where(before < top_p, probability, 0.0)
+    return int(token[torch.multinomial(nucleus, 1, generator=generator)])
+
+
+def decoded(stream: Iterable[int]) -> Iterator[str]:
+    """Bytes as text, each character as soon as it is whole; what is not UTF-8 becomes U+FFFD."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for byte in stream:
+        if text := decoder.decode(bytes([byte])):
+            yield text
+    if text := decoder.decode(b"", final=True):
+        yield text

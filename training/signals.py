@@ -1,0 +1,70 @@
+"""Ctrl-C and SIGTERM end a run after the step it is in, with a clean checkpoint."""
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+import lightning as L
+import torch
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """The run was asked to stop by a signal; `exit_code` is 128 + its number."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
+
+
+class GracefulStop:
+    """Remembers the first SIGINT or SIGTERM; the second ends the process at once.
+
+    While `deferred` the first is only remembered, for `requested` to find at the end of the step; otherwise it
+    raises Interrupted where it comes. As a context manager it puts the handlers of before back.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self.deferred = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "GracefulStop":
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+            self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+            self.install()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def install(self) -> None:
+        """Take the signals, also from others who took them since (Lightning does when it starts to fit)."""
+        for signum in self._before:
+            signal.signal(signum, self._handle)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            os._exit(128 + signum)
+        self.signum = signum
+        if not self.deferred:
+            raise Interrupted(signum)
+        name = signal.Signals(signum).name
+        print(f"\n{name}: finishing the step and writing a checkpoint; once more to stop at once", file=sys.stderr)
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come to this process; for long work inside a step."""
+        if self.signum is not None:
+            raise Interrupted(self.signum)
+
+    def requested(self, trainer: L.Trainer) -> int | None:
+        """The signal that any of the processes got, or None. All processes must call this together."""
+        if trainer.world_size == 1:
+            return self.signum
+        signum = torch.tensor(self.signum or 0, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(signum, reduce_op="max")) or None

@@ -1,0 +1,64 @@
+"""When a run validates, and how a validation becomes a row of the record."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from training.evaluate import evaluate
+from training.meter import Row
+
+
+@dataclass
+class Validation:
+    """Validates at the end of each epoch, every `every` steps, and at the last step.
+
+    The last validation takes the whole split, the others its first `max_bytes` bytes (None: all of it).
+    """
+
+    split: np.ndarray
+    context: int
+    precision: str
+    steps_per_epoch: int
+    total_steps: int
+    every: int | None
+    max_bytes: int | None
+
+    def due(self, step: int) -> bool:
+        """Whether the state after `step` optimizer steps is validated."""
+        if step == 0:
+            return False
+        scheduled = self.every is not None and step % self.every == 0
+        return scheduled or step % self.steps_per_epoch == 0 or step == self.total_steps
+
+    def row(
+        self,
+        model: nn.Module,
+        step: int,
+        tokens: int,
+        on_progress: Callable[[int, int], None],
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Row:
+        """Validate a model after `step` optimizer steps. All `world_size` processes must call this together."""
+        result = evaluate(
+            model,
+            self.split,
+            self.context,
+            max_bytes=None if step == self.total_steps else self.max_bytes,
+            precision=self.precision,
+            rank=rank,
+            world_size=world_size,
+            on_progress=on_progress,
+        )
+        return {
+            "step": step,
+            "epoch": step / self.steps_per_epoch,
+            "tokens": tokens,
+            "split": "validation",
+            "nats": result.nats,
+            "bits_per_byte": result.bits_per_byte,
+            "standard_error": result.standard_error,
+            "bytes": result.bytes,
+        }
