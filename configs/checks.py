@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import EvaluationConfig, RunConfig
+from configs.schema import BenchmarkConfig, EvaluationConfig, RunConfig
 
 
 def check_run(config: RunConfig, scales: list[str]) -> None:
@@ -90,6 +90,17 @@ def check_evaluation(config: EvaluationConfig) -> None:
     above("top_p", config.top_p, 0, 0.95)
     between("top_p", config.top_p, 0, 1, 0.95)
     at_least("seed", config.seed, 0, 0)
+
+
+def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:
+    """Raise UserError for the first value of a benchmark config that is unknown or out of range."""
+    for model in config.models or [""]:
+        if model not in models:
+            raise UserError(f"models={config.models}: legal are {', '.join(models)}; type models=[transformer,fsn]")
+    at_least("batch_size", config.batch_size, 1, 16)
+    at_least("context", config.context, 2, 256)
+    at_least("rounds", config.rounds, 1, 9)
+    at_least("threads", config.threads, 1, 2)
 
 
 # Written as `not (value >= low)` so that nan fails; inf is never a setting.

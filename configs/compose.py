@@ -8,10 +8,18 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from configs.checks import check_evaluation, check_run
+from configs.checks import check_benchmark, check_evaluation, check_run
 from configs.groups import options, schema
 from configs.overrides import compose_strictly
-from configs.schema import CHOICES, EVALUATION_CHOICES, EvaluationConfig, RunConfig
+from configs.schema import (
+    BENCHMARK_CHOICES,
+    CHOICES,
+    EVALUATION_CHOICES,
+    MODELS,
+    BenchmarkConfig,
+    EvaluationConfig,
+    RunConfig,
+)
 from configs.strict import typed
 
 # What cannot change a result: where things lie, and how often they are saved or shown. Tuned values are left out
@@ -31,7 +39,7 @@ NOT_IN_HASH = (
 
 
 def compose(entry: str, overrides: Sequence[str] = ()) -> Any:
-    """The checked config of an entry point (train, bench: RunConfig; eval: EvaluationConfig), as its command gives it.
+    """The checked config of an entry point (train: RunConfig, eval: EvaluationConfig, bench: BenchmarkConfig).
 
     `compose("train", ["model=fsn", "scale=smoke"])`. Raises UserError, one line, for any mistake in the overrides.
     """
@@ -40,7 +48,7 @@ def compose(entry: str, overrides: Sequence[str] = ()) -> Any:
 
 def resolve_entry(entry: str, cfg: DictConfig | Mapping[str, Any]) -> Any:
     """What Hydra composed for an entry point as its typed, checked config."""
-    return resolve_evaluation(cfg) if entry == "eval" else resolve(cfg)
+    return {"train": resolve, "eval": resolve_evaluation, "bench": resolve_benchmark}[entry](cfg)
 
 
 def resolve(cfg: DictConfig | Mapping[str, Any]) -> RunConfig:
@@ -60,6 +68,13 @@ def resolve_evaluation(cfg: DictConfig | Mapping[str, Any]) -> EvaluationConfig:
     """An evaluation config, strictly typed and checked. Raises UserError as `resolve` does."""
     config: EvaluationConfig = typed(schema("eval"), _plain(cfg), EVALUATION_CHOICES)
     check_evaluation(config)
+    return config
+
+
+def resolve_benchmark(cfg: DictConfig | Mapping[str, Any]) -> BenchmarkConfig:
+    """A benchmark config, strictly typed and checked. Raises UserError as `resolve` does."""
+    config: BenchmarkConfig = typed(schema("bench"), _plain(cfg), BENCHMARK_CHOICES)
+    check_benchmark(config, list(MODELS))
     return config
 
 

@@ -8,7 +8,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from configs.schema import MODELS, EvaluationConfig, FSNConfig, RunConfig, TransformerConfig
+from configs.schema import MODELS, BenchmarkConfig, EvaluationConfig, FSNConfig, RunConfig, TransformerConfig
 from configs.strict import illegal_value
 
 FOLDER = Path(__file__).parent
@@ -18,6 +18,7 @@ HYDRA_VERSION_BASE = "1.3"
 for _name, _node in {
     "run": RunConfig,
     "evaluation": EvaluationConfig,
+    "benchmark": BenchmarkConfig,
     "transformer": TransformerConfig,
     "fsn": FSNConfig,
 }.items():
@@ -47,6 +48,8 @@ def schema(entry: str, model: str | None = None) -> Any:
     """The typed defaults of an entry point, with the keys of this model. Raises UserError for an unknown model."""
     if entry == "eval":
         return EvaluationConfig()
+    if entry == "bench":
+        return BenchmarkConfig()
     if model not in MODELS:
         raise illegal_value("model", model, sorted(MODELS))
     return RunConfig(model=MODELS[model]())

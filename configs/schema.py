@@ -148,6 +148,22 @@ class EvaluationConfig:
     seed: int = 0  # sample
 
 
+@dataclass
+class BenchmarkConfig:
+    """What `bench.py` measures: full training steps (forward, backward, optimizer) of models side by side."""
+
+    models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native"])
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    batch_size: int = 16  # windows a step
+    context: int = 256  # bytes a window holds
+    rounds: int = 9  # in each round every model takes one step; medians over rounds
+    device: str = "cpu"  # cpu | cuda
+    precision: str = "32"  # 32 | bf16
+    compile: bool = False
+    threads: int | None = None  # CPU threads of torch; None: torch's own choice
+    output: str | None = None  # a JSON file for the result
+
+
 MODELS: dict[str, type[ModelConfig]] = {
     "transformer": TransformerConfig,
     "kuramoto": FSNConfig,
@@ -175,3 +191,5 @@ EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
     "split": ("train", "validation", "test"),
     "device": ("cpu", "cuda"),
 }
+
+BENCHMARK_CHOICES: dict[str, tuple[str, ...]] = {"device": ("cpu", "cuda"), "precision": ("32", "bf16")}

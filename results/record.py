@@ -1,6 +1,7 @@
 """The run record: what was run, on what, and what came out. Plain JSON, no absolute path, no host name."""
 
 import json
+import os
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -149,3 +150,15 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, option) for option in options)
     kind = getattr(hint, "__origin__", hint)
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def without_absolute_paths(value: Any) -> Any:
+    """Plain JSON with each absolute path, alone or after `key=`, cut down to its last part."""
+    if isinstance(value, dict):
+        return {key: without_absolute_paths(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_absolute_paths(entry) for entry in value]
+    if isinstance(value, str):
+        key, equals, path = value.rpartition("=")
+        return key + equals + os.path.basename(path.rstrip("/")) if os.path.isabs(path) else value
+    return value

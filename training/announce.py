@@ -22,7 +22,7 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
         "data": f"{data.name}, {data.bytes['train']:,} bytes, sha256 {data.sha256[:12]}, "
         f"{data.bytes['validation']:,} to validate",
         "training": f"{total_steps:,} steps of {windows}, {epochs:.3g} epochs, "
-        f"{epochs * data.bytes['train']:,.0f} tokens",
+        f"about {epochs * data.bytes['train']:,.0f} tokens",
         "optimizer": f"{optim.name}, learning rate {optim.lr:g}, {optim.schedule}, {warmup}",
         "device": f"{record.device.count} {record.device.kind} ({record.device.name}), "
         f"{record.device.threads} threads, precision {config.precision}",

@@ -14,11 +14,21 @@ from torch import nn
 
 from configs.compose import resolve
 from configs.errors import UserError
-from results.atomic import sync_folder, temporary_name, write_atomically
+from results.atomic import WriteError, sync_folder, temporary_name, write_atomically
 from training.budget import build_model
 from training.meter import NonFiniteError
 
-KEYS = ("state_dict", "optimizer_states", "loops", "global_step", "meter", "config", "config_hash", "vocabulary_size")
+KEYS = (
+    "state_dict",
+    "optimizer_states",
+    "loops",
+    "global_step",
+    "meter",
+    "config",
+    "config_hash",
+    "data_sha256",
+    "vocabulary_size",
+)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -75,12 +85,15 @@ class Checkpoints:
     def _name(self, new: Path, epoch: int | None) -> None:
         """new -> last, last -> previous; at every moment between, at least one of them is whole."""
         last = self.folder / "last.ckpt"
-        if last.exists():
-            link(last, self.folder / "previous.ckpt")
-        if epoch is not None:
-            link(new, self.folder / f"epoch-{epoch:03d}.ckpt")
-        os.replace(new, last)
-        sync_folder(self.folder)
+        try:
+            if last.exists():
+                link(last, self.folder / "previous.ckpt")
+            if epoch is not None:
+                link(new, self.folder / f"epoch-{epoch:03d}.ckpt")
+            os.replace(new, last)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise WriteError(last, error) from error
 
 
 def link(source: Path, target: Path) -> None:

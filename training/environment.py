@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import RunConfig
-from results.record import Device, Git
+from results.record import Device, Git, without_absolute_paths
 
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "synchrony")
 
@@ -35,21 +36,24 @@ def prepare(config: RunConfig, kind: str) -> None:
     L.seed_everything(config.seed, workers=True, verbose=False)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
+        if config.trainer.devices > 1:
+            os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)  # else Lightning divides the cores
+    torch.use_deterministic_algorithms(kind == "cpu")
     if kind == "cpu":
-        torch.use_deterministic_algorithms(True)
         # Filling memory before it is written would cost time and change nothing.
         torch.utils.deterministic.fill_uninitialized_memory = False
     else:
         torch.set_float32_matmul_precision("high")
+        torch.cuda.reset_peak_memory_stats()
 
 
 def device(config: RunConfig, kind: str) -> Device:
     """The device a run trains on, as its record names it."""
-    name = torch.cuda.get_device_name() if kind == "cuda" else _cpu_name()
+    name = torch.cuda.get_device_name() if kind == "cuda" else cpu_name()
     return Device(kind, name, torch.get_num_threads(), config.trainer.devices)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -83,8 +87,14 @@ def git() -> Git:
 
 
 def command() -> str:
-    """The command line, with the entry point's bare name."""
-    return " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command line, to be typed again; of absolute paths only the names."""
+    return shlex.join(["python", Path(sys.argv[0]).name, *without_absolute_paths(sys.argv[1:])])
+
+
+def refuse_launchers() -> None:
+    """UserError under torchrun: the first process of a run chooses the checkpoint, and starts the others itself."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError("a run starts its own processes: type python train.py trainer.devices=N instead of torchrun")
 
 
 def is_main_process() -> bool:

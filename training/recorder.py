@@ -3,13 +3,11 @@
 import contextlib
 import json
 import math
-import os
 import resource
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -100,15 +98,3 @@ def peak_memory(kind: str) -> int:
 def now() -> str:
     """The time, ISO 8601, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def without_absolute_paths(value: Any) -> Any:
-    """Plain JSON with each absolute path, alone or after `key=`, cut down to its last part."""
-    if isinstance(value, dict):
-        return {key: without_absolute_paths(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [without_absolute_paths(entry) for entry in value]
-    if isinstance(value, str):
-        key, equals, path = value.rpartition("=")
-        return key + equals + os.path.basename(path.rstrip("/")) if os.path.isabs(path) else value
-    return value

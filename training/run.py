@@ -19,7 +19,7 @@ from data.corpus import Corpus
 from data.language import LanguageData
 from data.sources import open_corpus
 from results.atomic import WriteError
-from results.record import DataInfo, RunRecord
+from results.record import DataInfo, RunRecord, without_absolute_paths
 from training import announce, environment
 from training.budget import build_model, flops_per_token, parameters_by_part, resolve_shape
 from training.checkpoints import AtomicCheckpointIO, Checkpoints, clean, newest_whole, read
@@ -27,8 +27,8 @@ from training.language import LanguageModule
 from training.loop import Loop
 from training.meter import Meter
 from training.progress import Progress
-from training.recorder import Recorder, now, without_absolute_paths
-from training.run_directory import claimed, earlier_run, run_directory
+from training.recorder import Recorder, now
+from training.run_directory import claimed, differing_keys, earlier_run, run_directory
 from training.schedule import total_steps
 from training.signals import GracefulStop, Interrupted
 from training.validation import Validation
@@ -61,6 +61,7 @@ def run(config: RunConfig) -> RunRecord:
     Raises UserError for what a user can put right, and Interrupted after SIGINT or SIGTERM; in both cases the record
     says so and the newest checkpoint on the disk is whole.
     """
+    environment.refuse_launchers()
     main = environment.is_main_process()
     with GracefulStop() as stop:
         plan = make_plan(config)
@@ -122,8 +123,11 @@ def checkpoint_to_resume(plan: Plan) -> Path | None:
     checkpoint = newest_whole(plan.folder)
     if checkpoint is not None:
         content = read(checkpoint)
-        if content["config_hash"] != plan.record.config_hash:
-            raise UserError(f"{checkpoint} belongs to another run; move it away or say overwrite=true")
+        different = differing_keys(without_absolute_paths(content["config"]), plan.record.config)
+        if content["data_sha256"] != plan.corpus.sha256:
+            different = different or "its data had another SHA-256"
+        if different:
+            raise UserError(f"{checkpoint} belongs to another run: {different}; move it away or say overwrite=true")
         print(f"resuming from step {content['global_step']:,} of {plan.total_steps:,} ({checkpoint})", flush=True)
     return checkpoint
 
@@ -147,7 +151,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
         os.environ.pop(RESUME, None)
         if checkpoint is not None:
             os.environ[RESUME] = str(checkpoint)
-        make_trainer(plan, loop).fit(module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
+        make_trainer(plan, loop).fit(module, datamodule=plan.data, ckpt_path=checkpoint)
         if main:
             loop.complete(module, torch.device(plan.kind))
         recorder.finish("done")

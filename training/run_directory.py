@@ -32,7 +32,7 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
     """
     lock = _lock(folder)
     try:
-        if overwrite and (folder / "record.json").exists():
+        if overwrite and ((folder / "record.json").exists() or any((folder / "checkpoints").iterdir())):
             names = (folder.with_name(f"{folder.name}-old-{n}") for n in itertools.count(1))
             aside = next(path for path in names if not path.exists())
             folder.rename(aside)

@@ -7,6 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# A byte of text must not command the terminal: control characters are shown as their Unicode pictures.
+CONTROLS = (
+    {c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t"} | {127: 0x2421} | dict.fromkeys(range(128, 160), 0xFFFD)
+)
 START = b"\n"  # what an empty prompt stands for: a split, too, begins as if after a newline
 
 
@@ -51,10 +55,10 @@ def draw(logits: Tensor, temperature: float, top_p: float, generator: torch.Gene
 
 
 def decoded(stream: Iterable[int]) -> Iterator[str]:
-    """Bytes as text, each character as soon as it is whole; what is not UTF-8 becomes U+FFFD."""
+    """Bytes as text, each character as soon as it is whole; what is not UTF-8 becomes U+FFFD, controls are visible."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for byte in stream:
         if text := decoder.decode(bytes([byte])):
-            yield text
+            yield text.translate(CONTROLS)
     if text := decoder.decode(b"", final=True):
-        yield text
+        yield text.translate(CONTROLS)

@@ -13,8 +13,11 @@ import torch
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Exception):
-    """The run was asked to stop by a signal; `exit_code` is 128 + its number."""
+class Interrupted(BaseException):
+    """The run was asked to stop by a signal; `exit_code` is 128 + its number.
+
+    Like KeyboardInterrupt it is no Exception, so that no handler of errors takes it for one.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)

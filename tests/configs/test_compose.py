@@ -10,6 +10,7 @@ from configs.groups import defaults, groups, options, schema
 from configs.schema import (
     CHOICES,
     MODELS,
+    BenchmarkConfig,
     EvaluationConfig,
     FSNConfig,
     LoggerConfig,
@@ -28,12 +29,11 @@ def test_every_option_composes(group, option):
     assert getattr(config, group).name == option
 
 
-@pytest.mark.parametrize("entry", ["train", "bench"])
-def test_every_key_of_the_schema_is_in_the_composed_config(entry):
-    config = compose(entry)
+def test_every_key_of_the_schema_is_in_the_composed_config():
+    config = compose("train")
     assert isinstance(config, RunConfig)
     assert keys(config) == keys(RunConfig(model=FSNConfig()))
-    assert set(defaults(entry)) == set(groups())
+    assert set(defaults("train")) == set(groups())
 
 
 def test_defaults_of_train():
@@ -88,6 +88,14 @@ def test_a_saved_config_with_a_key_too_many_is_refused():
     values["trainer"]["max_stpes"] = 3
     with pytest.raises(UserError, match=r"unknown key 'trainer.max_stpes': the nearest is 'trainer.max_steps'"):
         resolve(values)
+
+
+def test_benchmark_config():
+    config = compose("bench", ["models=[fsn,transformer]", "scale=250k"])
+    assert isinstance(config, BenchmarkConfig)
+    assert (config.models, config.scale.name) == (["fsn", "transformer"], "250k")
+    with pytest.raises(UserError, match="unknown key 'modles': the nearest is 'models'"):
+        compose("bench", ["modles=[fsn]"])
 
 
 def test_evaluation_config():

@@ -4,7 +4,7 @@ import pytest
 
 from configs.errors import UserError
 from results.atomic import WriteError, write_atomically
-from results.record import DataInfo, Device, Git, RunRecord, Throughput, load, save
+from results.record import DataInfo, Device, Git, RunRecord, Throughput, load, save, without_absolute_paths
 
 
 @pytest.fixture
@@ -93,3 +93,20 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_absolute_paths_lose_all_but_their_name():
+    value = {
+        "path": "/somewhere/private/text.xz",
+        "relative": "corpora/text.xz",
+        "command": ["train.py", "data.path=/somewhere/private/text.xz", "seed=1", "folder=/private/"],
+        "number": 3,
+        "nothing": None,
+    }
+    assert without_absolute_paths(value) == {
+        "path": "text.xz",
+        "relative": "corpora/text.xz",
+        "command": ["train.py", "data.path=text.xz", "seed=1", "folder=private"],
+        "number": 3,
+        "nothing": None,
+    }

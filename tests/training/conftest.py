@@ -11,13 +11,14 @@ from configs.schema import RunConfig
 from training.run import run
 
 
-
 def made_text(n_bytes: int, seed: int = 1) -> bytes:
     """Pseudo-random words, the same on every machine and for ever."""
     words, state = [], seed
     while sum(map(len, words)) < n_bytes:
         state = (1103515245 * state + 12345) % 2**31
-        words.append((b"the ", b"phase ", b"of ", b"an ", b"oscillator ", b"drifts\n", b"and ", b"locks. ")[state >> 28])
+        words.append(
+            (b"the ", b"phase ", b"of ", b"an ", b"oscillator ", b"drifts\n", b"and ", b"locks. ")[state >> 28]
+        )
     return b"".join(words)[:n_bytes]
 
 

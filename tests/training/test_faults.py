@@ -112,13 +112,16 @@ def test_a_bug_is_recorded_and_not_hidden(make_config, tmp_path, monkeypatch):
     assert (load(tmp_path / "run").status, load(tmp_path / "run").error) == ("failed", "ZeroDivisionError: a bug")
 
 
-def test_a_checkpoint_of_another_run_is_refused(make_config, tmp_path, uninterrupted, monkeypatch):
+def test_a_checkpoint_of_another_run_is_refused(make_config, tmp_path, uninterrupted):
     other = read(uninterrupted() / "checkpoints" / "last.ckpt")
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
-    torch.save({**other, "config_hash": "0123456789"}, folder / "last.ckpt")
-    with pytest.raises(UserError, match=r"last.ckpt belongs to another run"):
+    other["config"]["seed"] = 5
+    torch.save(other, folder / "last.ckpt")
+    with pytest.raises(UserError, match=r"last.ckpt belongs to another run: seed is 5 there and 0 here"):
         run(make_config())
+    run(make_config("overwrite=true", "trainer.max_steps=2"))
+    assert (tmp_path / "run-old-1" / "checkpoints" / "last.ckpt").exists()
 
 
 def test_a_record_that_is_damaged_is_named(make_config, tmp_path):

@@ -1,4 +1,4 @@
-"""Processes that are really killed (SIGKILL), at chosen moments, and resumed: the final bits are those of a run in one go.
+"""Processes that are really killed (SIGKILL), at chosen moments, and resumed: they end with the bits of a whole run.
 
 The process is a fork of this one, so that each kill costs a second and not the start of an interpreter.
 """

@@ -13,7 +13,7 @@ from results.record import load
 from training.checkpoints import load_model
 from training.evaluate import evaluate
 from training.run import make_plan, run
-from training.run_directory import run_directory
+from training.run_directory import claimed, run_directory
 
 
 def test_a_run_leaves_a_complete_record_and_says_so_when_started_again(make_config, tmp_path, capsys):
@@ -43,7 +43,10 @@ def test_a_run_leaves_a_complete_record_and_says_so_when_started_again(make_conf
     assert train[-1]["nats"] < train[0]["nats"] - 0.5
     assert train[-1]["lr"] == pytest.approx(0.0005)
     assert [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] == record.metrics
-    assert resolve(yaml.safe_load((folder / "config.yaml").read_text())).model.ff_width == record.config["model"]["ff_width"]
+    assert (
+        resolve(yaml.safe_load((folder / "config.yaml").read_text())).model.ff_width
+        == record.config["model"]["ff_width"]
+    )
     assert {path.name for path in folder.glob("checkpoints/*")} == {"last.ckpt", "previous.ckpt", "epoch-001.ckpt"}
 
     model, saved_config = load_model(folder / "checkpoints" / "last.ckpt")
@@ -104,10 +107,14 @@ def test_data_that_changed_since_the_run_began_is_refused(make_config, tmp_path,
 
 
 def test_a_directory_in_use_is_refused(make_config, tmp_path):
-    from training.run_directory import claimed
-
     with claimed(tmp_path / "run", overwrite=False), pytest.raises(UserError, match="another process is using"):
         run(make_config("overwrite=true"))
+
+
+def test_torchrun_is_refused(make_config, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with pytest.raises(UserError, match="instead of torchrun"):
+        run(make_config())
 
 
 @pytest.mark.parametrize(
@@ -134,6 +141,11 @@ def test_micro_batches_change_the_loss_by_rounding_only(make_config, tmp_path):
         assert a["nats"] == pytest.approx(b["nats"], abs=2e-4)
     first = [record.rows("train")[0] for record in (whole, parts)]
     assert first[0]["grad_norm"] == pytest.approx(first[1]["grad_norm"], rel=1e-4)
+
+
+def test_validating_does_not_change_the_training(make_config, tmp_path, uninterrupted, same_weights):
+    run(make_config("trainer.val_every=3", "trainer.val_bytes=50"))
+    same_weights(tmp_path / "run", uninterrupted())
 
 
 def test_bf16_trains_close_to_float32(make_config, tmp_path):

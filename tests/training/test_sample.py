@@ -109,3 +109,7 @@ def test_greedy_text_is_that_of_the_full_forward_pass():
 def test_characters_come_when_they_are_whole():
     assert list(decoded("aé€".encode())) == ["a", "é", "€"]
     assert "".join(decoded(b"a\xffb\xc3")) == "a�b�"
+
+
+def test_text_cannot_command_the_terminal():
+    assert "".join(decoded(b"\x1b[2J\r\x7f\n\t\xc2\x9b")) == "␛[2J␍␡\n\t�"

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from configs.errors import UserError
@@ -10,7 +12,7 @@ def test_warm_up_rises_to_the_peak_and_decay_ends_at_the_final_rate(shape):
     optim = OptimConfig(schedule=shape, warmup_steps=10, final_lr=0.2)
     factors = [lr_factor(step, 100, optim) for step in range(100)]
     assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
-    assert all(later < earlier for earlier, later in zip(factors[9:], factors[10:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(factors[9:]))
     assert factors[-1] == pytest.approx(0.2)
 
 
@@ -37,5 +39,5 @@ def test_the_smaller_limit_ends_the_run():
     assert total_steps(TrainerConfig(max_steps=50, max_epochs=2), 20) == 40
     assert total_steps(TrainerConfig(max_steps=30, max_epochs=2), 20) == 30
     assert total_steps(TrainerConfig(max_epochs=3), 20) == 60
-    with pytest.raises(UserError, match="trainer.max_steps or trainer.max_epochs"):
+    with pytest.raises(UserError, match=r"trainer.max_steps or trainer.max_epochs"):
         total_steps(TrainerConfig(), 20)

@@ -1,0 +1,61 @@
+import math
+import sys
+
+import pytest
+
+from training.progress import Progress
+
+NATS = 2.0 * math.log(2)  # 2 bits
+
+
+def test_lines_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
+    progress = Progress(40, shown=True)
+    progress.start(10, last_validation=3.25)
+    progress.step(11, NATS, 1234.0)
+    progress.validation(500, 1000)
+    progress.row({"step": 12, "split": "train", "bits_per_byte": 9.9})
+    progress.row({"step": 12, "split": "validation", "bits_per_byte": 1.5})
+    progress.step(40, NATS, 1234.0)
+    progress.stop()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("step 11/40 · 2.000 bits/byte · validation 3.2500 · 1,234 tokens/s")
+    assert lines[1:3] == ["validation 500/1,000 bytes", "step 12/40 · validation 1.5000 bits/byte"]
+    assert "validation 1.5000" in lines[3] and "0:00:00 left" in lines[3]
+
+
+def test_a_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    progress = Progress(40, shown=True)
+    progress.start(0, last_validation=None)
+    progress.step(39, NATS, 1234.0)
+    progress.validation(500, 1000)
+    progress.row({"step": 39, "split": "validation", "bits_per_byte": 1.5})
+    progress.step(40, NATS, 1234.0)
+    progress.stop()
+    said = capsys.readouterr().err
+    assert "40/40" in said and "2.000 bits/byte" in said and "validation 1.5000" in said
+
+
+def test_nothing_when_not_shown(capsys, monkeypatch):
+    monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
+    progress = Progress(2, shown=False)
+    progress.start(0, None)
+    progress.step(2, NATS, 1.0)
+    progress.validation(1, 2)
+    progress.row({"step": 2, "split": "validation", "bits_per_byte": 1.5})
+    progress.stop()
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("steps", [1, 30])
+def test_the_shown_loss_is_smoothed(capsys, monkeypatch, steps):
+    monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
+    progress = Progress(1000, shown=True)
+    progress.start(0, None)
+    progress.step(1, 2 * NATS, 1.0)
+    for step in range(steps):
+        progress.step(2 + step, NATS, 1.0)
+    shown = float(capsys.readouterr().err.splitlines()[-1].split(" · ")[1].split()[0])
+    assert shown == pytest.approx(2 + 2 * 0.98**steps, abs=1e-3)
