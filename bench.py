@@ -22,7 +22,7 @@ def main(config: BenchmarkConfig) -> None:
         bar = progress.add_task(f"{config.rounds} rounds", total=config.rounds)
         timings = measure(config, lambda done: progress.update(bar, completed=done))
     print(
-        f"Training steps of {config.batch_size} x {config.context} bytes at scale={config.scale.name}, {config.device}, "
+        f"Training steps of {config.batch_size} x {config.context} bytes, scale={config.scale.name}, {config.device}, "
         f"precision {config.precision}, compile {str(config.compile).lower()}; medians of {config.rounds} rounds\n"
     )
     first = config.models[0]

@@ -59,8 +59,8 @@ class Transformer(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
     `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model perceptron.
-    Initialisation (our choice, measured against the usual standard deviation of 0.02, see EXPERIMENTS.md): normal with
-    standard deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections divided by sqrt(2 n_layers).
+    Initialisation (our choice; the usual standard deviation of 0.02 learned slower, see EXPERIMENTS.md): normal with
+    standard deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over sqrt(2 n_layers).
     """
 
     def __init__(

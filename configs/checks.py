@@ -36,6 +36,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         for name in ("width", "n_layers", "n_heads"):
             at_least(f"model.tuned.{scale}.{name}", getattr(tuned, name), 1, 4)
         above(f"model.tuned.{scale}.lr", tuned.lr, 0, 0.003)
+        above(f"model.tuned.{scale}.embedding_lr", tuned.embedding_lr, 0, 1.0)
         _divides(f"model.tuned.{scale}.n_heads", tuned.n_heads, f"model.tuned.{scale}.width", tuned.width)
 
     at_least("data.context", data.context, 2, 256)
@@ -49,6 +50,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         "max_steps": 1000,
         "val_every": 500,
         "val_bytes": 100_000,
+        "last_val_bytes": 1_000_000,
         "checkpoint_every": 200,
         "log_every": 10,
         "micro_batch_size": 8,
@@ -68,6 +70,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         )
 
     above("optim.lr", optim.lr, 0, 0.003)
+    above("optim.embedding_lr", optim.embedding_lr, 0, 1.0)
     at_least("optim.warmup_steps", optim.warmup_steps, 0, 100)
     between("optim.final_lr", optim.final_lr, 0, 1, 0.1)
     at_least("optim.weight_decay", optim.weight_decay, 0, 0.1)

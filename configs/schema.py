@@ -16,6 +16,7 @@ class TunedConfig:
     n_layers: int | None = None
     n_heads: int | None = None
     lr: float | None = None  # peak learning rate
+    embedding_lr: float | None = None  # multiple of it for the token embedding
 
 
 @dataclass
@@ -42,6 +43,7 @@ class FSNConfig(ModelConfig):
     harmonics: int = 2  # M, number of harmonics of the coupling kernel
     delay: bool = True  # couple also to the successor of the attended token
     frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
+    coupling: float = 1.0  # strength that the kernel starts with, shared out over its harmonics (ours)
     gate: str = "content"  # constant | content: constant + linear in the query's features
     feed_forward: str = "swiglu"  # swiglu | native
     readout: str = "linear"  # linear | tied to the embedding's phases
@@ -79,7 +81,8 @@ class TrainerConfig:
     max_epochs: int | None = None
     max_steps: int | None = None  # the smaller of max_steps and max_epochs ends the run
     val_every: int | None = None  # steps between validations, besides the one at each epoch's end
-    val_bytes: int | None = None  # bytes of each validation but the last one, which always takes the whole split
+    val_bytes: int | None = None  # first bytes of the split that validations before the last take; None: all
+    last_val_bytes: int | None = None  # first bytes of the split that the last validation takes; None: all
     checkpoint_epochs: list[int] = field(default_factory=list)  # epochs whose checkpoint is kept
     checkpoint_every: int = 200  # steps between the checkpoints a run resumes from
     log_every: int = 10  # steps between training rows of the record
@@ -92,6 +95,7 @@ class TrainerConfig:
 class OptimConfig:
     name: str = "???"
     lr: float | None = None  # peak learning rate; None: the model's tuned one
+    embedding_lr: float | None = None  # multiple of it for the token embedding; None: the model's tuned one, else 1
     schedule: str = "cosine"  # cosine | linear | constant, after the warm-up
     warmup_steps: int = 100
     final_lr: float = 0.1  # last learning rate as a fraction of the peak

@@ -3,7 +3,8 @@
 Sources: arXiv 2606.18694 (scores, kernel, delay); the form of the gate and of the causal delay are our choices.
 
     s_tu = (1/sqrt(d_h)) sum_c g_c(theta_t) cos(theta_tc - theta_uc + nu_c (t - u))      A = softmax of s over u, causal
-    dtheta_t = sum_m Im( Z_m(t) e^{-i m theta_t} )       Z_m(t) = sum_u A_tu sum_delta kappa_{m,delta} e^{i m theta_{u+delta}}
+    dtheta_t = sum_m Im( Z_m(t) e^{-i m theta_t} )
+    Z_m(t) = sum_u A_tu sum_delta kappa_{m,delta} e^{i m theta_{u+delta}}
 
 The delay delta = 1 couples to the *successor* of the attended token, so only tokens before t may be attended. Keys are
 shifted by one to make that so by construction: slot u carries the key of token u - 1 and the value
@@ -28,7 +29,7 @@ class SynchronizationAttention(nn.Module):
     """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape. Causal.
 
     `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
-    `gate="constant"` learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features.
+    `coupling` is what the kernel starts with, real and shared out over the harmonics. `gate="constant"` learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features.
     Raises ValueError for an impossible head count, number of harmonics or gate.
     """
 
@@ -40,6 +41,7 @@ class SynchronizationAttention(nn.Module):
         delay: bool = True,
         *,
         frustration: bool = True,
+        coupling: float = 1.0,
         gate: str = "content",
         rope_base: float = 10_000.0,
     ) -> None:
@@ -57,11 +59,11 @@ class SynchronizationAttention(nn.Module):
         self.gate_constant = nn.Parameter(torch.ones(n_phases))
         self.gate_content = nn.Linear(2 * n_phases, n_phases, bias=False) if gate == "content" else None
         n_delays = 2 if delay else 1
-        # kappa = kernel_real + i kernel_imag, (M, delays, d); a weak attraction at first (our choice).
-        self.kernel_real = nn.Parameter(torch.full((harmonics, n_delays, n_phases), 0.1 / harmonics))
+        # kappa = kernel_real + i kernel_imag, (M, delays, d); attraction without frustration at first (our choice).
+        self.kernel_real = nn.Parameter(torch.full((harmonics, n_delays, n_phases), coupling / harmonics))
         self.kernel_imag = nn.Parameter(torch.zeros(harmonics, n_delays, n_phases)) if frustration else None
         if self.gate_content is not None:
-            nn.init.normal_(self.gate_content.weight, std=0.02)
+            nn.init.normal_(self.gate_content.weight, std=n_phases**-0.5)
 
     def undecayed(self) -> list[nn.Parameter]:
         """Parameters that weight decay must leave alone."""

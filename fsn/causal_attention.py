@@ -1,4 +1,6 @@
-"""Causal softmax attention whose values may be wider than its keys: out_t = sum_{u <= t} softmax_u(scale q_t . k_u) v_u.
+"""Causal softmax attention whose values may be wider than its keys.
+
+    out_t = sum_{u <= t} A_tu v_u        A_tu = softmax over u <= t of scale q_t . k_u
 
 The coupling kernel reads M harmonics through one attention matrix, so its values are M times as wide as its keys.
 Fused CUDA kernels take that; PyTorch's CPU kernel does not and falls back to the whole N x N matrix. On CPU, queries

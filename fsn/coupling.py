@@ -1,6 +1,7 @@
 """The coupling function of a trained layer, in the language of the synchronization literature.
 
-    Gamma_delta(Delta) = sum_m |kappa_{m,delta}| sin(m Delta + arg kappa_{m,delta}),      Delta = theta_{u+delta} - theta_t
+    Gamma_delta(Delta) = sum_m |kappa_{m,delta}| sin(m Delta + arg kappa_{m,delta})
+    Delta = theta_{u+delta} - theta_t
 
 arg kappa is the static Kuramoto-Sakaguchi frustration angle; a harmonic with a negative real part repels (Daido).
 Source: arXiv 2606.18694.

@@ -6,7 +6,7 @@ Source: arXiv 2606.18694 says "mean-field coupling to learned collective modes";
     f_k   = silu(rho_k) (W [cos theta, sin theta])_k                gated drive
     dtheta_c = sum_k f_k w_kc sin(mu_kc + alpha_kc - theta_c)
 
-Legend: d phases, K modes, mu (K, d) phase patterns in rad, alpha (K, d) frustration angles in rad, a, w (K, d) amplitudes.
+Legend: d phases, K modes, mu (K, d) phase patterns and alpha (K, d) frustration angles in rad, a, w (K, d) amplitudes.
 """
 
 import math

@@ -26,8 +26,9 @@ class PhaseSwiGLU(nn.Module):
     def __init__(self, n_phases: int, width: int, n_layers: int) -> None:
         super().__init__()
         self.swiglu = SwiGLU(2 * n_phases, width, n_phases)
-        nn.init.normal_(self.swiglu.gate_up.weight, std=0.02)
-        nn.init.normal_(self.swiglu.down.weight, std=0.02 / (2 * n_layers) ** 0.5)
+        # Features have a mean square of 1/2, so d of their 2d count (our choice, as is the division by the depth).
+        nn.init.normal_(self.swiglu.gate_up.weight, std=n_phases**-0.5)
+        nn.init.normal_(self.swiglu.down.weight, std=(2 * n_layers * width) ** -0.5)
 
     def couple(self, state: Features) -> Tensor:
         """dtheta (..., d) from the features of theta."""
@@ -65,12 +66,13 @@ class FSN(nn.Module):
         vocabulary_size: int = 256,
         n_phases: int = 128,
         n_layers: int = 4,
-        n_heads: int = 2,
+        n_heads: int = 1,
         ff_width: int | None = None,
         *,
         harmonics: int = 2,
         delay: bool = True,
         frustration: bool = True,
+        coupling: float = 1.0,
         gate: str = "content",
         feed_forward: str = "swiglu",
         readout: str = "linear",
@@ -87,7 +89,14 @@ class FSN(nn.Module):
         self.layers = nn.ModuleList()
         for _ in range(n_layers):
             mixer = SynchronizationAttention(
-                n_phases, n_heads, harmonics, delay, frustration=frustration, gate=gate, rope_base=rope_base
+                n_phases,
+                n_heads,
+                harmonics,
+                delay,
+                frustration=frustration,
+                coupling=coupling,
+                gate=gate,
+                rope_base=rope_base,
             )
             native = feed_forward == "native"
             block = CollectiveModes(n_phases, ff_width) if native else PhaseSwiGLU(n_phases, ff_width, n_layers)

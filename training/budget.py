@@ -37,6 +37,7 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 harmonics=model.harmonics,
                 delay=model.delay,
                 frustration=model.frustration,
+                coupling=model.coupling,
                 gate=model.gate,
                 feed_forward=model.feed_forward,
                 readout=model.readout,
@@ -65,6 +66,11 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
     lr = config.optim.lr if config.optim.lr is not None else getattr(tuned, "lr", None)
     if lr is None:
         raise UserError(f"model={model.name} has no tuned learning rate at scale={scale.name}; set optim.lr=0.003")
+    embedding_lr = next(
+        multiple
+        for multiple in (config.optim.embedding_lr, getattr(tuned, "embedding_lr", None), 1.0)
+        if multiple is not None
+    )
     model = replace(model, **shape)
     if model.ff_width is None:
         model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size))
@@ -75,7 +81,7 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
             f"{scale.parameters:,} ± {scale.tolerance:.1%}; leave model.ff_width unset to have it solved, "
             f"or set scale.parameters={total}"
         )
-    return replace(config, model=model, optim=replace(config.optim, lr=lr))
+    return replace(config, model=model, optim=replace(config.optim, lr=lr, embedding_lr=embedding_lr))
 
 
 def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> int:
@@ -128,15 +134,17 @@ def flops_per_token(model: nn.Module, context: int) -> int:
     return counter.get_total_flops() // context
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for AdamW: matrices decay; norms, angles and coupling kernels do not.
+def parameter_groups(model: nn.Module, weight_decay: float, embedding_lr: float = 1.0) -> list[dict[str, Any]]:
+    """Groups for AdamW: matrices decay; norms, angles and coupling kernels do not. `lr_scale` multiplies the rate.
 
     Decay pulls towards zero, which is no special place for an angle. Modules name such parameters in `undecayed()`.
     """
     undecayed = {id(p) for module in model.modules() if hasattr(module, "undecayed") for p in module.undecayed()}
-    decay = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in undecayed]
-    rest = [p for p in model.parameters() if p.ndim < 2 or id(p) in undecayed]
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        decays = parameter.ndim >= 2 and id(parameter) not in undecayed
+        groups.setdefault((decays, name == "embedding.weight"), []).append(parameter)
     return [
-        {"params": decay, "weight_decay": weight_decay, "lr_scale": 1.0},
-        {"params": rest, "weight_decay": 0.0, "lr_scale": 1.0},
+        {"params": group, "weight_decay": weight_decay * decays, "lr_scale": embedding_lr if embeds else 1.0}
+        for (decays, embeds), group in groups.items()
     ]

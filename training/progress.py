@@ -33,12 +33,12 @@ class Progress:
         """Show the state the run starts or resumes from. `last_validation`: bits per byte."""
         self._started = (time.monotonic(), step)
         if last_validation is not None:
-            self._validation = f"{last_validation:.4f}"
+            self._validation = f"{last_validation:.3f}"
         if not (self.shown and sys.stderr.isatty()):
             return
         self._bar = Bar(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(),
@@ -54,7 +54,8 @@ class Progress:
             return
         bits = nats / math.log(2)
         self._smooth = bits if math.isnan(self._smooth) else SMOOTHING * self._smooth + (1 - SMOOTHING) * bits
-        text = f"{self._smooth:.3f} bits/byte · validation {self._validation} · {tokens_per_second:,.0f} tokens/s"
+        # Short enough for a terminal of 80 columns.
+        text = f"{self._smooth:.3f} bits/byte · val {self._validation} · {tokens_per_second / 1000:.1f}k tok/s"
         if self._bar is not None:
             self._bar.update(self._training, completed=step, text=text)
         elif time.monotonic() - self._last_line >= LINE_EVERY or step == self.total_steps:
@@ -69,19 +70,19 @@ class Progress:
                 self._line(f"validation {done:,}/{total:,} bytes")
             return
         if self._validating is None:
-            self._validating = self._bar.add_task("validation", total=total, text="bytes")
+            self._validating = self._bar.add_task("val", total=total, text="bytes of the validation")
         self._bar.update(self._validating, completed=done)
 
     def row(self, row: Row) -> None:
         """A row of the record; of a validation its result is shown."""
         if row["split"] != "validation":
             return
-        self._validation = f"{row['bits_per_byte']:.4f}"
+        self._validation = f"{row['bits_per_byte']:.3f}"
         if self._bar is not None and self._validating is not None:
             self._bar.remove_task(self._validating)
             self._validating = None
         if self.shown and self._bar is None:
-            self._line(f"step {row['step']}/{self.total_steps} · validation {self._validation} bits/byte")
+            self._line(f"step {row['step']}/{self.total_steps} · validation {row['bits_per_byte']:.4f} bits/byte")
 
     def stop(self) -> None:
         """Leave the terminal as it was."""

@@ -203,6 +203,7 @@ def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: Graceful
             total,
             trainer.val_every,
             trainer.val_bytes,
+            trainer.last_val_bytes,
         ),
         recorder,
         progress,

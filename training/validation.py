@@ -14,7 +14,7 @@ from training.meter import Row
 class Validation:
     """Validates at the end of each epoch, every `every` steps, and at the last step.
 
-    The last validation takes the whole split, the others its first `max_bytes` bytes (None: all of it).
+    The last validation takes the first `last_bytes` bytes of the split, the others `max_bytes` (None: all of it).
     """
 
     split: np.ndarray
@@ -24,6 +24,7 @@ class Validation:
     total_steps: int
     every: int | None
     max_bytes: int | None
+    last_bytes: int | None
 
     def due(self, step: int) -> bool:
         """Whether the state after `step` optimizer steps is validated."""
@@ -46,7 +47,7 @@ class Validation:
             model,
             self.split,
             self.context,
-            max_bytes=None if step == self.total_steps else self.max_bytes,
+            max_bytes=self.last_bytes if step == self.total_steps else self.max_bytes,
             precision=self.precision,
             rank=rank,
             world_size=world_size,

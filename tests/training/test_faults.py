@@ -34,17 +34,17 @@ def poison(module):
 
 @pytest.fixture
 def small_files():
-    """Files of this process may not grow beyond 100 kB from the call on; a checkpoint needs 600."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    """Called with True: files of this process may not grow beyond 100 kB (a checkpoint takes 600). False: undone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda small: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if small else soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_leaves_the_last_whole_checkpoint(
     make_config, tmp_path, monkeypatch, small_files, uninterrupted, same_weights
 ):
     with monkeypatch.context() as patch:
-        after_step(patch, 12, lambda module: small_files())
+        after_step(patch, 12, lambda module: small_files(True))
         with pytest.raises(UserError) as error:
             run(make_config())
     message = str(error.value)
@@ -54,7 +54,7 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(
     record = load(tmp_path / "run")
     assert record.status == "failed" and "File too large" in record.error
 
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    small_files(False)
     run(make_config())
     same_weights(tmp_path / "run", uninterrupted())
 

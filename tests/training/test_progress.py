@@ -19,23 +19,23 @@ def test_lines_where_there_is_no_terminal(capsys, monkeypatch):
     progress.step(40, NATS, 1234.0)
     progress.stop()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("step 11/40 · 2.000 bits/byte · validation 3.2500 · 1,234 tokens/s")
+    assert lines[0].startswith("step 11/40 · 2.000 bits/byte · val 3.250 · 1.2k tok/s")
     assert lines[1:3] == ["validation 500/1,000 bytes", "step 12/40 · validation 1.5000 bits/byte"]
-    assert "validation 1.5000" in lines[3] and "0:00:00 left" in lines[3]
+    assert "val 1.500" in lines[3] and "0:00:00 left" in lines[3]
 
 
 def test_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "200")
-    progress = Progress(40, shown=True)
+    monkeypatch.setenv("COLUMNS", "80")
+    progress = Progress(22_000, shown=True)
     progress.start(0, last_validation=None)
-    progress.step(39, NATS, 1234.0)
+    progress.step(21_999, NATS, 123_456.0)
     progress.validation(500, 1000)
-    progress.row({"step": 39, "split": "validation", "bits_per_byte": 1.5})
-    progress.step(40, NATS, 1234.0)
+    progress.row({"step": 21_999, "split": "validation", "bits_per_byte": 1.5})
+    progress.step(22_000, NATS, 123_456.0)
     progress.stop()
     said = capsys.readouterr().err
-    assert "40/40" in said and "2.000 bits/byte" in said and "validation 1.5000" in said
+    assert "22000/22000" in said and "123.5k tok/s" in said and "2.000 bits/byte" in said and "val 1.500" in said
 
 
 def test_nothing_when_not_shown(capsys, monkeypatch):
