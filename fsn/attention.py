@@ -29,7 +29,8 @@ class SynchronizationAttention(nn.Module):
     """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape. Causal.
 
     `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
-    `coupling` is what the kernel starts with, real and shared out over the harmonics. `gate="constant"` learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features.
+    `coupling` is what the kernel starts with, real and shared out over the harmonics. `gate="constant"` learns one gate
+    a coordinate; "content" (our choice) adds a linear map of the query's features.
     Raises ValueError for an impossible head count, number of harmonics or gate.
     """
 
