@@ -2,11 +2,11 @@
 
 The shell is the same for every model that uses it; only the mixer is swapped, so a comparison changes one thing.
 
-Legend: B batch, N tokens, D width (d_model), V vocabulary. A mixer is any module with
-`forward(x (B, N, D)) -> (B, N, D)`, `init_cache(batch_size) -> dict` and `step(x (B, D), cache) -> (B, D)`.
+Legend: B batch, N tokens, D width (d_model), V vocabulary.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +15,23 @@ from torch import Tensor, nn
 Cache = list[dict[str, Any]]
 
 
+class Mixer(Protocol):
+    """A module that moves information between tokens, causally, all at once or one token after another."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+
+    def init_cache(self, batch_size: int) -> dict[str, Any]:
+        """What `step` remembers of the tokens so far: nothing yet."""
+
+    def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
+        """(B, D) -> (B, D) for one more token; the cache is updated in place."""
+
+
 class DecoderBlock(nn.Module):
     """One pre-norm residual block around a mixer and a feed-forward."""
 
-    def __init__(self, width: int, mixer: nn.Module, feed_forward: nn.Module) -> None:
+    def __init__(self, width: int, mixer: Mixer, feed_forward: nn.Module) -> None:
         super().__init__()
         self.mixer_norm = nn.RMSNorm(width)
         self.mixer = mixer
@@ -52,12 +65,12 @@ class Decoder(nn.Module):
 
     def init_cache(self, batch_size: int) -> Cache:
         """An empty cache for `step`, one dictionary a layer."""
-        return [layer.mixer.init_cache(batch_size) for layer in self.layers]
+        return [layer.mixer.init_cache(batch_size) for layer in cast(Iterable[DecoderBlock], self.layers)]
 
     @torch.no_grad()
     def step(self, token: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Logits (B, V) after one more token (B,); equal to the last position of the full forward pass."""
         x = self.embedding(token)
-        for layer, layer_cache in zip(self.layers, cache, strict=True):
+        for layer, layer_cache in zip(cast(Iterable[DecoderBlock], self.layers), cache, strict=True):
             x = layer.step(x, layer_cache)
         return F.linear(self.norm(x), self.embedding.weight), cache

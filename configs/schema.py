@@ -43,7 +43,7 @@ class FSNConfig(ModelConfig):
     harmonics: int = 2  # M, number of harmonics of the coupling kernel
     delay: bool = True  # couple also to the successor of the attended token
     frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
-    coupling: float = 1.0  # strength that the kernel starts with, shared out over its harmonics (ours)
+    coupling: float = 0.5  # strength that the kernel starts with, shared out over its harmonics (ours)
     gate: str = "content"  # constant | content: constant + linear in the query's features
     feed_forward: str = "swiglu"  # swiglu | native
     readout: str = "linear"  # linear | tied to the embedding's phases

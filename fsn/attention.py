@@ -42,7 +42,7 @@ class SynchronizationAttention(nn.Module):
         delay: bool = True,
         *,
         frustration: bool = True,
-        coupling: float = 1.0,
+        coupling: float = 0.5,
         gate: str = "content",
         rope_base: float = 10_000.0,
     ) -> None:
@@ -66,7 +66,7 @@ class SynchronizationAttention(nn.Module):
         if self.gate_content is not None:
             nn.init.normal_(self.gate_content.weight, std=n_phases**-0.5)
 
-    def undecayed(self) -> list[nn.Parameter]:
+    def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone."""
         return [p for p in (self.gate_constant, self.kernel_real, self.kernel_imag) if p is not None]
 

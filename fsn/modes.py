@@ -30,7 +30,7 @@ class CollectiveModes(nn.Module):
         self.drive = nn.Linear(2 * n_phases, n_modes, bias=False)
         nn.init.normal_(self.drive.weight, std=n_phases**-0.5)
 
-    def undecayed(self) -> list[nn.Parameter]:
+    def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone."""
         return [self.pattern, self.angle]
 

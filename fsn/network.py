@@ -6,7 +6,8 @@ Legend: B batch, N tokens, d phases, V vocabulary, theta (B, N, d) state in rad.
 """
 
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +73,7 @@ class FSN(nn.Module):
         harmonics: int = 2,
         delay: bool = True,
         frustration: bool = True,
-        coupling: float = 1.0,
+        coupling: float = 0.5,
         gate: str = "content",
         feed_forward: str = "swiglu",
         readout: str = "linear",
@@ -108,7 +109,7 @@ class FSN(nn.Module):
             self.readout = None
             self.readout_scale = nn.Parameter(torch.tensor(n_phases**-0.5))
 
-    def undecayed(self) -> list[nn.Parameter]:
+    def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone."""
         return [self.embedding.weight]
 
@@ -120,13 +121,13 @@ class FSN(nn.Module):
 
     def init_cache(self, batch_size: int) -> Cache:
         """An empty cache for `step`, one dictionary a layer."""
-        return [layer.mixer.init_cache(batch_size) for layer in self.layers]
+        return [layer.mixer.init_cache(batch_size) for layer in cast(Iterable[FSNLayer], self.layers)]
 
     @torch.no_grad()
     def step(self, token: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Logits (B, V) after one more token (B,); equal to the last position of the full forward pass."""
         theta = self.embedding(token)
-        for layer, layer_cache in zip(self.layers, cache, strict=True):
+        for layer, layer_cache in zip(cast(Iterable[FSNLayer], self.layers), cache, strict=True):
             theta = layer.step(theta, layer_cache)
         return self._logits(theta), cache
 

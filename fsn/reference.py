@@ -18,7 +18,7 @@ def gates(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
     """g_c(theta_t) for one sequence theta (N, d): constant, or constant + linear in the features."""
     rows = []
     for state in theta:
-        gate = layer.gate_constant
+        gate: Tensor = layer.gate_constant
         if layer.gate_content is not None:
             gate = gate + layer.gate_content.weight @ torch.cat((state.cos(), state.sin()))
         rows.append(gate)
@@ -79,7 +79,9 @@ def collective_modes(layer: CollectiveModes, theta: Tensor) -> Tensor:
     joined = torch.cat((theta.cos(), theta.sin()))
     increment = [theta.new_zeros(()) for _ in range(d)]
     for k in range(n_modes):
-        coherence = sum(layer.listen[k, c] * torch.cos(theta[c] - layer.pattern[k, c]) for c in range(d)) / math.sqrt(d)
+        coherence = theta.new_zeros(())
+        for c in range(d):
+            coherence = coherence + layer.listen[k, c] * torch.cos(theta[c] - layer.pattern[k, c]) / math.sqrt(d)
         force = coherence * torch.sigmoid(coherence) * (layer.drive.weight[k] @ joined)
         for c in range(d):
             pull = layer.pull[k, c] * torch.sin(layer.pattern[k, c] + layer.angle[k, c] - theta[c])

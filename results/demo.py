@@ -12,9 +12,9 @@ from configs.compose import compose
 from configs.entry import fail
 from configs.errors import UserError
 from results.figures import plot_curves
-from results.record import RunRecord, load
 from results.tables import comparison, markdown
 from training.budget import resolve_shape
+from training.record import RunRecord, load
 from training.run_directory import run_directory
 from training.sample import decoded, sample
 from training.trained_run import open_run

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from results.record import RunRecord
 from results.tables import label, same_data
+from training.record import RunRecord
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart: colour, line style, marker.
 STYLES: dict[str, tuple[str, str, str]] = {

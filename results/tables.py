@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from configs.errors import UserError
-from results.record import RunRecord
+from training.record import RunRecord
 
 Row = dict[str, str]
 

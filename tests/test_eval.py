@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from configs.compose import compose
-from results.record import load
+from training.record import load
 from training.run import run
 
 SETTINGS = (

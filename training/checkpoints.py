@@ -14,7 +14,7 @@ from torch import nn
 
 from configs.compose import resolve
 from configs.errors import UserError
-from results.atomic import WriteError, sync_folder, temporary_name, write_atomically
+from training.atomic import WriteError, sync_folder, temporary_name, write_atomically
 from training.budget import build_model
 from training.meter import NonFiniteError
 

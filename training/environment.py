@@ -13,7 +13,7 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import RunConfig
-from results.record import Device, Git, without_absolute_paths
+from training.record import Device, Git, without_absolute_paths
 
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "synchrony")
 

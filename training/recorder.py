@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from results.atomic import WriteError, write_atomically
-from results.record import RunRecord, Throughput, save
+from training.atomic import WriteError, write_atomically
 from training.meter import Meter, NonFiniteError, Row
+from training.record import RunRecord, Throughput, save
 
 
 class Recorder:

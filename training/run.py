@@ -18,15 +18,15 @@ from configs.schema import RunConfig
 from data.corpus import Corpus
 from data.language import LanguageData
 from data.sources import open_corpus
-from results.atomic import WriteError
-from results.record import DataInfo, RunRecord, without_absolute_paths
 from training import announce, environment
+from training.atomic import WriteError
 from training.budget import build_model, flops_per_token, parameters_by_part, resolve_shape
 from training.checkpoints import AtomicCheckpointIO, Checkpoints, clean, newest_whole, read
 from training.language import LanguageModule
 from training.loop import Loop
 from training.meter import Meter
 from training.progress import Progress
+from training.record import DataInfo, RunRecord, without_absolute_paths
 from training.recorder import Recorder, now
 from training.run_directory import claimed, differing_keys, earlier_run, run_directory
 from training.schedule import total_steps

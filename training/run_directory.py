@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 from configs.compose import NOT_IN_HASH, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
-from results.atomic import WriteError
-from results.record import RunRecord, load
+from training.atomic import WriteError
+from training.record import RunRecord, load
 
 
 def run_directory(config: RunConfig) -> Path:

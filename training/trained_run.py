@@ -15,9 +15,9 @@ from configs.errors import UserError
 from configs.schema import RunConfig
 from data.corpus import Corpus
 from data.sources import open_corpus
-from results.atomic import WriteError
-from results.record import RunRecord, load, record_path, save
+from training.atomic import WriteError
 from training.checkpoints import load_model, newest_whole, read
+from training.record import RunRecord, load, record_path, save
 
 LOCK_WAIT = 2.0  # seconds; another evaluation holds a record for an instant, a training run to its end
 

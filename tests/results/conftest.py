@@ -2,7 +2,7 @@
 
 import pytest
 
-from results.record import DataInfo, Device, Git, RunRecord, Throughput
+from training.record import DataInfo, Device, Git, RunRecord, Throughput
 
 
 @pytest.fixture

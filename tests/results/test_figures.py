@@ -7,7 +7,7 @@ import pytest
 
 from configs.errors import UserError
 from results.figures import STYLES, plot_curves, validation_curves
-from results.record import DataInfo
+from training.record import DataInfo
 
 
 def test_files_are_whole_and_name_models_and_units(record, tmp_path):

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from configs.errors import UserError
-from results.record import DataInfo
 from results.tables import comparison, markdown
+from training.record import DataInfo
 
 
 def test_rows_hold_what_was_measured_best_first(record):

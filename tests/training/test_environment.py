@@ -2,8 +2,8 @@ import sys
 
 import torch
 
-from results.record import Git
 from training import environment
+from training.record import Git
 
 
 def test_without_git_nothing_is_said_of_a_commit(monkeypatch, tmp_path):

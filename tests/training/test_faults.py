@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from results.record import load
 from training.checkpoints import newest_whole, read
 from training.meter import Meter
+from training.record import load
 from training.run import run
 
 

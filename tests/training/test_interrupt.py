@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from results.record import load
 from training.meter import Meter
+from training.record import load
 from training.run import run
 from training.signals import GracefulStop, Interrupted
 from training.validation import Validation

@@ -8,10 +8,10 @@ import signal
 
 import pytest
 
-import results.atomic
-from results.record import load
+import training.atomic
 from training.checkpoints import Checkpoints
 from training.meter import Meter
+from training.record import load
 from training.recorder import Recorder
 from training.run import run
 from training.validation import Validation
@@ -60,12 +60,12 @@ def kill_in_checkpoint_write(nth):
     """A SIGKILL in the middle of the n-th checkpoint: half of its bytes are on the disk."""
 
     def arrange(monkeypatch):
-        write, seen = results.atomic.write_atomically, []
+        write, seen = training.atomic.write_atomically, []
 
         def write_half(path, content):
             seen.append(path)
             if len(seen) == nth:
-                with open(results.atomic.temporary_name(path), "wb") as file:
+                with open(training.atomic.temporary_name(path), "wb") as file:
                     file.write(content[: len(content) // 2])
                 die()
             write(path, content)

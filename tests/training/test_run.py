@@ -9,9 +9,9 @@ import yaml
 
 from configs.compose import resolve
 from configs.errors import UserError
-from results.record import load
 from training.checkpoints import load_model
 from training.evaluate import evaluate
+from training.record import load
 from training.run import make_plan, run
 from training.run_directory import claimed, run_directory
 

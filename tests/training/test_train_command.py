@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from results.record import load
+from training.record import load
 from training.run import run
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from results.record import load
+from training.record import load
 from training.run import run
 
 BLOCK = 32768

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from configs.errors import UserError
-from results.atomic import write_atomically
+from training.atomic import write_atomically
 
 STATUSES = ("running", "done", "failed", "interrupted")
 

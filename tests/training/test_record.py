@@ -3,8 +3,8 @@ import json
 import pytest
 
 from configs.errors import UserError
-from results.atomic import WriteError, write_atomically
-from results.record import DataInfo, Device, Git, RunRecord, Throughput, load, save, without_absolute_paths
+from training.atomic import WriteError, write_atomically
+from training.record import DataInfo, Device, Git, RunRecord, Throughput, load, save, without_absolute_paths
 
 
 @pytest.fixture
