@@ -1,0 +1,75 @@
+"""The benchmark measures what it says: real steps, in turn, in one process; its mistakes are one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs.compose import compose
+from configs.errors import UserError
+from training import benchmark
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["scale=smoke", "batch_size=2", "context=16", "rounds=3", "threads=1"]
+
+
+def test_a_training_step_changes_every_weight() -> None:
+    config = compose("bench", SMALL)
+    built = []
+    original = benchmark.build_model
+
+    def keep(*arguments):
+        built.append(original(*arguments))
+        return built[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "build_model", keep)
+        step, parameters, shape = benchmark.training_step(config, "fsn")
+    before = {name: p.detach().clone() for name, p in built[0].named_parameters()}
+    step()
+    step()  # the imaginary kernel starts at a point where its first gradient may vanish
+    assert parameters == sum(p.numel() for p in built[0].parameters())
+    assert f"{len(built[0].layers)} x " in shape
+    for name, parameter in built[0].named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+
+
+def test_ratios_are_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that slows down by a factor of 10 between rounds leaves the ratio of two models alone."""
+    clock = iter([0, 1, 1, 3, 100, 110, 110, 130, 1000, 1100, 1100, 1300])
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(benchmark, "training_step", lambda config, name: (lambda: None, 7, "shape"))
+    monkeypatch.setattr(benchmark, "peak_memory", lambda config, name: 1)
+    first, second = benchmark.measure(compose("bench", [*SMALL, "models=[transformer,fsn]"]))
+    assert (first.seconds, second.seconds) == (10, 20)
+    assert (first.ratio, second.ratio) == (1, 2)
+    assert first.tokens_per_second == 2 * 16 / 10
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    command = [sys.executable, "bench.py", *SMALL, "models=[transformer,kuramoto]", f"output={output}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "time / transformer" in done.stdout and "kuramoto" in done.stdout
+    result = json.loads(output.read_text())
+    assert [timing["model"] for timing in result["timings"]] == ["transformer", "kuramoto"]
+    assert all(timing["peak_memory_bytes"] > 0 for timing in result["timings"])
+    assert str(tmp_path) not in output.read_text()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [("models=[fns]", "legal are transformer"), ("rounds=0", "at least 1"), ("modles=[fsn]", "nearest is 'models'")],
+)
+def test_mistakes_are_one_line(override: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        compose("bench", [override])
+
+
+def test_cuda_asked_for_and_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="device=cpu"):
+        benchmark.measure(compose("bench", [*SMALL, "device=cuda"]))
