@@ -4,9 +4,7 @@ Machines drift: a model is compared with the first one round by round, and the m
 """
 
 import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import BenchmarkConfig
 from training.budget import build_model, parameter_groups, parameters_by_part, resolve_shape
+from training.environment import peak_resident_bytes
 
 VOCABULARY_SIZE = 256
 WARM_UP = 3  # steps before the first round: allocations, kernels, compilation
@@ -108,9 +107,8 @@ def peak_memory(config: BenchmarkConfig, name: str) -> int:
 
 def _resident_growth(config: BenchmarkConfig, name: str) -> int:
     """Growth of the process's highest resident size over what it was before the model."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident_bytes()
     step, _, _ = training_step(config, name)
     step()
     step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
+    return peak_resident_bytes() - before

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import resource
 import shlex
 import subprocess
 import sys
@@ -100,3 +101,13 @@ def refuse_launchers() -> None:
 def is_main_process() -> bool:
     """Whether this process writes the record; the others of a distributed run are started by it."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def peak_resident_bytes() -> int:
+    """The most physical memory that this process has held."""
+    try:
+        # Not ru_maxrss, which a Linux process inherits from the one that started it.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) * 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import math
-import resource
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import torch
 
 from training.atomic import WriteError, write_atomically
+from training.environment import peak_resident_bytes
 from training.meter import Meter, NonFiniteError, Row
 from training.record import RunRecord, Throughput, save
 
@@ -89,10 +88,7 @@ def read_rows(path: Path, until_step: int) -> list[Row]:
 
 def peak_memory(kind: str) -> int:
     """Bytes: the most that tensors took on a CUDA device, or the most that this process took on a CPU."""
-    if kind == "cuda":
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return torch.cuda.max_memory_allocated() if kind == "cuda" else peak_resident_bytes()
 
 
 def now() -> str:
