@@ -16,7 +16,7 @@ class TunedConfig:
     n_layers: int | None = None
     n_heads: int | None = None
     lr: float | None = None  # peak learning rate
-    embedding_lr: float | None = None  # multiple of it for the token embedding
+    embedding_lr: float | None = None  # multiple of it for the token embedding and other learned phases
 
 
 @dataclass
@@ -95,7 +95,8 @@ class TrainerConfig:
 class OptimConfig:
     name: str = "???"
     lr: float | None = None  # peak learning rate; None: the model's tuned one
-    embedding_lr: float | None = None  # multiple of it for the token embedding; None: the model's tuned one, else 1
+    # Multiple of it for the token embedding and other learned phases (rad); None: the model's tuned one, else 1.
+    embedding_lr: float | None = None
     schedule: str = "cosine"  # cosine | linear | constant, after the warm-up
     warmup_steps: int = 100
     final_lr: float = 0.1  # last learning rate as a fraction of the peak

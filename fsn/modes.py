@@ -30,9 +30,13 @@ class CollectiveModes(nn.Module):
         self.drive = nn.Linear(2 * n_phases, n_modes, bias=False)
         nn.init.normal_(self.drive.weight, std=n_phases**-0.5)
 
+    def phases(self) -> list[Tensor]:
+        """Learned phases (rad), which take larger steps than weights."""
+        return [self.pattern, self.angle]
+
     def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone."""
-        return [self.pattern, self.angle]
+        return self.phases()
 
     def forward(self, theta: Tensor) -> Tensor:
         return self.couple(features(theta))

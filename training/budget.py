@@ -137,14 +137,19 @@ def flops_per_token(model: nn.Module, context: int) -> int:
 def parameter_groups(model: nn.Module, weight_decay: float, embedding_lr: float = 1.0) -> list[dict[str, Any]]:
     """Groups for AdamW: matrices decay; norms, angles and coupling kernels do not. `lr_scale` multiplies the rate.
 
-    Decay pulls towards zero, which is no special place for an angle. Modules name such parameters in `undecayed()`.
+    Decay pulls towards zero, which is no special place for an angle: modules name what must not decay in
+    `undecayed()`. Learned phases range over 2 pi where weights are small, so they, and with them the embedding of
+    every model, take `embedding_lr` times the rate: modules name them in `phases()`. Both are our choice.
     """
-    undecayed = {id(p) for module in model.modules() if hasattr(module, "undecayed") for p in module.undecayed()}
+    undecayed, phases = (
+        {id(p) for module in model.modules() if hasattr(module, name) for p in getattr(module, name)()}
+        for name in ("undecayed", "phases")
+    )
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         decays = parameter.ndim >= 2 and id(parameter) not in undecayed
-        groups.setdefault((decays, name == "embedding.weight"), []).append(parameter)
+        groups.setdefault((decays, name == "embedding.weight" or id(parameter) in phases), []).append(parameter)
     return [
-        {"params": group, "weight_decay": weight_decay * decays, "lr_scale": embedding_lr if embeds else 1.0}
-        for (decays, embeds), group in groups.items()
+        {"params": group, "weight_decay": weight_decay * decays, "lr_scale": embedding_lr if fast else 1.0}
+        for (decays, fast), group in groups.items()
     ]

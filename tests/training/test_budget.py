@@ -88,3 +88,13 @@ def test_angles_kernels_and_norms_do_not_decay() -> None:
     assert len(decayed) + len(rest) == len(names)
     scaled = [names[id(p)] for group in groups for p in group["params"] if group["lr_scale"] == 5.0]
     assert scaled == ["embedding.weight"]
+
+
+def test_every_learned_phase_takes_larger_steps() -> None:
+    model = build_model(resolved("model=fsn_native", "scale=smoke").model, 256)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model, 0.1, embedding_lr=5.0)
+    fast = {names[id(p)].split(".")[-1] for group in groups for p in group["params"] if group["lr_scale"] == 5.0}
+    assert fast == {"weight", "pattern", "angle"}
+    slow = {names[id(p)] for group in groups for p in group["params"] if group["lr_scale"] == 1.0}
+    assert "embedding.weight" not in slow and not any(name.endswith(("pattern", "angle")) for name in slow)
