@@ -109,10 +109,6 @@ class FSN(nn.Module):
             self.readout = None
             self.readout_scale = nn.Parameter(torch.tensor(n_phases**-0.5))
 
-    def undecayed(self) -> list[Tensor]:
-        """Parameters that weight decay must leave alone."""
-        return [self.embedding.weight]
-
     def forward(self, tokens: Tensor) -> Tensor:
         theta = self.embedding(tokens)
         for layer in self.layers:

@@ -135,11 +135,12 @@ def flops_per_token(model: nn.Module, context: int) -> int:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, embedding_lr: float = 1.0) -> list[dict[str, Any]]:
-    """Groups for AdamW: matrices decay; norms, angles and coupling kernels do not. `lr_scale` multiplies the rate.
+    """Groups for AdamW: matrices decay; embeddings, norms, angles and coupling kernels do not.
 
     Decay pulls towards zero, which is no special place for an angle: modules name what must not decay in
     `undecayed()`. Learned phases range over 2 pi where weights are small, so they, and with them the embedding of
-    every model, take `embedding_lr` times the rate: modules name them in `phases()`. Both are our choice.
+    every model, take `embedding_lr` times the rate (`lr_scale`): modules name them in `phases()`. No embedding decays,
+    for AdamW's decay grows with the rate and would hold back the transformer's alone. All are our choice.
     """
     undecayed, phases = (
         {id(p) for module in model.modules() if hasattr(module, name) for p in getattr(module, name)()}
@@ -147,8 +148,9 @@ def parameter_groups(model: nn.Module, weight_decay: float, embedding_lr: float 
     )
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        decays = parameter.ndim >= 2 and id(parameter) not in undecayed
-        groups.setdefault((decays, name == "embedding.weight" or id(parameter) in phases), []).append(parameter)
+        fast = name == "embedding.weight" or id(parameter) in phases
+        decays = parameter.ndim >= 2 and not fast and id(parameter) not in undecayed
+        groups.setdefault((decays, fast), []).append(parameter)
     return [
         {"params": group, "weight_decay": weight_decay * decays, "lr_scale": embedding_lr if fast else 1.0}
         for (decays, fast), group in groups.items()

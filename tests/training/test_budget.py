@@ -90,6 +90,15 @@ def test_angles_kernels_and_norms_do_not_decay() -> None:
     assert scaled == ["embedding.weight"]
 
 
+def test_no_models_embedding_decays() -> None:
+    """Decay grows with the rate in AdamW: decayed, the faster embedding of the baseline would shrink as no other's."""
+    for name in MODELS:
+        model = build_model(resolved(f"model={name}", "scale=smoke").model, 256)
+        groups = parameter_groups(model, 0.1, embedding_lr=5.0)
+        of_embedding = [g for g in groups if any(p is model.embedding.weight for p in g["params"])]
+        assert [(g["weight_decay"], g["lr_scale"]) for g in of_embedding] == [(0.0, 5.0)]
+
+
 def test_every_learned_phase_takes_larger_steps() -> None:
     model = build_model(resolved("model=fsn_native", "scale=smoke").model, 256)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
