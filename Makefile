@@ -21,7 +21,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 setup: $(VENV)/installed ## create .venv and install everything into it
 	@echo "ready: $(BIN)/python train.py model=fsn scale=1m   (or: . $(BIN)/activate)"
 
-demo: $(VENV)/installed ## train three small models on real code, about eight minutes on two cores; table, figure, samples
+demo: $(VENV)/installed ## train three small models on real code, a few minutes on two cores; table, figure, samples
 	@$(BIN)/python -m results.demo
 
 test: $(VENV)/installed ## run every test

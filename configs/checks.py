@@ -7,6 +7,8 @@ from typing import Any
 from configs.errors import UserError
 from configs.schema import BenchmarkConfig, EvaluationConfig, RunConfig
 
+MOST_THREADS = 1024  # torch crashes on absurd numbers instead of refusing them
+
 
 def check_run(config: RunConfig, scales: list[str]) -> None:
     """Raise UserError for the first value of a run config that is out of range or contradicts another."""
@@ -15,6 +17,10 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         # These names become part of the run directory's name.
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", value):
             raise UserError(f"{key}={value}: takes letters, digits, '.', '_' and '-' only; type for example {key}=mine")
+
+    for key, value in {"runs": config.runs, "run_dir": config.run_dir, "data.path": data.path}.items():
+        if value is not None and not value.strip():
+            raise UserError(f"{key}= is empty; type {key}=FOLDER, or leave it out")
 
     at_least("seed", config.seed, 0, 0)
     if config.seed >= 2**32:
@@ -28,6 +34,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         at_least(f"model.{name}", getattr(model, name), 1, example)
     at_least("model.ff_width", model.ff_width, 1, 256)
     at_least("model.harmonics", getattr(model, "harmonics", None), 1, 2)
+    _finite("model.coupling", getattr(model, "coupling", None), 0.5)
     above("model.rope_base", model.rope_base, 1, 10_000)
     _divides("model.n_heads", model.n_heads, "model.width", model.width)
     for scale, tuned in model.tuned.items():
@@ -59,6 +66,10 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         at_least(f"trainer.{name}", getattr(trainer, name), 1, example)
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise UserError("trainer.max_epochs and trainer.max_steps are both null: type for example trainer.max_epochs=1")
+    if trainer.threads is not None and trainer.threads > MOST_THREADS:
+        raise UserError(
+            f"trainer.threads={trainer.threads}: at most {MOST_THREADS}; type for example trainer.threads=2"
+        )
     for epoch in trainer.checkpoint_epochs:
         at_least("trainer.checkpoint_epochs", epoch, 1, "[10,30]")
     _divides("trainer.devices", trainer.devices, "batch_size", config.batch_size)
@@ -123,6 +134,11 @@ def between(key: str, value: float, low: float, high: float, example: Any) -> No
     """Raise UserError unless `value` lies in [`low`, `high`]."""
     if not (low <= value <= high):
         raise UserError(f"{key}={value}: must lie between {low} and {high}; type for example {key}={example}")
+
+
+def _finite(key: str, value: float | None, example: Any) -> None:
+    if value is not None and not math.isfinite(value):
+        raise UserError(f"{key}={value}: must be a finite number; type for example {key}={example}")
 
 
 def _divides(part_key: str, part: int | None, whole_key: str, whole: int | None) -> None:

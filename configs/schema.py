@@ -43,10 +43,10 @@ class FSNConfig(ModelConfig):
     harmonics: int = 2  # M, number of harmonics of the coupling kernel
     delay: bool = True  # couple also to the successor of the attended token
     frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
-    coupling: float = 0.5  # strength that the kernel starts with, shared out over its harmonics (ours)
-    gate: str = "content"  # constant | content: constant + linear in the query's features
+    coupling: float = 0.5  # ours: what the kernel of each delay starts with, shared out over its harmonics
+    gate: str = "content"  # ours: constant | content, that is constant + linear in the query's features
     feed_forward: str = "swiglu"  # swiglu | native
-    readout: str = "linear"  # linear | tied to the embedding's phases
+    readout: str = "linear"  # ours: linear | tied to the embedding's phases
     rope_base: float = 10_000.0
 
 
@@ -112,7 +112,7 @@ class LoggerConfig:
     mode: str = "offline"  # offline | online
     project: str = "synchrony"
     entity: str | None = None
-    timeout: float = 30.0  # seconds W&B may take to start or to finish before it is left behind
+    timeout: float = 30.0  # seconds that W&B may take to finish after training before it is left behind
 
 
 @dataclass
@@ -145,7 +145,7 @@ class EvaluationConfig:
     context: int | None = None  # bytes a window holds; None: as in training
     batch_size: int = 64  # windows per forward pass; does not change the result
     max_bytes: int | None = None  # only the first bytes of the split
-    device: str = "cpu"  # cpu | cuda
+    device: str = "auto"  # auto: the kind that the run was trained on, if it is there | cpu | cuda
     prompt: str = ""  # sample: what the text begins with; empty: a newline
     length: int = 400  # sample: bytes to write after the prompt
     temperature: float = 0.8  # sample: 0 takes the likeliest byte
@@ -194,7 +194,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
     "task": ("loss", "sample"),
     "split": ("train", "validation", "test"),
-    "device": ("cpu", "cuda"),
+    "device": ("auto", "cpu", "cuda"),
 }
 
 BENCHMARK_CHOICES: dict[str, tuple[str, ...]] = {"device": ("cpu", "cuda"), "precision": ("32", "bf16")}

@@ -29,8 +29,8 @@ class SynchronizationAttention(nn.Module):
     """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape. Causal.
 
     `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
-    `coupling` is what the kernel starts with, real and shared out over the harmonics. `gate="constant"` learns one gate
-    a coordinate; "content" (our choice) adds a linear map of the query's features.
+    `coupling` is what the kernel of each delay starts with, real and shared out over the harmonics. `gate="constant"`
+    learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features.
     Raises ValueError for an impossible head count, number of harmonics or gate.
     """
 
@@ -70,8 +70,10 @@ class SynchronizationAttention(nn.Module):
         """Parameters that weight decay must leave alone."""
         return [p for p in (self.gate_constant, self.kernel_real, self.kernel_imag) if p is not None]
 
-    def forward(self, theta: Tensor) -> Tensor:
-        return self.couple(features(theta))
+    def forward(self, theta: Tensor, return_diagnostics: bool = False) -> Any:
+        """theta (B, N, d) in rad -> dtheta (B, N, d) in rad; with `return_diagnostics` also a dict of tensors."""
+        state = features(theta)
+        return (self.couple(state), self.diagnostics(state)) if return_diagnostics else self.couple(state)
 
     def couple(self, state: Features) -> Tensor:
         """dtheta (B, N, d) from the features of theta, so that a network computes them once a state."""
@@ -85,6 +87,30 @@ class SynchronizationAttention(nn.Module):
         else:
             v = self._values(powers)
         return self._read(causal_attention(q, k, v, self.scale), powers)
+
+    @torch.no_grad()
+    def diagnostics(self, state: Features) -> dict[str, Tensor]:
+        """What the layer attends to, from the dense N x N matrix (our choice of quantities).
+
+        attention (B, H, N, N): weight of token u for query t, zero for what may not be attended; null (B, H, N): the
+        rest of each row, on the null slot; order_parameter (B, H, N) in [0, 1]: mean over the head's coordinates of
+        |sum_u A_tu e^{i theta_u}|, how much the attended tokens agree; gate (B, N, d).
+        """
+        length = state.cos.shape[1]
+        q, k = self._query_key(state, *self.rotary.table(length, state.cos.dtype))
+        scores = q @ (_later(k) if self.delay else k).transpose(2, 3) * self.scale
+        future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
+        weights = scores.masked_fill(future, float("-inf")).softmax(-1)
+        null = weights[..., 0] if self.delay else torch.zeros_like(weights[..., 0])
+        # With a delay slot u holds token u - 1: back to columns by token.
+        attention = F.pad(weights[..., 1:], (0, 1)) if self.delay else weights
+        real, imaginary = attention @ self._split(state.cos), attention @ self._split(state.sin)
+        return {
+            "attention": attention,
+            "null": null,
+            "order_parameter": torch.hypot(real, imaginary).mean(-1),
+            "gate": self._gate(state).transpose(1, 2).flatten(2).expand_as(state.cos),
+        }
 
     def init_cache(self, batch_size: int) -> dict[str, Any]:
         """Keys and values of the slots seen so far: none. With a delay, also the last token's key and harmonics."""
@@ -112,11 +138,14 @@ class SynchronizationAttention(nn.Module):
         """q = g * (cos, sin)(theta_t + nu t) and k = (cos, sin)(theta_u + nu u), each (B, H, N, 2 d_h)."""
         c, s = self._split(state.cos), self._split(state.sin)
         drifted_cos, drifted_sin = c * cos - s * sin, c * sin + s * cos
-        gate = self.gate_constant.view(self.n_heads, 1, -1)
-        if self.gate_content is not None:
-            gate = gate + self._split(self.gate_content(state.joined()))
+        gate = self._gate(state)
         q = torch.cat((gate * drifted_cos, gate * drifted_sin), dim=-1)
         return q, torch.cat((drifted_cos, drifted_sin), dim=-1)
+
+    def _gate(self, state: Features) -> Tensor:
+        """g_c(theta_t), (B, H, N, d_h), or (1, H, 1, d_h) when it is constant."""
+        gate = self.gate_constant.view(1, self.n_heads, 1, -1)
+        return gate if self.gate_content is None else gate + self._split(self.gate_content(state.joined()))
 
     def _values(self, powers: list[Features], earlier: list[Features] | None = None) -> Tensor:
         """sum_delta kappa_{m,delta} e^{i m theta}, (B, H, N, M 2 d_h): both delays combined before aggregation.

@@ -3,8 +3,9 @@
     out_t = sum_{u <= t} A_tu v_u        A_tu = softmax over u <= t of scale q_t . k_u
 
 The coupling kernel reads M harmonics through one attention matrix, so its values are M times as wide as its keys.
-Fused CUDA kernels take that; PyTorch's CPU kernel does not and falls back to the whole N x N matrix. On CPU, queries
-are therefore taken in chunks, each against its own causal prefix of keys: about half the work, in matrix products.
+PyTorch's fused CPU kernel does not take that and falls back to the whole N x N matrix. On CPU, queries are therefore
+taken in chunks, each against its own causal prefix of keys: about half the work, in matrix products. On CUDA the
+choice among the kernels that allow unequal widths is PyTorch's.
 
 Legend: B batch, H heads, N tokens, E key width, W value width.
 """
@@ -30,7 +31,9 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 class _ChunkedCausalAttention(torch.autograd.Function):
     """q, k (G, N, E), v (G, N, W), G = B H. Future keys are never touched, or masked to a weight of exactly zero."""
 
+    # Under bfloat16 autocast this function still works in float32: masks stay exact, and CPUs gain little from less.
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         length = q.shape[1]
         out = torch.empty(*v.shape, dtype=v.dtype)
@@ -48,6 +51,7 @@ class _ChunkedCausalAttention(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, *weights = ctx.saved_tensors
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)

@@ -21,7 +21,7 @@ def coupling_kernel(layer: SynchronizationAttention) -> Tensor:
 
 
 def coupling_function(layer: SynchronizationAttention, difference: Tensor) -> Tensor:
-    """Gamma (delays, d, P) at phase differences (P,) in rad: the increment (rad) that full attention would give."""
+    """Gamma (delays, d, P) at differences (P,) in rad: the increment (rad) from one token attended with weight 1."""
     kernel = coupling_kernel(layer)
     m = torch.arange(1, len(kernel) + 1, device=kernel.device, dtype=kernel.real.dtype)[:, None, None, None]
     return (kernel.abs()[..., None] * torch.sin(m * difference + kernel.angle()[..., None])).sum(0)

@@ -109,11 +109,15 @@ class FSN(nn.Module):
             self.readout = None
             self.readout_scale = nn.Parameter(torch.tensor(n_phases**-0.5))
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, return_diagnostics: bool = False) -> Any:
+        """Logits (B, N, V); with `return_diagnostics` also a list of what each mixer's `diagnostics` gives."""
         theta = self.embedding(tokens)
-        for layer in self.layers:
+        diagnostics = []
+        for layer in cast(Iterable[FSNLayer], self.layers):
+            if return_diagnostics:
+                diagnostics.append(layer.mixer.diagnostics(features(theta)))
             theta = layer(theta)
-        return self._logits(theta)
+        return (self._logits(theta), diagnostics) if return_diagnostics else self._logits(theta)
 
     def init_cache(self, batch_size: int) -> Cache:
         """An empty cache for `step`, one dictionary a layer."""

@@ -23,6 +23,7 @@ def comparison(records: Sequence[RunRecord]) -> list[Row]:
         {
             "model": label(record, records),
             "bits per byte": f"{final['bits_per_byte']:.4f} ± {final['standard_error']:.4f}",
+            "tokens": f"{final['tokens']:,}",
             "parameters": f"{record.parameters['total']:,}",
             "tokens/s": f"{record.throughput.tokens_per_second:,.0f}",
             "seconds": f"{record.throughput.seconds:,.0f}",

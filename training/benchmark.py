@@ -39,6 +39,7 @@ def measure(config: BenchmarkConfig, on_round: Callable[[int], None] = lambda do
     """Take `config.rounds` steps of each model, in turn. Raises UserError when CUDA is asked for and absent."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but this machine has no CUDA device that torch sees; type device=cpu")
+    torch.set_float32_matmul_precision("high")  # as in training; a CPU takes no notice
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     memory = {name: peak_memory(config, name) for name in config.models}
@@ -107,6 +108,7 @@ def peak_memory(config: BenchmarkConfig, name: str) -> int:
 
 def _resident_growth(config: BenchmarkConfig, name: str) -> int:
     """Growth of the process's highest resident size over what it was before the model."""
+    torch.set_num_threads(config.threads or torch.get_num_threads())
     before = peak_resident_bytes()
     step, _, _ = training_step(config, name)
     step()

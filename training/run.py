@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,7 @@ def run(config: RunConfig) -> RunRecord:
                 plan.record.started = earlier.started
                 plan.record.peak_memory_bytes = earlier.peak_memory_bytes
                 plan.record.evaluations = earlier.evaluations
+                plan.record.throughput = earlier.throughput
             train(plan, stop, checkpoint_to_resume(plan), main)
             print(f"done: {announce.outcome(plan.record, plan.folder)}")
             return plan.record
@@ -144,6 +146,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
         recorder.listeners.append(mirror.check)
     module = LanguageModule(plan.model, config.optim, plan.total_steps, plan.data.n_micro)
     loop = make_loop(plan, recorder, progress, stop)
+    trainer = make_trainer(plan, loop)
     try:
         progress.start(step, next((row["bits_per_byte"] for row in reversed(record.rows("validation"))), None))
         if config.compile:
@@ -151,7 +154,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
         os.environ.pop(RESUME, None)
         if checkpoint is not None:
             os.environ[RESUME] = str(checkpoint)
-        make_trainer(plan, loop).fit(module, datamodule=plan.data, ckpt_path=checkpoint)
+        trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint)
         if main:
             loop.complete(module, torch.device(plan.kind))
         recorder.finish("done")
@@ -159,6 +162,9 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
         recorder.finish("interrupted", f"stopped by {error}")
         raise
     except BaseException as error:
+        if main and trainer.strategy.launcher is not None:
+            # The other processes would wait for this one in a collective for ever.
+            trainer.strategy.launcher.kill(signal.SIGKILL)
         with contextlib.suppress(WriteError):
             recorder.finish("failed", f"{type(error).__name__}: {error}")
         if isinstance(error, WriteError):

@@ -57,16 +57,18 @@ class TrainedRun:
             raise WriteError(path, error) from None
 
 
-def open_run(path: str, checkpoint: str = "last", device: str = "cpu") -> TrainedRun:
+def open_run(path: str, checkpoint: str = "last", device: str = "auto") -> TrainedRun:
     """The run in a directory, with the model of its newest whole checkpoint or of the file `checkpoint`.
 
     Raises UserError for what is no run, has no whole checkpoint, a checkpoint of another run, or an absent device.
     """
+    record = load(path)
+    if device == "auto":
+        device = record.device.kind if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         if not torch.cuda.is_available():
             raise UserError("device=cuda, but this machine has no CUDA device that torch sees; type device=cpu")
         torch.set_float32_matmul_precision("high")  # as in training
-    record = load(path)
     folder = record_path(path).parent
     config = _read_config(folder / "config.yaml")
     found = newest_whole(folder) if checkpoint == "last" else _checkpoint_file(folder, checkpoint)

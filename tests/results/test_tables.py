@@ -15,6 +15,7 @@ def test_rows_hold_what_was_measured_best_first(record):
         {
             "model": name,
             "bits per byte": bits,
+            "tokens": "122,880",
             "parameters": "250,000",
             "tokens/s": "12,346",
             "seconds": "79",

@@ -2,10 +2,13 @@
 
 import json
 import resource
+import signal
+import types
 
 import pytest
 import torch
 
+import training.run
 from configs.errors import UserError
 from training.checkpoints import newest_whole, read
 from training.meter import Meter
@@ -144,3 +147,22 @@ def test_the_line_of_metrics_that_a_crash_cut_off_is_dropped(make_config, tmp_pa
     run(make_config())
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [row["step"] for row in load(uninterrupted()).metrics]
+
+
+def test_a_failure_of_the_main_process_ends_the_others(make_config, monkeypatch):
+    """In a distributed run they would wait for it in a collective for ever."""
+    ended = []
+
+    class Launcher:
+        kill = staticmethod(ended.append)
+
+    class Trainer:
+        strategy = types.SimpleNamespace(launcher=Launcher())
+
+        def fit(self, *_, **__):
+            raise RuntimeError("one process alone")
+
+    monkeypatch.setattr(training.run, "make_trainer", lambda plan, loop: Trainer())
+    with pytest.raises(RuntimeError, match="one process alone"):
+        training.run.run(make_config())
+    assert ended == [signal.SIGKILL]

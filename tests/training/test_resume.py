@@ -143,6 +143,7 @@ def test_a_killed_run_ends_with_the_same_bits(kills, more, make_config, tmp_path
     assert record.status == "done"
     assert without_timing(record) == without_timing(expected)
     assert record.final == expected.final
+    assert record.throughput.seconds > 0 and record.throughput.tokens_per_second > 0
     leftovers = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert leftovers == {"last.ckpt", "previous.ckpt"}
 

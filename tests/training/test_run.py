@@ -9,6 +9,7 @@ import yaml
 
 from configs.compose import resolve
 from configs.errors import UserError
+from configs.schema import MODELS
 from training.checkpoints import load_model
 from training.evaluate import evaluate
 from training.record import load
@@ -148,9 +149,11 @@ def test_validating_does_not_change_the_training(make_config, tmp_path, uninterr
     same_weights(tmp_path / "run", uninterrupted())
 
 
-def test_bf16_trains_close_to_float32(make_config, tmp_path):
-    full = run(make_config("trainer.max_steps=12"))
-    half = run(make_config("trainer.max_steps=12", "precision=bf16", f"run_dir={tmp_path / 'half'}"))
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_bf16_trains_close_to_float32(model, make_config, tmp_path):
+    asked = [f"model={model}", "trainer.max_steps=12", "optim.embedding_lr=1"]
+    full = run(make_config(*asked))
+    half = run(make_config(*asked, "precision=bf16", f"run_dir={tmp_path / 'half'}"))
     assert half.final["nats"] != full.final["nats"]
     assert half.final["nats"] == pytest.approx(full.final["nats"], abs=0.03)
 
