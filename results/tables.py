@@ -1,11 +1,14 @@
 """Tables from run records. Rows that cannot be compared are refused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from configs.errors import UserError
 from training.record import RunRecord
 
 Row = dict[str, str]
+# Solved from other keys, or without influence on the result.
+NOT_SETTINGS = ("seed", "model.ff_width", "runs", "run_dir", "overwrite", "plan", "trainer.checkpoint_every")
 
 
 def comparison(records: Sequence[RunRecord]) -> list[Row]:
@@ -19,9 +22,11 @@ def comparison(records: Sequence[RunRecord]) -> list[Row]:
         if record.final is None:
             raise UserError(f"the run of {record.config['model']['name']} is not done: its status is {record.status}")
     _same("final validation bytes", [record.final["bytes"] for record in records if record.final])
+    settings = differing_settings(records)
     return [
         {
             "model": label(record, records),
+            **{key: _shown(_flat(record.config).get(key)) for key in settings},
             "bits per byte": f"{final['bits_per_byte']:.4f} ± {final['standard_error']:.4f}",
             "tokens": f"{final['tokens']:,}",
             "parameters": f"{record.parameters['total']:,}",
@@ -32,6 +37,29 @@ def comparison(records: Sequence[RunRecord]) -> list[Row]:
             ((record, record.final) for record in records if record.final), key=lambda pair: pair[1]["bits_per_byte"]
         )
     ]
+
+
+def differing_settings(records: Sequence[RunRecord]) -> list[str]:
+    """Keys of the config in which records of the *same* model differ, besides the seed: what a sweep went through."""
+    found: list[str] = []
+    for record in records:
+        for other in records:
+            if other.config["model"]["name"] != record.config["model"]["name"]:
+                continue
+            ours, theirs = _flat(record.config), _flat(other.config)
+            found += [key for key in ours if ours[key] != theirs.get(key) and key not in (*NOT_SETTINGS, *found)]
+    return found
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def markdown(rows: Sequence[Row], left: Sequence[str] = ("model",)) -> str:
@@ -53,7 +81,7 @@ def markdown(rows: Sequence[Row], left: Sequence[str] = ("model",)) -> str:
 def label(record: RunRecord, among: Sequence[RunRecord]) -> str:
     """The model's name, with the seed where another of the records has the same model."""
     name = str(record.config["model"]["name"])
-    alone = sum(other.config["model"]["name"] == name for other in among) == 1
+    alone = len({other.seed for other in among if other.config["model"]["name"] == name}) == 1
     return name if alone else f"{name}, seed {record.seed}"
 
 
