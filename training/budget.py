@@ -140,7 +140,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, embedding_lr: float 
     Decay pulls towards zero, which is no special place for an angle: modules name what must not decay in
     `undecayed()`. Learned phases range over 2 pi where weights are small, so they, and with them the embedding of
     every model, take `embedding_lr` times the rate (`lr_scale`): modules name them in `phases()`. No embedding decays,
-    for AdamW's decay grows with the rate and would hold back the transformer's alone. All are our choice.
+    for AdamW's decay grows with the rate and would shrink the transformer's alone. All are our choice.
     """
     undecayed, phases = (
         {id(p) for module in model.modules() if hasattr(module, name) for p in getattr(module, name)()}
