@@ -81,7 +81,8 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         )
 
     above("optim.lr", optim.lr, 0, 0.003)
-    above("optim.embedding_lr", optim.embedding_lr, 0, 1.0)
+    for name in ("embedding_lr", "kernel_lr", "gate_lr", "readout_lr"):
+        above(f"optim.{name}", getattr(optim, name), 0, 1.0)
     at_least("optim.warmup_steps", optim.warmup_steps, 0, 100)
     between("optim.final_lr", optim.final_lr, 0, 1, 0.1)
     at_least("optim.weight_decay", optim.weight_decay, 0, 0.1)

@@ -45,6 +45,7 @@ class FSNConfig(ModelConfig):
     frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
     coupling: float = 0.5  # ours: what the kernel of each delay starts with, shared out over its harmonics
     gate: str = "content"  # ours: constant | content, that is constant + linear in the query's features
+    null: str = "zero"  # ours: score of the null slot, zero | learned, one a head | none: never attended
     feed_forward: str = "swiglu"  # swiglu | native
     readout: str = "linear"  # ours: linear | tied to the embedding's phases
     rope_base: float = 10_000.0
@@ -97,6 +98,9 @@ class OptimConfig:
     lr: float | None = None  # peak learning rate; None: the model's tuned one
     # Multiple of it for the token embedding and other learned phases (rad); None: the model's tuned one, else 1.
     embedding_lr: float | None = None
+    kernel_lr: float = 1.0  # multiple of it for the coupling kernels of an FSN
+    gate_lr: float = 1.0  # multiple of it for the gates of an FSN's scores
+    readout_lr: float = 1.0  # multiple of it for an untied readout
     schedule: str = "cosine"  # cosine | linear | constant, after the warm-up
     warmup_steps: int = 100
     final_lr: float = 0.1  # last learning rate as a fraction of the peak
@@ -179,6 +183,7 @@ MODELS: dict[str, type[ModelConfig]] = {
 # Legal values of the fields that are names.
 CHOICES: dict[str, tuple[str, ...]] = {
     "model.gate": ("constant", "content"),
+    "model.null": ("zero", "learned", "none"),
     "model.feed_forward": ("swiglu", "native"),
     "model.readout": ("linear", "tied"),
     "data.source": ("stdlib", "enwik8", "code", "text"),

@@ -9,7 +9,8 @@ Sources: arXiv 2606.18694 (scores, kernel, delay); the form of the gate and of t
 The delay delta = 1 couples to the *successor* of the attended token, so only tokens before t may be attended. Keys are
 shifted by one to make that so by construction: slot u carries the key of token u - 1 and the value
 kappa_{m,0} e^{i m theta_{u-1}} + kappa_{m,1} e^{i m theta_u}, and the ordinary causal mask (slot u <= t) is exactly
-right. Slot 0 is the null slot (zero key, zero value): a place to attend when nothing matches.
+right. Slot 0 is the null slot (zero value): a place to attend when nothing matches. Its score is that of a zero key, a
+learned number of each head, or minus infinity, which leaves it to the first token alone, who has nothing else.
 
 Legend: B batch, N tokens, H heads, d phases, d_h = d / H, M harmonics, kappa complex kernel, g gate, nu RoPE drift.
 """
@@ -24,14 +25,18 @@ from blocks.rotary import Rotary
 from fsn.causal_attention import causal_attention
 from fsn.phases import Features, features, harmonics
 
+NEVER = -1e4  # a score whose weight is exactly zero beside any other
+
 
 class SynchronizationAttention(nn.Module):
     """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape. Causal.
 
     `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
     `coupling` is what the kernel of each delay starts with, real and shared out over the harmonics. `gate="constant"`
-    learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features.
-    Raises ValueError for an impossible head count, number of harmonics or gate.
+    learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features. `null` is the score
+    of the null slot: "zero", "learned" (one a head, zero at first), or "none", never attended; without a delay there is
+    no such slot.
+    Raises ValueError for an impossible head count, number of harmonics, gate or null slot.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class SynchronizationAttention(nn.Module):
         frustration: bool = True,
         coupling: float = 0.5,
         gate: str = "content",
+        null: str = "zero",
         rope_base: float = 10_000.0,
     ) -> None:
         super().__init__()
@@ -53,7 +59,10 @@ class SynchronizationAttention(nn.Module):
             raise ValueError(f"harmonics={harmonics} is less than 1")
         if gate not in ("constant", "content"):
             raise ValueError(f"gate={gate!r} is neither 'constant' nor 'content'")
+        if null not in ("zero", "learned", "none"):
+            raise ValueError(f"null={null!r} is neither 'zero' nor 'learned' nor 'none'")
         self.n_phases, self.n_heads, self.harmonics, self.delay = n_phases, n_heads, harmonics, delay
+        self.null = null if delay else "zero"
         d_h = n_phases // n_heads
         self.scale = d_h**-0.5
         self.rotary = Rotary(d_h, rope_base)
@@ -65,10 +74,22 @@ class SynchronizationAttention(nn.Module):
         self.kernel_imag = nn.Parameter(torch.zeros(harmonics, n_delays, n_phases)) if frustration else None
         if self.gate_content is not None:
             nn.init.normal_(self.gate_content.weight, std=n_phases**-0.5)
+        if self.null == "learned":
+            self.null_score = nn.Parameter(torch.zeros(n_heads))
+        elif self.null == "none":
+            self.register_buffer("null_score", torch.full((n_heads,), NEVER), persistent=False)
 
     def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone."""
-        return [p for p in (self.gate_constant, self.kernel_real, self.kernel_imag) if p is not None]
+        return [p for p in (self.gate_constant, *self.kernels()) if p is not None]
+
+    def kernels(self) -> list[Tensor]:
+        """The coupling kernel, which may take a rate of its own."""
+        return [self.kernel_real] if self.kernel_imag is None else [self.kernel_real, self.kernel_imag]
+
+    def gates(self) -> list[Tensor]:
+        """The gate, which may take a rate of its own."""
+        return [self.gate_constant] if self.gate_content is None else [self.gate_constant, self.gate_content.weight]
 
     def forward(self, theta: Tensor, return_diagnostics: bool = False) -> Any:
         """theta (B, N, d) in rad -> dtheta (B, N, d) in rad; with `return_diagnostics` also a dict of tensors."""
@@ -81,7 +102,7 @@ class SynchronizationAttention(nn.Module):
         q, k = self._query_key(state, cos, sin)
         powers = harmonics(state, self.harmonics)
         if self.delay:
-            k = _later(k)
+            q, k = self._with_null(q, _later(k))
             v = self._values(powers, [Features(_later(power.cos), _later(power.sin)) for power in powers])
             v = torch.cat((torch.zeros_like(v[:, :, :1]), v[:, :, 1:]), dim=2)  # the null slot
         else:
@@ -98,7 +119,9 @@ class SynchronizationAttention(nn.Module):
         """
         length = state.cos.shape[1]
         q, k = self._query_key(state, *self.rotary.table(length, state.cos.dtype))
-        scores = q @ (_later(k) if self.delay else k).transpose(2, 3) * self.scale
+        if self.delay:
+            q, k = self._with_null(q, _later(k))
+        scores = q @ k.transpose(2, 3) * self.scale
         future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
         weights = scores.masked_fill(future, float("-inf")).softmax(-1)
         null = weights[..., 0] if self.delay else torch.zeros_like(weights[..., 0])
@@ -115,7 +138,8 @@ class SynchronizationAttention(nn.Module):
     def init_cache(self, batch_size: int) -> dict[str, Any]:
         """Keys and values of the slots seen so far: none. With a delay, also the last token's key and harmonics."""
         empty = self.kernel_real.new_empty(batch_size, self.n_heads, 0, 2 * self.n_phases // self.n_heads)
-        return {"k": empty, "v": empty.repeat(1, 1, 1, self.harmonics), "last": None}
+        with_null, _ = self._with_null(empty, empty)
+        return {"k": with_null, "v": empty.repeat(1, 1, 1, self.harmonics), "last": None}
 
     def step(self, state: Features, cache: dict[str, Any]) -> Tensor:
         """One token: features (B, d) -> dtheta (B, d); its slot joins the cache."""
@@ -126,6 +150,7 @@ class SynchronizationAttention(nn.Module):
         if self.delay:
             last, cache["last"] = cache["last"], (k, powers)
             k, v = (last[0], self._values(powers, last[1])) if last else (torch.zeros_like(k), None)
+            q, k = self._with_null(q, k, first=t == 0)
         else:
             v = self._values(powers)
         if v is None:
@@ -141,6 +166,18 @@ class SynchronizationAttention(nn.Module):
         gate = self._gate(state)
         q = torch.cat((gate * drifted_cos, gate * drifted_sin), dim=-1)
         return q, torch.cat((drifted_cos, drifted_sin), dim=-1)
+
+    def _with_null(self, q: Tensor, k: Tensor, first: bool = True) -> tuple[Tensor, Tensor]:
+        """q, k (B, H, N, E) with one more coordinate that gives the null slot its score, if that is not zero.
+
+        Slots begin with the null slot when they are the `first`.
+        """
+        if self.null == "zero":
+            return q, k
+        score = self.null_score.to(q.dtype).view(-1, 1, 1) / self.scale  # (H, 1, 1)
+        is_null = torch.arange(k.shape[2], device=k.device)[:, None] == (0 if first else -1)
+        column = torch.where(is_null, score, 0.0).expand(*k.shape[:3], 1)
+        return F.pad(q, (0, 1), value=1.0), torch.cat((k, column), dim=-1)
 
     def _gate(self, state: Features) -> Tensor:
         """g_c(theta_t), (B, H, N, d_h), or (1, H, 1, d_h) when it is constant."""

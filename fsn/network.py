@@ -75,6 +75,7 @@ class FSN(nn.Module):
         frustration: bool = True,
         coupling: float = 0.5,
         gate: str = "content",
+        null: str = "zero",
         feed_forward: str = "swiglu",
         readout: str = "linear",
         rope_base: float = 10_000.0,
@@ -97,6 +98,7 @@ class FSN(nn.Module):
                 frustration=frustration,
                 coupling=coupling,
                 gate=gate,
+                null=null,
                 rope_base=rope_base,
             )
             native = feed_forward == "native"

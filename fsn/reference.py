@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fsn.attention import SynchronizationAttention
 from fsn.modes import CollectiveModes
+from fsn.network import FSN, FSNLayer, PhaseSwiGLU
 
 
 def gates(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ def gates(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
 def attention_weights(layer: SynchronizationAttention, theta: Tensor, head: int) -> list[list[Tensor]]:
     """A_tu of one head for one sequence theta (N, d): row t lists the tokens that t may attend.
 
-    With a delay these are u = 0..t-1, and a last entry for the null slot of score 0. Without, u = 0..t.
+    With a delay these are u = 0..t-1, and a last entry for the null slot if it may be attended. Without, u = 0..t.
     """
     d_h = layer.n_phases // layer.n_heads
     coordinates = range(head * d_h, (head + 1) * d_h)
@@ -42,8 +43,8 @@ def attention_weights(layer: SynchronizationAttention, theta: Tensor, head: int)
                 drift = layer.rotary.drift[c - head * d_h]
                 score = score + gate[t, c] * torch.cos(theta[t, c] - theta[u, c] + drift * (t - u))
             scores.append(score / math.sqrt(d_h))
-        if layer.delay:
-            scores.append(theta.new_zeros(()))
+        if layer.delay and (t == 0 or layer.null != "none"):  # token 0 has nothing else to attend
+            scores.append(layer.null_score[head] if layer.null == "learned" else theta.new_zeros(()))
         weights = [score.exp() for score in scores]
         total = sum(weights)
         rows.append([weight / total for weight in weights])
@@ -87,6 +88,50 @@ def collective_modes(layer: CollectiveModes, theta: Tensor) -> Tensor:
             pull = layer.pull[k, c] * torch.sin(layer.pattern[k, c] + layer.angle[k, c] - theta[c])
             increment[c] = increment[c] + force * pull
     return torch.stack(increment)
+
+
+def swiglu(layer: PhaseSwiGLU, theta: Tensor) -> Tensor:
+    """dtheta (d,) for one state theta (d,): sum_j down_cj silu(gate_j . f) (up_j . f), f = [cos theta, sin theta]."""
+    f = torch.cat((theta.cos(), theta.sin()))
+    gate_up, down = layer.swiglu.gate_up.weight, layer.swiglu.down.weight
+    width = down.shape[1]
+    increment = torch.zeros_like(theta)
+    for j in range(width):
+        gate, up = gate_up[j] @ f, gate_up[width + j] @ f
+        increment = increment + down[:, j] * gate * torch.sigmoid(gate) * up
+    return increment
+
+
+def layer_update(layer: FSNLayer, theta: Tensor) -> Tensor:
+    """theta (N, d) of one sequence after a layer: first the coupling of tokens, then each token's feed-forward."""
+    theta = theta + synchronization_attention(layer.mixer, theta)
+    feed_forward = swiglu if isinstance(layer.feed_forward, PhaseSwiGLU) else collective_modes
+    return theta + torch.stack([feed_forward(layer.feed_forward, state) for state in theta])
+
+
+def readout(model: FSN, theta: Tensor) -> Tensor:
+    """Logits (V,) of one state theta (d,): W [cos theta, sin theta], or tied to the embedding's phases phi,
+    beta sum_c cos(theta_c - phi_vc) for byte v with one inverse temperature beta.
+    """
+    logits = []
+    for v, phases in enumerate(model.embedding.weight):
+        logit = theta.new_zeros(())
+        for c in range(len(theta)):
+            if model.readout is None:
+                logit = logit + model.readout_scale * torch.cos(theta[c] - phases[c])
+            else:
+                on_cos, on_sin = model.readout.weight[v, c], model.readout.weight[v, c + len(theta)]
+                logit = logit + on_cos * torch.cos(theta[c]) + on_sin * torch.sin(theta[c])
+        logits.append(logit)
+    return torch.stack(logits)
+
+
+def network(model: FSN, tokens: Tensor) -> Tensor:
+    """Logits (N, V) of one sequence of tokens (N,): embedding, layers, readout."""
+    theta = torch.stack([model.embedding.weight[token] for token in tokens])
+    for layer in model.layers:
+        theta = layer_update(layer, theta)
+    return torch.stack([readout(model, state) for state in theta])
 
 
 def coupling(kernel: list[complex], difference: float) -> float:

@@ -13,6 +13,8 @@ VARIANTS = [
     *([f"model={name}"] for name in MODELS),
     ["model=fsn", "model.harmonics=3", "model.delay=false", "model.readout=tied"],
     ["model=fsn", "model.gate=constant", "model.frustration=false"],
+    ["model=fsn", "model.null=learned"],
+    ["model=fsn", "model.null=none"],
 ]
 
 

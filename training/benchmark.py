@@ -76,7 +76,7 @@ def training_step(config: BenchmarkConfig, name: str) -> tuple[Callable[[], None
     model = build_model(run.model, VOCABULARY_SIZE).to(config.device)
     if config.compile:
         model.compile(dynamic=False)
-    optimizer = torch.optim.AdamW(parameter_groups(model, run.optim.weight_decay), lr=1e-3, fused=True)
+    optimizer = torch.optim.AdamW(parameter_groups(model, run.optim), lr=1e-3, fused=True)
     tokens = torch.randint(0, VOCABULARY_SIZE, (2, config.batch_size, config.context), device=config.device)
 
     def step() -> None:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from baseline import Transformer
 from configs.errors import UserError
-from configs.schema import FSNConfig, ModelConfig, RunConfig, TransformerConfig
+from configs.schema import FSNConfig, ModelConfig, OptimConfig, RunConfig, TransformerConfig
 from fsn import FSN
 
 
@@ -39,6 +39,7 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 frustration=model.frustration,
                 coupling=model.coupling,
                 gate=model.gate,
+                null=model.null,
                 feed_forward=model.feed_forward,
                 readout=model.readout,
                 rope_base=model.rope_base,
@@ -134,24 +135,33 @@ def flops_per_token(model: nn.Module, context: int) -> int:
     return counter.get_total_flops() // context
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, embedding_lr: float = 1.0) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
     """Groups for AdamW: matrices decay; embeddings, norms, angles and coupling kernels do not.
 
     Decay pulls towards zero, which is no special place for an angle: modules name what must not decay in
     `undecayed()`. Learned phases range over 2 pi where weights are small, so they, and with them the embedding of
-    every model, take `embedding_lr` times the rate (`lr_scale`): modules name them in `phases()`. No embedding decays,
+    every model, take `embedding_lr` times the rate (`lr_scale`): modules name them in `phases()`, and likewise
+    `kernels()` for `kernel_lr` and `gates()` for `gate_lr`; an untied readout takes `readout_lr`. No embedding decays,
     for AdamW's decay grows with the rate and would shrink the transformer's alone. All are our choice.
     """
-    undecayed, phases = (
+    undecayed, phases, kernels, gates = (
         {id(p) for module in model.modules() if hasattr(module, name) for p in getattr(module, name)()}
-        for name in ("undecayed", "phases")
+        for name in ("undecayed", "phases", "kernels", "gates")
     )
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        fast = name == "embedding.weight" or id(parameter) in phases
-        decays = parameter.ndim >= 2 and not fast and id(parameter) not in undecayed
-        groups.setdefault((decays, fast), []).append(parameter)
+        is_phase = name == "embedding.weight" or id(parameter) in phases
+        decays = parameter.ndim >= 2 and not is_phase and id(parameter) not in undecayed
+        if is_phase:
+            multiple = optim.embedding_lr or 1.0
+        elif id(parameter) in kernels:
+            multiple = optim.kernel_lr
+        elif id(parameter) in gates:
+            multiple = optim.gate_lr
+        else:
+            multiple = optim.readout_lr if name == "readout.weight" else 1.0
+        groups.setdefault((decays, multiple), []).append(parameter)
     return [
-        {"params": group, "weight_decay": weight_decay * decays, "lr_scale": embedding_lr if fast else 1.0}
-        for (decays, fast), group in groups.items()
+        {"params": group, "weight_decay": optim.weight_decay * decays, "lr_scale": multiple}
+        for (decays, multiple), group in groups.items()
     ]

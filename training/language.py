@@ -51,9 +51,7 @@ class LanguageModule(L.LightningModule):
         return share * (self.n_micro * self.trainer.world_size)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        groups: list[dict[str, Any]] = parameter_groups(
-            self.model, self.optim.weight_decay, self.optim.embedding_lr or 1.0
-        )
+        groups = parameter_groups(self.model, self.optim)
         fused = self.device.type in ("cpu", "cuda")
         return torch.optim.AdamW(
             groups, lr=self.optim.lr, betas=tuple(self.optim.betas), eps=self.optim.eps, fused=fused

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fsn import CollectiveModes, SynchronizationAttention, coupling_function, coupling_kernel, reference
+from fsn import FSN, CollectiveModes, SynchronizationAttention, coupling_function, coupling_kernel, reference
 
 VARIANTS = {
     "kuramoto": {"harmonics": 1, "delay": False, "frustration": False},
@@ -12,6 +12,14 @@ VARIANTS = {
     "delay only": {"harmonics": 1, "delay": True, "frustration": False},
     "angles only": {"harmonics": 1, "delay": False, "frustration": True},
     "constant gate": {"harmonics": 2, "delay": True, "frustration": True, "gate": "constant"},
+    "learned null score": {"null": "learned"},
+    "no null slot": {"null": "none"},
+}
+NETWORKS = {
+    "linear readout": {"readout": "linear"},
+    "tied readout": {"readout": "tied", "null": "learned"},
+    "native": {"feed_forward": "native"},
+    "kuramoto": VARIANTS["kuramoto"],
 }
 
 
@@ -62,6 +70,19 @@ def test_collective_modes() -> None:
     inputs = [theta, *layer.parameters()]
     fast = layer(theta)
     slow = torch.stack([reference.collective_modes(layer, state) for state in theta])
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
+    for ours, theirs in zip(gradients(fast, inputs), gradients(slow, inputs), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("variant", NETWORKS)
+def test_the_whole_network(variant: str) -> None:
+    """Embedding, two layers and readout: logits and the gradient of every parameter."""
+    model = randomised(FSN(5, n_phases=4, n_layers=2, n_heads=2, ff_width=3, **NETWORKS[variant]))
+    tokens = torch.tensor([[3, 1, 4, 1, 0, 2], [0, 0, 2, 4, 1, 3]])
+    inputs = list(model.parameters())
+    fast = model(tokens)
+    slow = torch.stack([reference.network(model, sequence) for sequence in tokens])
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
     for ours, theirs in zip(gradients(fast, inputs), gradients(slow, inputs), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)

@@ -8,7 +8,7 @@ import torch
 from configs.compose import compose
 from configs.errors import UserError
 from configs.groups import options
-from configs.schema import MODELS, TunedConfig
+from configs.schema import MODELS, OptimConfig, TunedConfig
 from training.budget import build_model, flops_per_token, parameter_groups, parameters_by_part, resolve_shape
 
 MODELS_AND_SCALES = [(model, scale) for model in MODELS for scale in options("scale")]
@@ -78,7 +78,7 @@ def test_flops_per_token_against_a_count_by_hand() -> None:
 
 def test_angles_kernels_and_norms_do_not_decay() -> None:
     model = build_model(resolved("model=fsn", "scale=smoke").model, 256)
-    groups = parameter_groups(model, 0.1, embedding_lr=5.0)
+    groups = parameter_groups(model, OptimConfig(embedding_lr=5.0))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decayed = [p for group in groups for p in group["params"] if group["weight_decay"] == 0.1]
     rest = [p for group in groups for p in group["params"] if group["weight_decay"] == 0.0]
@@ -94,7 +94,7 @@ def test_no_models_embedding_decays() -> None:
     """Decay grows with the rate in AdamW: decayed, the faster embedding of the baseline would shrink as no other's."""
     for name in MODELS:
         model = build_model(resolved(f"model={name}", "scale=smoke").model, 256)
-        groups = parameter_groups(model, 0.1, embedding_lr=5.0)
+        groups = parameter_groups(model, OptimConfig(embedding_lr=5.0))
         of_embedding = [g for g in groups if any(p is model.embedding.weight for p in g["params"])]
         assert [(g["weight_decay"], g["lr_scale"]) for g in of_embedding] == [(0.0, 5.0)]
 
@@ -102,8 +102,20 @@ def test_no_models_embedding_decays() -> None:
 def test_every_learned_phase_takes_larger_steps() -> None:
     model = build_model(resolved("model=fsn_native", "scale=smoke").model, 256)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = parameter_groups(model, 0.1, embedding_lr=5.0)
+    groups = parameter_groups(model, OptimConfig(embedding_lr=5.0))
     fast = {names[id(p)].split(".")[-1] for group in groups for p in group["params"] if group["lr_scale"] == 5.0}
     assert fast == {"weight", "pattern", "angle"}
     slow = {names[id(p)] for group in groups for p in group["params"] if group["lr_scale"] == 1.0}
     assert "embedding.weight" not in slow and not any(name.endswith(("pattern", "angle")) for name in slow)
+
+
+def test_kernels_gates_and_readout_take_their_own_rates() -> None:
+    for overrides in (["model=fsn"], ["model=kuramoto", "model.gate=constant"], ["model=fsn", "model.null=learned"]):
+        model = build_model(resolved(*overrides, "scale=smoke").model, 256)
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        groups = parameter_groups(model, OptimConfig(embedding_lr=5.0, kernel_lr=2.0, gate_lr=3.0, readout_lr=4.0))
+        rates = {names[id(p)]: group["lr_scale"] for group in groups for p in group["params"]}
+        assert len(rates) == len(names), "every parameter is in one group"
+        for name, rate in rates.items():
+            words = {"embedding": 5.0, "kernel_": 2.0, "gate_c": 3.0, "readout": 4.0}  # gate_c: not SwiGLU's gate_up
+            assert rate == next((value for word, value in words.items() if word in name), 1.0), name
