@@ -45,9 +45,11 @@ class FSNConfig(ModelConfig):
     frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
     coupling: float = 0.5  # ours: what the kernel of each delay starts with, shared out over its harmonics
     gate: str = "content"  # ours: constant | content, that is constant + linear in the query's features
+    gate_spread: float = 1.0  # ours: standard deviation over states that the content part of a gate starts with
     null: str = "zero"  # ours: score of the null slot, zero | learned, one a head | none: never attended
     feed_forward: str = "swiglu"  # swiglu | native
     readout: str = "linear"  # ours: linear | tied to the embedding's phases
+    embedding: str = "uniform"  # ours: phases start uniform in +-pi | graded: narrower where the rotary drift is fast
     rope_base: float = 10_000.0
 
 
@@ -186,6 +188,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.null": ("zero", "learned", "none"),
     "model.feed_forward": ("swiglu", "native"),
     "model.readout": ("linear", "tied"),
+    "model.embedding": ("uniform", "graded"),
     "data.source": ("stdlib", "enwik8", "code", "text"),
     "trainer.accelerator": ("auto", "cpu", "cuda"),
     "trainer.strategy": ("auto", "ddp"),

@@ -33,7 +33,8 @@ class SynchronizationAttention(nn.Module):
 
     `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
     `coupling` is what the kernel of each delay starts with, real and shared out over the harmonics. `gate="constant"`
-    learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features. `null` is the score
+    learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features, which makes gates
+    start with a standard deviation of `gate_spread` over states. `null` is the score
     of the null slot: "zero", "learned" (one a head, zero at first), or "none", never attended; without a delay there is
     no such slot.
     Raises ValueError for an impossible head count, number of harmonics, gate or null slot.
@@ -49,6 +50,7 @@ class SynchronizationAttention(nn.Module):
         frustration: bool = True,
         coupling: float = 0.5,
         gate: str = "content",
+        gate_spread: float = 1.0,
         null: str = "zero",
         rope_base: float = 10_000.0,
     ) -> None:
@@ -73,7 +75,8 @@ class SynchronizationAttention(nn.Module):
         self.kernel_real = nn.Parameter(torch.full((harmonics, n_delays, n_phases), coupling / harmonics))
         self.kernel_imag = nn.Parameter(torch.zeros(harmonics, n_delays, n_phases)) if frustration else None
         if self.gate_content is not None:
-            nn.init.normal_(self.gate_content.weight, std=n_phases**-0.5)
+            # Features have a mean square of 1/2, so that sqrt(d) weights of standard deviation 1 count.
+            nn.init.normal_(self.gate_content.weight, std=gate_spread * n_phases**-0.5)
         if self.null == "learned":
             self.null_score = nn.Parameter(torch.zeros(n_heads))
         elif self.null == "none":

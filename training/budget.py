@@ -39,9 +39,11 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 frustration=model.frustration,
                 coupling=model.coupling,
                 gate=model.gate,
+                gate_spread=model.gate_spread,
                 null=model.null,
                 feed_forward=model.feed_forward,
                 readout=model.readout,
+                embedding=model.embedding,
                 rope_base=model.rope_base,
             )
     except ValueError as error:
