@@ -15,12 +15,13 @@ def main(config: BenchmarkConfig) -> None:
     from rich.progress import Progress
 
     from results.tables import markdown
-    from training.benchmark import measure
+    from training.benchmark import loading_seconds, measure
     from training.environment import cpu_name, git, versions
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task(f"{config.rounds} rounds", total=config.rounds)
         timings = measure(config, lambda done: progress.update(bar, completed=done))
+    loading = loading_seconds(config)
     print(
         f"Training steps of {config.batch_size} x {config.context} bytes, scale={config.scale.name}, {config.device}, "
         f"precision {config.precision}, compile {str(config.compile).lower()}; medians of {config.rounds} rounds\n"
@@ -38,12 +39,15 @@ def main(config: BenchmarkConfig) -> None:
         for timing in timings
     ]
     print(markdown(rows, left=("model", "layers x width")))
+    quickest = min(timing.seconds for timing in timings)
+    print(f"\nLoading a batch takes {1e3 * loading:.2f} ms, {loading / quickest:.2%} of the quickest step.")
     if config.output is not None:
         result = {
             "config": asdict(config) | {"output": None},
             "device": cpu_name() if config.device == "cpu" else _cuda_name(),
             "versions": versions(),
             "git": asdict(git()),
+            "loading_seconds": loading,
             "timings": [asdict(timing) for timing in timings],
         }
         Path(config.output).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

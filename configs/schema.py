@@ -49,7 +49,7 @@ class FSNConfig(ModelConfig):
     null: str = "zero"  # ours: score of the null slot, zero | learned, one a head | none: never attended
     feed_forward: str = "swiglu"  # swiglu | native
     readout: str = "linear"  # ours: linear | tied to the embedding's phases
-    embedding: str = "uniform"  # ours: phases start uniform in +-pi | graded: narrower where the rotary drift is fast
+    grading: float = 0.0  # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where drift is fast
     rope_base: float = 10_000.0
 
 
@@ -188,7 +188,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.null": ("zero", "learned", "none"),
     "model.feed_forward": ("swiglu", "native"),
     "model.readout": ("linear", "tied"),
-    "model.embedding": ("uniform", "graded"),
     "data.source": ("stdlib", "enwik8", "code", "text"),
     "trainer.accelerator": ("auto", "cpu", "cuda"),
     "trainer.strategy": ("auto", "ddp"),

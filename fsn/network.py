@@ -59,9 +59,10 @@ class FSN(nn.Module):
 
     `ff_width` is the SwiGLU width, or the number of collective modes for `feed_forward="native"`. The readout is
     logits = W [cos theta, sin theta], or tied to the embedding's phases (one learned inverse temperature). The
-    embedding's phases start uniform in +-pi, or "graded": in +-pi j / d_h for coordinate j = 1..d_h of a head, so that
-    the coordinates of fastest rotary drift begin nearly alike for all tokens and tell positions apart, not contents.
-    Raises ValueError for an impossible shape or an unknown feed_forward, readout or embedding.
+    embedding's phases start uniform in +-pi (j / d_h)^grading for coordinate j = 1..d_h of a head. Where `grading` is
+    not 0, the coordinates of fastest rotary drift begin nearly alike for all tokens: they tell positions apart, the
+    slower ones contents (our choice, see EXPERIMENTS.md).
+    Raises ValueError for an impossible shape or an unknown feed_forward or readout.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class FSN(nn.Module):
         null: str = "zero",
         feed_forward: str = "swiglu",
         readout: str = "linear",
-        embedding: str = "uniform",
+        grading: float = 0.0,
         rope_base: float = 10_000.0,
     ) -> None:
         super().__init__()
@@ -89,14 +90,11 @@ class FSN(nn.Module):
             raise ValueError(f"feed_forward={feed_forward!r} is neither 'swiglu' nor 'native'")
         if readout not in ("linear", "tied"):
             raise ValueError(f"readout={readout!r} is neither 'linear' nor 'tied'")
-        if embedding not in ("uniform", "graded"):
-            raise ValueError(f"embedding={embedding!r} is neither 'uniform' nor 'graded'")
         ff_width = ff_width or 2 * n_phases
         self.embedding = nn.Embedding(vocabulary_size, n_phases)
         nn.init.uniform_(self.embedding.weight, -math.pi, math.pi)
-        if embedding == "graded":
-            d_h = n_phases // n_heads
-            self.embedding.weight.data *= (torch.arange(1, d_h + 1) / d_h).repeat(n_heads)
+        d_h = n_phases // n_heads
+        self.embedding.weight.data *= ((torch.arange(1, d_h + 1) / d_h) ** grading).repeat(n_heads)
         self.layers = nn.ModuleList()
         for _ in range(n_layers):
             mixer = SynchronizationAttention(

@@ -54,7 +54,9 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     command = [sys.executable, "bench.py", *SMALL, "models=[transformer,kuramoto]", f"output={output}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "time / transformer" in done.stdout and "kuramoto" in done.stdout
+    assert "of the quickest step" in done.stdout
     result = json.loads(output.read_text())
+    assert result["loading_seconds"] > 0
     assert [timing["model"] for timing in result["timings"]] == ["transformer", "kuramoto"]
     assert all(timing["peak_memory_bytes"] > 0 for timing in result["timings"])
     assert str(tmp_path) not in output.read_text()

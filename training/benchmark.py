@@ -5,20 +5,24 @@ Machines drift: a model is compared with the first one round by round, and the m
 
 import multiprocessing
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import BenchmarkConfig
+from data.windows import training_batch
 from training.budget import build_model, parameter_groups, parameters_by_part, resolve_shape
 from training.environment import peak_resident_bytes
 
 VOCABULARY_SIZE = 256
+CORPUS_BYTES = 90_000_000  # of the file that batches are loaded from: the training split of enwik8
 WARM_UP = 3  # steps before the first round: allocations, kernels, compilation
 
 
@@ -91,6 +95,19 @@ def training_step(config: BenchmarkConfig, name: str) -> tuple[Callable[[], None
 
     shape = f"{run.model.n_layers} x {run.model.width}, {run.model.n_heads} heads, feed-forward {run.model.ff_width}"
     return step, parameters_by_part(model)["total"], shape
+
+
+def loading_seconds(config: BenchmarkConfig) -> float:
+    """Median time of making one training batch from a memory-mapped file, next to which a step should be long."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(CORPUS_BYTES)
+        split = np.memmap(file.name, dtype=np.uint8, mode="r")
+        seconds = []
+        for index in range(WARM_UP + 100):
+            start = time.perf_counter()
+            training_batch(split, config.context, config.batch_size, seed=0, epoch=0, index=index)
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[WARM_UP:])
 
 
 def peak_memory(config: BenchmarkConfig, name: str) -> int:

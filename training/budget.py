@@ -43,7 +43,7 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 null=model.null,
                 feed_forward=model.feed_forward,
                 readout=model.readout,
-                embedding=model.embedding,
+                grading=model.grading,
                 rope_base=model.rope_base,
             )
     except ValueError as error:
