@@ -158,16 +158,19 @@ def test_bf16_trains_close_to_float32(model, make_config, tmp_path):
     assert half.final["nats"] == pytest.approx(full.final["nats"], abs=0.03)
 
 
-def test_a_compiled_run_saves_plain_weights(make_config, tmp_path, monkeypatch, same_weights):
+@pytest.mark.parametrize("model", ["transformer", "fsn"])
+def test_a_compiled_run_saves_plain_weights(model, make_config, tmp_path, monkeypatch, same_weights):
+    """Traced forward and backward, the chunked attention's too, but run without the minutes of code generation."""
     backends = []
 
-    def compile_eagerly(module, **options):
+    def trace(module, **options):
         backends.append(options)
-        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager", **options)
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager", **options)
 
-    monkeypatch.setattr(torch.nn.Module, "compile", compile_eagerly)
-    run(make_config("trainer.max_steps=6"))
-    run(make_config("trainer.max_steps=6", "compile=true", f"run_dir={tmp_path / 'compiled'}"))
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
+    asked = [f"model={model}", "trainer.max_steps=6"]
+    run(make_config(*asked))
+    run(make_config(*asked, "compile=true", f"run_dir={tmp_path / 'compiled'}"))
     assert len(backends) == 1, "the inner model alone is compiled"
     same_weights(tmp_path / "run", tmp_path / "compiled")
     load_model(tmp_path / "compiled" / "checkpoints" / "last.ckpt")
