@@ -36,6 +36,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
     at_least("model.harmonics", getattr(model, "harmonics", None), 1, 2)
     _finite("model.coupling", getattr(model, "coupling", None), 0.5)
     at_least("model.gate_spread", getattr(model, "gate_spread", None), 0, 1.0)
+    at_least("model.lag", getattr(model, "lag", None), 0, 1.0)
     at_least("model.grading", getattr(model, "grading", None), 0, 1.0)
     above("model.rope_base", model.rope_base, 1, 10_000)
     _divides("model.n_heads", model.n_heads, "model.width", model.width)

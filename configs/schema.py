@@ -46,6 +46,7 @@ class FSNConfig(ModelConfig):
     coupling: float = 0.5  # ours: what the kernel of each delay starts with, shared out over its harmonics
     gate: str = "content"  # ours: constant | content, that is constant + linear in the query's features
     gate_spread: float = 1.0  # ours: standard deviation over states that the content part of a gate starts with
+    lag: float = 0.0  # ours: tokens by which each head starts to look further back than the one before it
     null: str = "zero"  # ours: score of the null slot, zero | learned, one a head | none: never attended
     feed_forward: str = "swiglu"  # swiglu | native
     readout: str = "linear"  # ours: linear | tied to the embedding's phases

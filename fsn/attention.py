@@ -34,9 +34,10 @@ class SynchronizationAttention(nn.Module):
     `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
     `coupling` is what the kernel of each delay starts with, real and shared out over the harmonics. `gate="constant"`
     learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features, which makes gates
-    start with a standard deviation of `gate_spread` over states. `null` is the score
-    of the null slot: "zero", "learned" (one a head, zero at first), or "none", never attended; without a delay there is
-    no such slot.
+    start with a standard deviation of `gate_spread` over states. The constant gates of head h = 0.. start at
+    cos(nu lag h), which is 1 for a `lag` of 0: with a lag, each head begins by looking that much further back. `null`
+    is the score of the null slot: "zero", "learned" (one a head, zero at first), or "none", never attended; without a
+    delay there is no such slot.
     Raises ValueError for an impossible head count, number of harmonics, gate or null slot.
     """
 
@@ -51,6 +52,7 @@ class SynchronizationAttention(nn.Module):
         coupling: float = 0.5,
         gate: str = "content",
         gate_spread: float = 1.0,
+        lag: float = 0.0,
         null: str = "zero",
         rope_base: float = 10_000.0,
     ) -> None:
@@ -68,7 +70,9 @@ class SynchronizationAttention(nn.Module):
         d_h = n_phases // n_heads
         self.scale = d_h**-0.5
         self.rotary = Rotary(d_h, rope_base)
-        self.gate_constant = nn.Parameter(torch.ones(n_phases))
+        # Where phases agree, a head's score is sum_c g_c cos(nu_c (t - u)): these gates put its peak `lag` h back.
+        shift = lag * torch.arange(n_heads, dtype=torch.float64)[:, None] * self.rotary.drift
+        self.gate_constant = nn.Parameter(shift.cos().float().flatten())
         self.gate_content = nn.Linear(2 * n_phases, n_phases, bias=False) if gate == "content" else None
         n_delays = 2 if delay else 1
         # kappa = kernel_real + i kernel_imag, (M, delays, d); attraction without frustration at first (our choice).

@@ -79,6 +79,7 @@ class FSN(nn.Module):
         coupling: float = 0.5,
         gate: str = "content",
         gate_spread: float = 1.0,
+        lag: float = 0.0,
         null: str = "zero",
         feed_forward: str = "swiglu",
         readout: str = "linear",
@@ -106,6 +107,7 @@ class FSN(nn.Module):
                 coupling=coupling,
                 gate=gate,
                 gate_spread=gate_spread,
+                lag=lag,
                 null=null,
                 rope_base=rope_base,
             )

@@ -40,6 +40,7 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 coupling=model.coupling,
                 gate=model.gate,
                 gate_spread=model.gate_spread,
+                lag=model.lag,
                 null=model.null,
                 feed_forward=model.feed_forward,
                 readout=model.readout,
