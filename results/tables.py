@@ -1,18 +1,25 @@
 """Tables from run records. Rows that cannot be compared are refused."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from configs.errors import UserError
+from configs.schema import MODELS, RunConfig
 from training.record import RunRecord
 
 Row = dict[str, str]
 # Solved from other keys, or without influence on the result.
+MOST_COLUMNS = 3  # settings that have a column each; more share one, which says what is unusual about a run
 NOT_SETTINGS = ("seed", "model.ff_width", "runs", "run_dir", "overwrite", "plan", "trainer.checkpoint_every")
 
 
 def comparison(records: Sequence[RunRecord]) -> list[Row]:
     """One row for each finished run: loss, size, speed and time, best first.
+
+    Settings in which runs of one model differ have a column each. Where these are many, each row names those of its own
+    that are not the commonest among the runs of its model.
 
     The loss is the final validation; ± is its standard error over windows. UserError for a run that is not done, or
     whose data, context or number of validated bytes differs from the others'.
@@ -26,7 +33,7 @@ def comparison(records: Sequence[RunRecord]) -> list[Row]:
     return [
         {
             "model": label(record, records),
-            **{key: _shown(_flat(record.config).get(key)) for key in settings},
+            **_settings_columns(record, records, settings),
             "bits per byte": f"{final['bits_per_byte']:.4f} ± {final['standard_error']:.4f}",
             "tokens": f"{final['tokens']:,}",
             "parameters": f"{record.parameters['total']:,}",
@@ -46,9 +53,32 @@ def differing_settings(records: Sequence[RunRecord]) -> list[str]:
         for other in records:
             if other.config["model"]["name"] != record.config["model"]["name"]:
                 continue
-            ours, theirs = _flat(record.config), _flat(other.config)
-            found += [key for key in ours if ours[key] != theirs.get(key) and key not in (*NOT_SETTINGS, *found)]
+            ours, theirs = _settings(record), _settings(other)
+            found += [key for key in ours if ours[key] != theirs.get(key) and key not in found]
     return found
+
+
+def _settings_columns(record: RunRecord, records: Sequence[RunRecord], settings: Sequence[str]) -> Row:
+    ours = _settings(record)
+    if len(settings) <= MOST_COLUMNS:
+        return {key: _shown(ours.get(key)) for key in settings}
+    same_model = [
+        _settings(other) for other in records if other.config["model"]["name"] == record.config["model"]["name"]
+    ]
+    unusual = []
+    for key in settings:
+        commonest = Counter(_shown(other.get(key)) for other in same_model).most_common(1)[0][0]
+        if _shown(ours.get(key)) != commonest:
+            unusual.append(f"{key}={_shown(ours[key])}")
+    return {"settings": " ".join(unusual)}
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    """Flat config of a run. A record older than a key ran as that key's default does: it gets that default."""
+    name = record.config["model"]["name"]
+    defaults = _flat(asdict(RunConfig()) | {"model": asdict(MODELS[name]()) if name in MODELS else {}})
+    flat = defaults | _flat(record.config)
+    return {k: v for k, v in flat.items() if k not in NOT_SETTINGS and not k.startswith("model.tuned")}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -62,7 +92,7 @@ def _shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def markdown(rows: Sequence[Row], left: Sequence[str] = ("model",)) -> str:
+def markdown(rows: Sequence[Row], left: Sequence[str] = ("model", "settings")) -> str:
     """Rows as a Markdown table that is aligned, so that it reads well in a terminal too. `left`: columns of words."""
     columns = list(rows[0])
     width = {c: max(len(c), *(len(row[c]) for row in rows)) for c in columns}

@@ -29,6 +29,31 @@ def test_seeds_of_one_model_are_told_apart(record):
     assert [row["model"] for row in rows] == ["fsn, seed 1", "fsn, seed 0", "kuramoto"]
 
 
+def test_many_settings_share_a_column_that_names_the_unusual(record):
+    """A record older than a key (here `lag`) counts as one with the key's default; `tuned` is no setting."""
+
+    def run(bits, tuned=None, **changes):
+        model = {"name": "fsn", "width": 96, "n_heads": 1, "tuned": tuned} | changes
+        return record("fsn", bits, config={"model": model, "data": {"context": 256}})
+
+    rows = comparison(
+        [
+            run(2.5, tuned={"1m": {"lr": 0.1}}),
+            run(2.4, lag=0.0),
+            run(2.3, width=64, lag=1.0),
+            run(2.2, grading=1.0, n_heads=2),
+            record("transformer", 2.1),
+        ]
+    )
+    assert [(row["model"], row["settings"]) for row in rows] == [
+        ("transformer", ""),
+        ("fsn", "model.n_heads=2 model.grading=1"),
+        ("fsn", "model.width=64 model.lag=1"),
+        ("fsn", ""),
+        ("fsn", ""),
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
