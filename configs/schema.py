@@ -43,7 +43,10 @@ class FSNConfig(ModelConfig):
     harmonics: int = 2  # M, number of harmonics of the coupling kernel
     delay: bool = True  # couple also to the successor of the attended token
     frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
-    coupling: float = 0.5  # ours: what the kernel of each delay starts with, shared out over its harmonics
+    kernel: str = (
+        "shared"  # ours: how the kernel starts, alike everywhere | copying: some coordinates follow, some keep
+    )
+    coupling: float = 0.5  # ours: the strength it starts with; see fsn/kernel.py
     gate: str = "content"  # ours: constant | content, that is constant + linear in the query's features
     gate_spread: float = 1.0  # ours: standard deviation over states that the content part of a gate starts with
     lag: float = 0.0  # ours: tokens by which each head starts to look further back than the one before it
@@ -185,6 +188,7 @@ MODELS: dict[str, type[ModelConfig]] = {
 
 # Legal values of the fields that are names.
 CHOICES: dict[str, tuple[str, ...]] = {
+    "model.kernel": ("shared", "copying"),
     "model.gate": ("constant", "content"),
     "model.null": ("zero", "learned", "none"),
     "model.feed_forward": ("swiglu", "native"),

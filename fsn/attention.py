@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from blocks.rotary import Rotary
 from fsn.causal_attention import causal_attention
+from fsn.kernel import initial_kernel
 from fsn.phases import Features, features, harmonics
 
 NEVER = -1e4  # a score whose weight is exactly zero beside any other
@@ -32,13 +33,13 @@ class SynchronizationAttention(nn.Module):
     """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape. Causal.
 
     `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
-    `coupling` is what the kernel of each delay starts with, real and shared out over the harmonics. `gate="constant"`
+    How the kernel starts, from `kernel` and its strength `coupling`, is told by `initial_kernel`. `gate="constant"`
     learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features, which makes gates
     start with a standard deviation of `gate_spread` over states. The constant gates of head h = 0.. start at
     cos(nu lag h), which is 1 for a `lag` of 0: with a lag, each head begins by looking that much further back. `null`
     is the score of the null slot: "zero", "learned" (one a head, zero at first), or "none", never attended; without a
     delay there is no such slot.
-    Raises ValueError for an impossible head count, number of harmonics, gate or null slot.
+    Raises ValueError for an impossible head count, number of harmonics, kernel, gate or null slot.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class SynchronizationAttention(nn.Module):
         delay: bool = True,
         *,
         frustration: bool = True,
+        kernel: str = "shared",
         coupling: float = 0.5,
         gate: str = "content",
         gate_spread: float = 1.0,
@@ -75,8 +77,8 @@ class SynchronizationAttention(nn.Module):
         self.gate_constant = nn.Parameter(shift.cos().float().flatten())
         self.gate_content = nn.Linear(2 * n_phases, n_phases, bias=False) if gate == "content" else None
         n_delays = 2 if delay else 1
-        # kappa = kernel_real + i kernel_imag, (M, delays, d); attraction without frustration at first (our choice).
-        self.kernel_real = nn.Parameter(torch.full((harmonics, n_delays, n_phases), coupling / harmonics))
+        # kappa = kernel_real + i kernel_imag, (M, delays, d); no frustration at first (our choice).
+        self.kernel_real = nn.Parameter(initial_kernel(kernel, coupling, harmonics, n_delays, n_phases))
         self.kernel_imag = nn.Parameter(torch.zeros(harmonics, n_delays, n_phases)) if frustration else None
         if self.gate_content is not None:
             # Features have a mean square of 1/2, so that sqrt(d) weights of standard deviation 1 count.

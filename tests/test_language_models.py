@@ -13,7 +13,7 @@ VARIANTS = [
     *([f"model={name}"] for name in MODELS),
     ["model=fsn", "model.harmonics=3", "model.delay=false", "model.readout=tied"],
     ["model=fsn", "model.gate=constant", "model.frustration=false"],
-    ["model=fsn", "model.null=learned"],
+    ["model=fsn", "model.null=learned", "model.kernel=copying"],
     ["model=fsn", "model.null=none", "model.grading=1", "model.lag=1", "model.gate_spread=0"],
 ]
 

@@ -37,6 +37,7 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 harmonics=model.harmonics,
                 delay=model.delay,
                 frustration=model.frustration,
+                kernel=model.kernel,
                 coupling=model.coupling,
                 gate=model.gate,
                 gate_spread=model.gate_spread,
