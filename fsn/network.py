@@ -84,7 +84,7 @@ class FSN(nn.Module):
         null: str = "zero",
         feed_forward: str = "swiglu",
         readout: str = "linear",
-        grading: float = 0.0,
+        grading: float = 1.0,
         rope_base: float = 10_000.0,
     ) -> None:
         super().__init__()
