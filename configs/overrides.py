@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.errors import UserError
 from configs.groups import compose_with_hydra, defaults, groups, options, schema
+from configs.schema import MODELS
 from configs.strict import keys, nearest, type_error, unknown_key
 
 
@@ -83,6 +85,11 @@ def _check_setting(override: Override, legal: list[str]) -> None:
     """A single key: trainer.max_steps=100."""
     given, _, value = str(override.input_line).partition("=")
     key = override.key_or_group
+    having = [name for name, model in MODELS.items() if key in {f"model.{field.name}" for field in fields(model)}]
+    if key not in legal and having:
+        raise UserError(
+            f"unknown key '{key}' of this model; {', '.join(having)} have it: leave it out, or change model="
+        )
     if key not in legal or override.package is not None:
         raise unknown_key(given.lstrip("+~"), legal, value or "...")
     if override.is_delete():

@@ -17,7 +17,7 @@ MISTAKES = [
     ("+trainer.foo=1", "unknown key 'trainer.foo': legal here are trainer.name, trainer.accelerator"),
     ("++x=1", "unknown key 'x': legal here are model, scale, data"),
     ("model/fsn=1", "unknown key 'model/fsn'"),
-    ("model=transformer model.harmonics=2", "unknown key 'model.harmonics': legal here are model.name, model.width"),
+    ("model=transformer model.harmonics=2", "'model.harmonics' of this model; kuramoto, fsn, fsn_native have"),
     # group options
     ("model=fns", "model=fns: legal values are fsn, fsn_native, kuramoto, transformer; type model=fsn"),
     ("scale=3m", "scale=3m: legal values are 1m, 250k, 2m, 4m, 8m, smoke"),
