@@ -1,12 +1,13 @@
 """Figures from run records, as PNG and SVG. Models differ by colour, line style and marker, so grey print reads too."""
 
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from results.tables import label, same_data
+from results.tables import differing_settings, label, same_data
 from training.record import RunRecord
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart: colour, line style, marker.
@@ -19,8 +20,14 @@ STYLES: dict[str, tuple[str, str, str]] = {
 OTHER = ("#000000", (0, (1, 1, 4, 1)), "v")
 
 
+Curve = list[tuple[int, float]]  # (tokens, bits per byte) of each validation
+
+
 def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
     """Validation bits per byte against training tokens, one curve a record; the files written: `path`.png and .svg.
+
+    Where runs of each model differ in nothing but their seed, a curve is the mean over seeds, in a band from the least
+    to the largest.
 
     A curve holds only validations of one number of bytes, the commonest in the records, because the loss on the
     start of a split is not that on the whole of it. UserError for records of different data, or without validations.
@@ -36,10 +43,12 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
     with rc_context({"svg.hashsalt": "synchrony", "svg.fonttype": "none"}):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes: Any = figure.subplots()
-        best_last = sorted(zip(records, curves, strict=True), key=lambda pair: -pair[1][-1][1])
-        for record, curve in best_last:
-            color, line, marker = STYLES.get(record.config["model"]["name"], OTHER)
-            tokens, bits = zip(*curve, strict=True)
+        for model, name, seeds in sorted(_by_model(records, curves), key=lambda group: -_mean(group[2])[-1]):
+            color, line, marker = STYLES.get(model, OTHER)
+            tokens, bits = [at for at, _ in seeds[0]], _mean(seeds)
+            if len(seeds) > 1:
+                low, high = ([extreme(column) for column in _columns(seeds)] for extreme in (min, max))
+                axes.fill_between(tokens, low, high, color=color, alpha=0.2, linewidth=0)
             axes.plot(
                 tokens,
                 bits,
@@ -48,7 +57,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
                 marker=marker,
                 markersize=4.5,
                 linewidth=1.6,
-                label=f"{label(record, records)}  {bits[-1]:.3f}",
+                label=f"{name}  {bits[-1]:.3f}",
             )
         axes.set_xlabel("training tokens (bytes)")
         axes.set_ylabel("validation loss (bits per byte)")
@@ -65,7 +74,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
     return files
 
 
-def validation_curves(records: Sequence[RunRecord]) -> list[list[tuple[int, float]]]:
+def validation_curves(records: Sequence[RunRecord]) -> list[Curve]:
     """(tokens, bits per byte) of each record's validations, all of the same number of bytes. UserError for none."""
     rows = [record.rows("validation") for record in records]
     if not rows or not all(rows):
@@ -75,3 +84,25 @@ def validation_curves(records: Sequence[RunRecord]) -> list[list[tuple[int, floa
     if not all(curves):
         raise UserError("the runs were validated on different numbers of bytes; train them with one trainer.val_bytes")
     return curves
+
+
+def _by_model(records: Sequence[RunRecord], curves: Sequence[Curve]) -> list[tuple[str, str, list[Curve]]]:
+    """(model, label, its curves): one entry a model where runs differ in nothing but the seed, else one a record."""
+    names = [str(record.config["model"]["name"]) for record in records]
+    seeds = {(name, record.seed) for name, record in zip(names, records, strict=True)}
+    grids = {tuple(at for at, _ in curve) for curve in curves}
+    if differing_settings(records) or len(seeds) < len(records) or len(grids) > 1:
+        return [(n, label(r, records), [c]) for n, r, c in zip(names, records, curves, strict=True)]
+    groups: dict[str, list[Curve]] = {}
+    for name, curve in zip(names, curves, strict=True):
+        groups.setdefault(name, []).append(curve)
+    return [(n, n if len(found) == 1 else f"{n}, {len(found)} seeds", found) for n, found in groups.items()]
+
+
+def _columns(seeds: Sequence[Curve]) -> list[list[float]]:
+    """The values of all seeds at each validation."""
+    return [[bits for _, bits in column] for column in zip(*seeds, strict=True)]
+
+
+def _mean(seeds: Sequence[Curve]) -> list[float]:
+    return [statistics.mean(column) for column in _columns(seeds)]

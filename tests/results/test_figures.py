@@ -25,6 +25,17 @@ def test_the_svg_is_the_same_each_time(record, tmp_path):
     assert first == again
 
 
+def test_seeds_share_a_curve_of_their_mean_unless_more_than_the_seed_differs(record, tmp_path):
+    runs = [record("fsn", 2.0, seed=0), record("fsn", 2.5, seed=1), record("transformer", 2.4)]
+    text = " ".join(ET.parse(plot_curves(runs, tmp_path / "a")[1]).getroot().itertext())
+    assert "fsn, 2 seeds  2.250" in text and "transformer  2.400" in text
+    wide = {"model": {"name": "fsn", "width": 96}, "scale": {"name": "250k"}, "data": {"context": 256}}
+    text = " ".join(
+        ET.parse(plot_curves([*runs, record("fsn", 2.1, config=wide)], tmp_path / "b")[1]).getroot().itertext()
+    )
+    assert "seeds" not in text and "fsn, seed 1  2.500" in text
+
+
 def test_curves_are_the_validations_against_tokens(record):
     (curve,) = validation_curves([record("fsn", 2.0)])
     assert curve == [(40960, 3.0), (81920, 2.2), (122880, 2.0)]
