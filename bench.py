@@ -20,8 +20,8 @@ def main(config: BenchmarkConfig) -> None:
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task(f"{config.rounds} rounds", total=config.rounds)
+        loading = loading_seconds(config)
         timings = measure(config, lambda done: progress.update(bar, completed=done))
-    loading = loading_seconds(config)
     print(
         f"Training steps of {config.batch_size} x {config.context} bytes, scale={config.scale.name}, {config.device}, "
         f"precision {config.precision}, compile {str(config.compile).lower()}; medians of {config.rounds} rounds\n"

@@ -36,7 +36,6 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
     at_least("model.harmonics", getattr(model, "harmonics", None), 1, 2)
     _finite("model.coupling", getattr(model, "coupling", None), 0.5)
     at_least("model.gate_spread", getattr(model, "gate_spread", None), 0, 1.0)
-    at_least("model.lag", getattr(model, "lag", None), 0, 1.0)
     at_least("model.grading", getattr(model, "grading", None), 0, 1.0)
     above("model.rope_base", model.rope_base, 1, 10_000)
     _divides("model.n_heads", model.n_heads, "model.width", model.width)
@@ -94,6 +93,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
     if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
         raise UserError(f"optim.betas={optim.betas}: takes two numbers in [0, 1); type for example [0.9,0.95]")
     above("logger.timeout", config.logger.timeout, 0, 30)
+    _check_idle(config)
 
 
 def check_evaluation(config: EvaluationConfig) -> None:
@@ -151,6 +151,31 @@ def _divides(part_key: str, part: int | None, whole_key: str, whole: int | None)
     lower, upper = whole // part * part, (whole // part + 1) * part
     fits = f"{lower} or {upper}" if lower else f"{upper}"
     raise UserError(f"{whole_key}={whole} is not divisible by {part_key}={part}; type for example {whole_key}={fits}")
+
+
+def _check_idle(config: RunConfig) -> None:
+    """Refuse what would change nothing: its record would claim an ablation that did not take place."""
+    model, optim = config.model, config.optim
+    oscillators = hasattr(model, "harmonics")
+    for key, is_set, works, needs in (
+        ("model.null", getattr(model, "null", "zero") != "zero", getattr(model, "delay", True), "model.delay=true"),
+        (
+            "model.gate_spread",
+            getattr(model, "gate_spread", 1) != 1,
+            getattr(model, "gate", "") != "constant",
+            "model.gate=content",
+        ),
+        ("optim.kernel_lr", optim.kernel_lr != 1, oscillators, "model=fsn"),
+        ("optim.gate_lr", optim.gate_lr != 1, oscillators, "model=fsn"),
+        (
+            "optim.readout_lr",
+            optim.readout_lr != 1,
+            getattr(model, "readout", "tied") != "tied",
+            "an untied readout, model=fsn model.readout=linear",
+        ),
+    ):
+        if is_set and not works:
+            raise UserError(f"{key} changes nothing here: it needs {needs}; leave it out, or type that too")
 
 
 def _check_split(split: list[float]) -> None:

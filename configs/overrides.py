@@ -86,9 +86,9 @@ def _check_setting(override: Override, legal: list[str]) -> None:
     given, _, value = str(override.input_line).partition("=")
     key = override.key_or_group
     having = [name for name, model in MODELS.items() if key in {f"model.{field.name}" for field in fields(model)}]
-    if key not in legal and having:
+    if key not in legal and having and "model.name" in legal:
         raise UserError(
-            f"unknown key '{key}' of this model; {', '.join(having)} have it: leave it out, or change model="
+            f"this model has no key '{key}'; {', '.join(having)} have: leave it out, or type model={having[0]}"
         )
     if key not in legal or override.package is not None:
         raise unknown_key(given.lstrip("+~"), legal, value or "...")

@@ -43,17 +43,17 @@ class FSNConfig(ModelConfig):
     harmonics: int = 2  # M, number of harmonics of the coupling kernel
     delay: bool = True  # couple also to the successor of the attended token
     frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
-    kernel: str = (
-        "shared"  # ours: how the kernel starts, alike everywhere | copying: some coordinates follow, some keep
-    )
+    # ours: how the kernel starts, alike everywhere (shared) or so that some coordinates follow and some keep (copying)
+    kernel: str = "shared"
     coupling: float = 0.5  # ours: the strength it starts with; see fsn/kernel.py
     gate: str = "content"  # ours: constant | content, that is constant + linear in the query's features
-    gate_spread: float = 1.0  # ours: standard deviation over states that the content part of a gate starts with
-    lag: float = 0.0  # ours: tokens by which each head starts to look further back than the one before it
+    gate_spread: float = 1.0  # ours: root mean square that the content part of a gate starts with
     null: str = "zero"  # ours: score of the null slot, zero | learned, one a head | none: never attended
     feed_forward: str = "swiglu"  # swiglu | native
     readout: str = "linear"  # ours: linear | tied to the embedding's phases
-    grading: float = 0.0  # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where drift is fast
+    # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the rotary drift is fast. Every YAML sets 1;
+    # the default stays 0, which is what records from before this key ran with.
+    grading: float = 0.0
     rope_base: float = 10_000.0
 
 
@@ -165,7 +165,9 @@ class EvaluationConfig:
 
 @dataclass
 class BenchmarkConfig:
-    """What `bench.py` measures: full training steps (forward, backward, optimizer) of models side by side."""
+    """What `bench.py` measures: full training steps (forward, backward, optimizer) of models side by side, and the
+    loading of a batch.
+    """
 
     models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native"])
     scale: ScaleConfig = field(default_factory=ScaleConfig)

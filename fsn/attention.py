@@ -34,11 +34,9 @@ class SynchronizationAttention(nn.Module):
 
     `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
     How the kernel starts, from `kernel` and its strength `coupling`, is told by `initial_kernel`. `gate="constant"`
-    learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features, which makes gates
-    start with a standard deviation of `gate_spread` over states. The constant gates of head h = 0.. start at
-    cos(nu lag h), which is 1 for a `lag` of 0: with a lag, each head begins by looking that much further back. `null`
-    is the score of the null slot: "zero", "learned" (one a head, zero at first), or "none", never attended; without a
-    delay there is no such slot.
+    learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features, random at first with
+    a root mean square of `gate_spread`. `null` is the score of the null slot: "zero", "learned" (one a head, zero at
+    first), or "none", never attended; without a delay there is no such slot.
     Raises ValueError for an impossible head count, number of harmonics, kernel, gate or null slot.
     """
 
@@ -54,7 +52,6 @@ class SynchronizationAttention(nn.Module):
         coupling: float = 0.5,
         gate: str = "content",
         gate_spread: float = 1.0,
-        lag: float = 0.0,
         null: str = "zero",
         rope_base: float = 10_000.0,
     ) -> None:
@@ -67,21 +64,21 @@ class SynchronizationAttention(nn.Module):
             raise ValueError(f"gate={gate!r} is neither 'constant' nor 'content'")
         if null not in ("zero", "learned", "none"):
             raise ValueError(f"null={null!r} is neither 'zero' nor 'learned' nor 'none'")
+        if null != "zero" and not delay:
+            raise ValueError(f"null={null!r} needs a delay: without one there is no null slot")
         self.n_phases, self.n_heads, self.harmonics, self.delay = n_phases, n_heads, harmonics, delay
-        self.null = null if delay else "zero"
+        self.null = null
         d_h = n_phases // n_heads
         self.scale = d_h**-0.5
         self.rotary = Rotary(d_h, rope_base)
-        # Where phases agree, a head's score is sum_c g_c cos(nu_c (t - u)): these gates put its peak `lag` h back.
-        shift = lag * torch.arange(n_heads, dtype=torch.float64)[:, None] * self.rotary.drift
-        self.gate_constant = nn.Parameter(shift.cos().float().flatten())
+        self.gate_constant = nn.Parameter(torch.ones(n_phases))
         self.gate_content = nn.Linear(2 * n_phases, n_phases, bias=False) if gate == "content" else None
         n_delays = 2 if delay else 1
         # kappa = kernel_real + i kernel_imag, (M, delays, d); no frustration at first (our choice).
         self.kernel_real = nn.Parameter(initial_kernel(kernel, coupling, harmonics, n_delays, n_phases))
         self.kernel_imag = nn.Parameter(torch.zeros(harmonics, n_delays, n_phases)) if frustration else None
         if self.gate_content is not None:
-            # Features have a mean square of 1/2, so that sqrt(d) weights of standard deviation 1 count.
+            # Features have a mean square of 1/2, so d of their 2d count.
             nn.init.normal_(self.gate_content.weight, std=gate_spread * n_phases**-0.5)
         if self.null == "learned":
             self.null_score = nn.Parameter(torch.zeros(n_heads))
@@ -90,7 +87,7 @@ class SynchronizationAttention(nn.Module):
 
     def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone."""
-        return [p for p in (self.gate_constant, *self.kernels()) if p is not None]
+        return [self.gate_constant, *self.kernels()]
 
     def kernels(self) -> list[Tensor]:
         """The coupling kernel, which may take a rate of its own."""
@@ -177,16 +174,17 @@ class SynchronizationAttention(nn.Module):
         return q, torch.cat((drifted_cos, drifted_sin), dim=-1)
 
     def _with_null(self, q: Tensor, k: Tensor, first: bool = True) -> tuple[Tensor, Tensor]:
-        """q, k (B, H, N, E) with one more coordinate that gives the null slot its score, if that is not zero.
+        """q, k (B, H, N, E) with more coordinates, of which one gives the null slot its score, if that is not zero.
 
-        Slots begin with the null slot when they are the `first`.
+        `first`: whether k begins at slot 0; in decoding it does at the first token only.
         """
         if self.null == "zero":
             return q, k
         score = self.null_score.to(q.dtype).view(-1, 1, 1) / self.scale  # (H, 1, 1)
         is_null = torch.arange(k.shape[2], device=k.device)[:, None] == (0 if first else -1)
         column = torch.where(is_null, score, 0.0).expand(*k.shape[:3], 1)
-        return F.pad(q, (0, 1), value=1.0), torch.cat((k, column), dim=-1)
+        # Eight coordinates though one would do: fused kernels ask for key widths that are multiples of eight.
+        return F.pad(q, (0, 8), value=1.0), torch.cat((k, F.pad(column, (0, 7))), dim=-1)
 
     def _gate(self, state: Features) -> Tensor:
         """g_c(theta_t), (B, H, N, d_h), or (1, H, 1, d_h) when it is constant."""

@@ -80,7 +80,6 @@ class FSN(nn.Module):
         coupling: float = 0.5,
         gate: str = "content",
         gate_spread: float = 1.0,
-        lag: float = 0.0,
         null: str = "zero",
         feed_forward: str = "swiglu",
         readout: str = "linear",
@@ -92,6 +91,8 @@ class FSN(nn.Module):
             raise ValueError(f"feed_forward={feed_forward!r} is neither 'swiglu' nor 'native'")
         if readout not in ("linear", "tied"):
             raise ValueError(f"readout={readout!r} is neither 'linear' nor 'tied'")
+        if n_phases % n_heads:
+            raise ValueError(f"{n_phases} phases do not split into {n_heads} heads")
         ff_width = ff_width or 2 * n_phases
         self.embedding = nn.Embedding(vocabulary_size, n_phases)
         nn.init.uniform_(self.embedding.weight, -math.pi, math.pi)
@@ -109,7 +110,6 @@ class FSN(nn.Module):
                 coupling=coupling,
                 gate=gate,
                 gate_spread=gate_spread,
-                lag=lag,
                 null=null,
                 rope_base=rope_base,
             )

@@ -13,7 +13,7 @@ from typing import Any
 from configs.entry import fail
 from configs.errors import UserError
 from results.figures import plot_curves
-from results.tables import Row, comparison, markdown
+from results.tables import Row, comparison, markdown, usual_settings
 from training.record import RunRecord, load
 
 BASELINE = "transformer"
@@ -25,9 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--figure", type=Path, help="write the validation curves to FILE.png and FILE.svg")
     asked = parser.parse_args(arguments)
     records = [load(path) for path in record_files(asked.records)]
-    print(markdown(comparison(records)))
-    if rows := seed_means(records):
-        print("\n" + markdown(rows))
+    rows = comparison(records)
+    print(markdown(rows))
+    if "settings" in rows[0]:
+        for model, usual in usual_settings(records).items():
+            print(f"\nUsual for {model}: {' '.join(f'{key}={value}' for key, value in usual.items())}")
+    if means := seed_means(records):
+        print("\n" + markdown(means))
     if asked.figure is not None:
         print("\n" + ", ".join(str(file) for file in plot_curves(records, asked.figure)))
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from configs.compose import NOT_IN_HASH
 from configs.errors import UserError
 from configs.schema import MODELS, RunConfig
 from training.record import RunRecord
@@ -12,14 +13,18 @@ from training.record import RunRecord
 Row = dict[str, str]
 # Solved from other keys, or without influence on the result.
 MOST_COLUMNS = 3  # settings that have a column each; more share one, which says what is unusual about a run
-NOT_SETTINGS = ("seed", "model.ff_width", "runs", "run_dir", "overwrite", "plan", "trainer.checkpoint_every")
+# Solved from other keys, shown by itself, or without influence on the result.
+NOT_SETTINGS = (*NOT_IN_HASH, "seed", "model.ff_width")
+# Keys that records hold and configs no longer do: the new key and its values, or the value of a run without the key.
+RENAMED = {"model.embedding": ("model.grading", {"uniform": 0.0, "graded": 1.0})}
+DROPPED = {"model.lag": 0.0}  # constant gates of head h started at cos(nu lag h)
 
 
 def comparison(records: Sequence[RunRecord]) -> list[Row]:
     """One row for each finished run: loss, size, speed and time, best first.
 
     Settings in which runs of one model differ have a column each. Where these are many, each row names those of its own
-    that are not the commonest among the runs of its model.
+    that are not the usual ones among the runs of its model (`usual_settings`).
 
     The loss is the final validation; ± is its standard error over windows. UserError for a run that is not done, or
     whose data, context or number of validated bytes differs from the others'.
@@ -29,11 +34,11 @@ def comparison(records: Sequence[RunRecord]) -> list[Row]:
         if record.final is None:
             raise UserError(f"the run of {record.config['model']['name']} is not done: its status is {record.status}")
     _same("final validation bytes", [record.final["bytes"] for record in records if record.final])
-    settings = differing_settings(records)
+    settings, usual = differing_settings(records), usual_settings(records)
     return [
         {
             "model": label(record, records),
-            **_settings_columns(record, records, settings),
+            **_settings_columns(record, settings, usual),
             "bits per byte": f"{final['bits_per_byte']:.4f} ± {final['standard_error']:.4f}",
             "tokens": f"{final['tokens']:,}",
             "parameters": f"{record.parameters['total']:,}",
@@ -58,27 +63,40 @@ def differing_settings(records: Sequence[RunRecord]) -> list[str]:
     return found
 
 
-def _settings_columns(record: RunRecord, records: Sequence[RunRecord], settings: Sequence[str]) -> Row:
+def usual_settings(records: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
+    """By model, the commonest value of each setting in which its runs differ; of equally common ones the default's."""
+    usual: dict[str, dict[str, str]] = {}
+    for model in sorted({str(record.config["model"]["name"]) for record in records}):
+        of_model = [record for record in records if record.config["model"]["name"] == model]
+        usual[model] = {}
+        for key in differing_settings(of_model):
+            counts = Counter(_shown(_settings(record).get(key)) for record in of_model)
+            default = _shown(_defaults(model).get(key))
+            usual[model][key] = max(sorted(counts), key=lambda value: (counts[value], value == default))
+    return usual
+
+
+def _settings_columns(record: RunRecord, settings: Sequence[str], usual: Mapping[str, Mapping[str, str]]) -> Row:
     ours = _settings(record)
     if len(settings) <= MOST_COLUMNS:
         return {key: _shown(ours.get(key)) for key in settings}
-    same_model = [
-        _settings(other) for other in records if other.config["model"]["name"] == record.config["model"]["name"]
-    ]
-    unusual = []
-    for key in settings:
-        commonest = Counter(_shown(other.get(key)) for other in same_model).most_common(1)[0][0]
-        if _shown(ours.get(key)) != commonest:
-            unusual.append(f"{key}={_shown(ours[key])}")
-    return {"settings": " ".join(unusual)}
+    shown = {key: (_shown(ours.get(key)), value) for key, value in usual[str(record.config["model"]["name"])].items()}
+    return {"settings": " ".join(f"{key}={value}" for key, (value, commonest) in shown.items() if value != commonest)}
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
     """Flat config of a run. A record older than a key ran as that key's default does: it gets that default."""
-    name = record.config["model"]["name"]
-    defaults = _flat(asdict(RunConfig()) | {"model": asdict(MODELS[name]()) if name in MODELS else {}})
-    flat = defaults | _flat(record.config)
-    return {k: v for k, v in flat.items() if k not in NOT_SETTINGS and not k.startswith("model.tuned")}
+    flat = _flat(record.config)
+    for old, (new, values) in RENAMED.items():
+        if old in flat:
+            flat[new] = values[flat.pop(old)]
+    flat = _defaults(str(record.config["model"]["name"])) | flat
+    ignored = tuple(f"{name}." for name in NOT_SETTINGS)
+    return {key: value for key, value in flat.items() if not f"{key}.".startswith(ignored)}
+
+
+def _defaults(model: str) -> dict[str, Any]:
+    return _flat(asdict(RunConfig()) | {"model": asdict(MODELS[model]()) if model in MODELS else {}}) | DROPPED
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -49,6 +49,21 @@ def test_ratios_are_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> Non
     assert first.tokens_per_second == 2 * 16 / 10
 
 
+def test_loading_is_timed_on_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where an epoch has fewer batches than are timed: the epoch then begins again."""
+    made = []
+
+    def counted(split, context, batch_size, **place):
+        made.append(place["index"])
+        return original(split, context, batch_size, **place)
+
+    original = benchmark.training_batch
+    monkeypatch.setattr(benchmark, "training_batch", counted)
+    monkeypatch.setattr(benchmark, "CORPUS_BYTES", 1000)
+    assert 0 < benchmark.loading_seconds(compose("bench", SMALL)) < 1
+    assert made == [count % 32 for count in range(103)]
+
+
 def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     command = [sys.executable, "bench.py", *SMALL, "models=[transformer,kuramoto]", f"output={output}"]

@@ -14,7 +14,7 @@ VARIANTS = [
     ["model=fsn", "model.harmonics=3", "model.delay=false", "model.readout=tied"],
     ["model=fsn", "model.gate=constant", "model.frustration=false"],
     ["model=fsn", "model.null=learned", "model.kernel=copying"],
-    ["model=fsn", "model.null=none", "model.grading=1", "model.lag=1", "model.gate_spread=0"],
+    ["model=fsn", "model.null=none", "model.grading=0", "model.gate_spread=0"],
 ]
 
 

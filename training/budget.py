@@ -41,7 +41,6 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 coupling=model.coupling,
                 gate=model.gate,
                 gate_spread=model.gate_spread,
-                lag=model.lag,
                 null=model.null,
                 feed_forward=model.feed_forward,
                 readout=model.readout,
@@ -146,7 +145,8 @@ def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any
     `undecayed()`. Learned phases range over 2 pi where weights are small, so they, and with them the embedding of
     every model, take `embedding_lr` times the rate (`lr_scale`): modules name them in `phases()`, and likewise
     `kernels()` for `kernel_lr` and `gates()` for `gate_lr`; an untied readout takes `readout_lr`. No embedding decays,
-    for AdamW's decay grows with the rate and would shrink the transformer's alone. All are our choice.
+    for AdamW's decay grows with the rate and would shrink the transformer's alone; the decay of matrices with a
+    multiple is divided by it, so that it stays as it is without one. All are our choice.
     """
     undecayed, phases, kernels, gates = (
         {id(p) for module in model.modules() if hasattr(module, name) for p in getattr(module, name)()}
@@ -166,6 +166,6 @@ def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any
             multiple = optim.readout_lr if name == "readout.weight" else 1.0
         groups.setdefault((decays, multiple), []).append(parameter)
     return [
-        {"params": group, "weight_decay": optim.weight_decay * decays, "lr_scale": multiple}
+        {"params": group, "weight_decay": optim.weight_decay * decays / multiple, "lr_scale": multiple}
         for (decays, multiple), group in groups.items()
     ]

@@ -83,7 +83,7 @@ def test_sweep(command):
 def test_a_mistake_anywhere_in_a_sweep_starts_none_of_it(command, tmp_path):
     code, got, output = command("-m", "model=fsn,transformer", "model.harmonics=1,2")
     assert (code, got) == (2, [])
-    assert "unknown key 'model.harmonics'" in output.err
+    assert "this model has no key 'model.harmonics'" in output.err
     assert list(tmp_path.iterdir()) == []
 
 

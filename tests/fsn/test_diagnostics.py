@@ -5,11 +5,18 @@ import torch
 
 from fsn import FSN, SynchronizationAttention, attention, reference
 
+STARTS = {
+    "delay": {},
+    "no delay": {"delay": False},
+    "learned null score": {"null": "learned"},
+    "no null slot": {"null": "none"},
+}
 
-@pytest.fixture(params=[True, False], ids=["delay", "no delay"])
+
+@pytest.fixture(params=STARTS)
 def layer(request: pytest.FixtureRequest) -> SynchronizationAttention:
     torch.manual_seed(0)
-    layer = SynchronizationAttention(6, 2, delay=request.param).double()
+    layer = SynchronizationAttention(6, 2, **STARTS[request.param]).double()
     for parameter in layer.parameters():
         parameter.data = torch.randn_like(parameter)
     return layer
@@ -25,7 +32,7 @@ def test_attention_and_order_parameter_against_loops(layer: SynchronizationAtten
             expected = torch.zeros(5, dtype=torch.float64)
             expected[:n_tokens] = torch.tensor([float(weight.detach()) for weight in row[:n_tokens]])
             torch.testing.assert_close(found["attention"][0, head, t], expected, rtol=0, atol=1e-7)
-            null = float(row[-1].detach()) if layer.delay else 0.0
+            null = float(row[-1].detach()) if len(row) > n_tokens else 0.0
             assert float(found["null"][0, head, t]) == pytest.approx(null, abs=1e-7)
             mean_field = (expected[:, None] * torch.exp(1j * theta[0, :, 3 * head : 3 * head + 3])).sum(0)
             assert float(found["order_parameter"][0, head, t]) == pytest.approx(

@@ -88,19 +88,6 @@ def test_the_whole_network(variant: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("harmonics", [1, 2, 8])
-def test_a_copying_kernel_lands_on_the_attended_phase(harmonics: int) -> None:
-    """Coordinates 0, 3 follow the attended token, 1, 4 its successor, 2, 5 nobody; more harmonics land nearer."""
-    layer = SynchronizationAttention(6, 1, harmonics, kernel="copying", coupling=1.0)
-    difference = torch.linspace(-2, 2, 9)
-    gamma = coupling_function(layer, difference)
-    off = {1: 0.9, 2: 0.5, 8: 0.1}[harmonics]
-    for delay in range(2):
-        for c in range(6):
-            expected = difference if c % 3 == delay else torch.zeros_like(difference)
-            torch.testing.assert_close(gamma[delay, c], expected, rtol=0, atol=off)
-
-
 def test_coupling_function_is_the_force_of_one_attended_token() -> None:
     layer = randomised(SynchronizationAttention(3, 1, harmonics=3))
     difference = torch.linspace(-3, 3, 7, dtype=torch.float64)

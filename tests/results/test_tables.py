@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from configs.errors import UserError
-from results.tables import comparison, markdown
+from results.tables import comparison, markdown, usual_settings
 from training.record import DataInfo
 
 
@@ -30,28 +30,48 @@ def test_seeds_of_one_model_are_told_apart(record):
 
 
 def test_many_settings_share_a_column_that_names_the_unusual(record):
-    """A record older than a key (here `lag`) counts as one with the key's default; `tuned` is no setting."""
+    """A record older than a key counts as one with its default; a dropped or renamed key keeps what it says."""
 
     def run(bits, tuned=None, **changes):
         model = {"name": "fsn", "width": 96, "n_heads": 1, "tuned": tuned} | changes
         return record("fsn", bits, config={"model": model, "data": {"context": 256}})
 
-    rows = comparison(
-        [
-            run(2.5, tuned={"1m": {"lr": 0.1}}),
-            run(2.4, lag=0.0),
-            run(2.3, width=64, lag=1.0),
-            run(2.2, grading=1.0, n_heads=2),
-            record("transformer", 2.1),
-        ]
-    )
-    assert [(row["model"], row["settings"]) for row in rows] == [
+    records = [
+        run(2.5, tuned={"1m": {"lr": 0.1}}),
+        run(2.4, kernel="shared", embedding="uniform"),
+        run(2.3, width=64, kernel="copying", lag=1.0),
+        run(2.2, embedding="graded", n_heads=2),
+        record("transformer", 2.1),
+    ]
+    assert [(row["model"], row["settings"]) for row in comparison(records)] == [
         ("transformer", ""),
         ("fsn", "model.n_heads=2 model.grading=1"),
-        ("fsn", "model.width=64 model.lag=1"),
+        ("fsn", "model.width=64 model.kernel=copying model.lag=1"),
         ("fsn", ""),
         ("fsn", ""),
     ]
+    usual = {
+        "model.width": "96",
+        "model.n_heads": "1",
+        "model.kernel": "shared",
+        "model.grading": "0",
+        "model.lag": "0",
+    }
+    assert usual_settings(records) == {"fsn": usual, "transformer": {}}
+
+
+def test_of_equally_common_settings_the_default_is_usual_whatever_the_order(record):
+    def run(harmonics):
+        model = {"name": "fsn", "harmonics": harmonics}
+        return record("fsn", 2.0, config={"model": model, "data": {"context": 256}})
+
+    assert usual_settings([run(1), run(2)]) == usual_settings([run(2), run(1)]) == {"fsn": {"model.harmonics": "2"}}
+
+
+def test_what_cannot_change_a_result_is_no_setting(record):
+    """Bars, folders and loggers differ between machines; they must not keep seeds of one model apart."""
+    config = record("fsn", 2.0).config | {"trainer": {"progress": False}, "logger": {"name": "wandb"}}
+    assert usual_settings([record("fsn", 2.0), record("fsn", 2.1, config=config)]) == {"fsn": {}}
 
 
 @pytest.mark.parametrize(

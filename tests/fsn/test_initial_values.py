@@ -1,0 +1,74 @@
+"""Where an FSN starts: kernels, gates and embedding phases, against closed forms."""
+
+import inspect
+import math
+
+import pytest
+import torch
+
+from configs.compose import compose
+from fsn import FSN, SynchronizationAttention, coupling_function
+
+
+def test_a_shared_kernel_is_alike_everywhere() -> None:
+    layer = SynchronizationAttention(4, 1, harmonics=2, coupling=0.6)
+    assert torch.equal(layer.kernel_real, torch.full((2, 2, 4), 0.3))
+
+
+@pytest.mark.parametrize("coupling", [1.0, 0.25])
+def test_a_copying_kernel_is_a_smoothed_sawtooth(coupling: float) -> None:
+    """Coordinates 0, 3 follow the attended token, 1, 4 its successor, 2, 5 nobody."""
+    layer = SynchronizationAttention(6, 1, harmonics=3, kernel="copying", coupling=coupling)
+    sinc = [math.sin(m * math.pi / 4) / (m * math.pi / 4) for m in (1, 2, 3)]
+    series = torch.tensor([2 * sinc[0], -sinc[1], 2 / 3 * sinc[2]]) * coupling
+    for delay in range(2):
+        for c in range(6):
+            expected = series if c % 3 == delay else torch.zeros(3)
+            torch.testing.assert_close(layer.kernel_real[:, delay, c].detach(), expected)
+    assert layer.kernel_imag is not None and not layer.kernel_imag.any()
+
+
+def test_without_a_delay_every_other_coordinate_follows() -> None:
+    layer = SynchronizationAttention(4, 1, harmonics=1, delay=False, kernel="copying", coupling=1.0)
+    assert layer.kernel_real[0, 0].tolist() == pytest.approx([4 / math.pi, 0, 4 / math.pi, 0])
+
+
+def test_many_harmonics_copy_the_attended_phase() -> None:
+    layer = SynchronizationAttention(2, 1, harmonics=8, delay=False, kernel="copying", coupling=1.0)
+    difference = torch.linspace(-2, 2, 9)
+    torch.testing.assert_close(coupling_function(layer, difference)[0, 0], difference, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("grading", [0.0, 1.0, 2.0])
+def test_embedding_phases_are_graded_within_each_head(grading: float) -> None:
+    """Narrow where the rotary drift is fast, which is at a head's first coordinates."""
+    torch.manual_seed(0)
+    model = FSN(20_000, n_phases=8, n_layers=1, n_heads=2, ff_width=2, grading=grading)
+    expected = math.pi * torch.tensor([(j / 4) ** grading for j in (1, 2, 3, 4)]).repeat(2)
+    torch.testing.assert_close(model.embedding.weight.abs().amax(0).detach(), expected, rtol=1e-3, atol=0)
+    drift = model.layers[0].mixer.rotary.drift
+    assert torch.equal(drift, drift.sort(descending=True).values)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 0.5])
+def test_gates_start_around_one_with_the_asked_spread(spread: float) -> None:
+    torch.manual_seed(0)
+    layer = SynchronizationAttention(64, 1, gate_spread=spread)
+    theta = math.pi * (2 * torch.rand(1, 500, 64) - 1)
+    gate = layer(theta, return_diagnostics=True)[1]["gate"]
+    assert float(gate.mean()) == pytest.approx(1, abs=0.05)
+    assert float(gate.std()) == pytest.approx(spread, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["fsn", "fsn_native", "kuramoto"])
+def test_the_configs_grading_is_that_of_the_class(name: str) -> None:
+    """The schema's own default is another, which records from before the key ran with."""
+    assert compose("train", [f"model={name}"]).model.grading == inspect.signature(FSN).parameters["grading"].default
+
+
+def test_impossible_starts_are_refused() -> None:
+    for wrong in ({"kernel": "copy"}, {"null": "nil"}, {"null": "learned", "delay": False}, {"gate": "open"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            SynchronizationAttention(4, 1, **wrong)
+    with pytest.raises(ValueError, match="do not split into 3 heads"):
+        FSN(n_phases=8, n_heads=3)
