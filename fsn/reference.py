@@ -6,6 +6,7 @@ directly instead of shifted keys, one sum after another. Legend: N tokens, H hea
 
 import cmath
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -105,8 +106,9 @@ def swiglu(layer: PhaseSwiGLU, theta: Tensor) -> Tensor:
 def layer_update(layer: FSNLayer, theta: Tensor) -> Tensor:
     """theta (N, d) of one sequence after a layer: first the coupling of tokens, then each token's feed-forward."""
     theta = theta + synchronization_attention(layer.mixer, theta)
-    feed_forward = swiglu if isinstance(layer.feed_forward, PhaseSwiGLU) else collective_modes
-    return theta + torch.stack([feed_forward(layer.feed_forward, state) for state in theta])
+    block = layer.feed_forward
+    rows = [swiglu(block, s) if isinstance(block, PhaseSwiGLU) else collective_modes(block, s) for s in theta]
+    return theta + torch.stack(rows)
 
 
 def readout(model: FSN, theta: Tensor) -> Tensor:
@@ -130,7 +132,7 @@ def network(model: FSN, tokens: Tensor) -> Tensor:
     """Logits (N, V) of one sequence of tokens (N,): embedding, layers, readout."""
     theta = torch.stack([model.embedding.weight[token] for token in tokens])
     for layer in model.layers:
-        theta = layer_update(layer, theta)
+        theta = layer_update(cast(FSNLayer, layer), theta)
     return torch.stack([readout(model, state) for state in theta])
 
 
