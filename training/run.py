@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning as L
 import torch
 import yaml
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
 from configs.compose import config_dict, config_hash
@@ -231,7 +232,8 @@ def make_trainer(plan: Plan, loop: Loop) -> L.Trainer:
         max_steps=plan.total_steps,
         max_epochs=-1,
         accumulate_grad_batches=plan.data.n_micro,
-        plugins=[AtomicCheckpointIO()],
+        # The environment is named because Lightning would find a cluster's (SLURM's, say) and refuse its own devices.
+        plugins=[AtomicCheckpointIO(), LightningEnvironment()],
         callbacks=[loop],
         logger=False,
         enable_checkpointing=False,

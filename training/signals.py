@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -35,6 +36,7 @@ class GracefulStop:
         self.signum: int | None = None
         self.deferred = False
         self._before: dict[int, Any] = {}
+        self._group: dist.ProcessGroup | None = None  # of the processes of a distributed run
 
     def __enter__(self) -> "GracefulStop":
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
@@ -69,5 +71,8 @@ class GracefulStop:
         """The signal that any of the processes got, or None. All processes must call this together."""
         if trainer.world_size == 1:
             return self.signum
-        signum = torch.tensor(self.signum or 0, device=trainer.strategy.root_device)
-        return int(trainer.strategy.reduce(signum, reduce_op="max")) or None
+        if self._group is None:
+            self._group = dist.new_group(backend="gloo")  # on the hosts: the devices need not be waited for at each step
+        signum = torch.tensor(self.signum or 0)
+        dist.all_reduce(signum, dist.ReduceOp.MAX, group=self._group)
+        return int(signum) or None

@@ -3,6 +3,7 @@
 import json
 import math
 
+import lightning as L
 import pytest
 import torch
 import yaml
@@ -13,7 +14,7 @@ from configs.schema import MODELS
 from training.checkpoints import load_model
 from training.evaluate import evaluate
 from training.record import load
-from training.run import make_plan, run
+from training.run import make_plan, make_trainer, run
 from training.run_directory import claimed, run_directory
 
 
@@ -116,6 +117,16 @@ def test_torchrun_is_refused(make_config, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     with pytest.raises(UserError, match="instead of torchrun"):
         run(make_config())
+
+
+def test_slurm_tasks_do_not_decide_the_processes_of_a_run(make_config, monkeypatch):
+    # What a job script with --ntasks-per-node=4 sets; Lightning, when it sees it, refuses two devices.
+    names = ("NTASKS", "NTASKS_PER_NODE", "PROCID", "LOCALID", "NODEID")
+    for name, value in zip(names, (4, 4, 0, 0, 0), strict=True):
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    config = make_config("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    assert make_trainer(make_plan(config), L.Callback()).world_size == 2
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,17 @@ def test_two_processes_train_as_one_does(overrides, tmp_path, uninterrupted, wei
         assert torch.allclose(value, single[name], atol=2e-3), name
 
 
+def test_a_signal_to_one_of_two_processes_ends_both_after_the_same_step(overrides, tmp_path):
+    long = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=20000", "trainer.checkpoint_every=3")
+    process = start([*overrides, *long], tmp_path)
+    wait_for((tmp_path / "run" / "checkpoints" / "last.ckpt").exists)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143, err
+    record = load(tmp_path / "run")
+    assert record.status == "interrupted" and "SIGTERM" in record.error
+
+
 @pytest.fixture
 def train(monkeypatch, overrides):
     """train.py's command in this process; returns its exit code."""
