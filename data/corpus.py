@@ -10,9 +10,10 @@ import hashlib
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -26,6 +27,7 @@ from data.splits import SPLITS
 
 log = logging.getLogger(__name__)
 
+DAY = 24 * 3600.0  # seconds
 FORMAT = 1  # of the cache; a cache of another format is built again
 
 
@@ -92,9 +94,14 @@ def cached_corpus(config: DataConfig, recipe: dict[str, Any], source: dict[str, 
 def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
     """A new file in `folder`, named by what `fill(file)` returns: there whole and synced, or not there at all.
 
-    An older file of that name is replaced; whoever has it mapped keeps the old pages.
+    An older file of that name is replaced; whoever has it mapped keeps the old pages. What a process that was killed
+    left behind is removed a day later.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.part"):
+        with suppress(OSError):  # another process may be doing the same, or it is not ours
+            if time.time() - left.stat().st_mtime > DAY:
+                left.unlink()
     part = folder / f"{uuid.uuid4().hex}.part"
     try:
         with part.open("xb") as file:

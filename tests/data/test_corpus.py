@@ -156,6 +156,18 @@ def test_processes_that_write_at_once_and_one_that_is_killed_leave_a_whole_cache
     assert hashlib.sha256(content.read_bytes()).hexdigest() == printed[0]
 
 
+def test_what_a_killed_process_left_is_removed_a_day_later(config):
+    folder = cache_folder(config)
+    folder.mkdir(parents=True)
+    old, new = folder / "old.part", folder / "new.part"
+    for path in (old, new):
+        path.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    open_corpus(config)
+    assert not old.exists(), "left by a process that was killed"
+    assert new.exists(), "another process may be writing it"
+
+
 def test_no_room_is_one_line_and_leaves_nothing(config):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
