@@ -72,7 +72,8 @@ class GracefulStop:
         if trainer.world_size == 1:
             return self.signum
         if self._group is None:
-            self._group = dist.new_group(backend="gloo")  # on the hosts: the devices need not be waited for at each step
+            # Between the hosts: asking through the devices would make each step wait for the one before.
+            self._group = dist.new_group(backend="gloo")
         signum = torch.tensor(self.signum or 0)
         dist.all_reduce(signum, dist.ReduceOp.MAX, group=self._group)
         return int(signum) or None
