@@ -14,7 +14,7 @@ from torch import nn
 
 from configs.compose import resolve
 from configs.errors import UserError
-from training.atomic import WriteError, sync_folder, temporary_name, write_atomically
+from training.atomic import WriteError, sync_file, temporary_name, write_atomically
 from training.budget import build_model
 from training.meter import NonFiniteError
 
@@ -83,7 +83,10 @@ class Checkpoints:
         self.saved_step = step
 
     def _name(self, new: Path, epoch: int | None) -> None:
-        """new -> last, last -> previous; at every moment between, at least one of them is whole."""
+        """new -> last, last -> previous; at every moment between, at least one of them is whole.
+
+        That holds because a run begins with a last.ckpt that is whole, or with none: see `set_aside_damaged`.
+        """
         last = self.folder / "last.ckpt"
         try:
             if last.exists():
@@ -91,7 +94,7 @@ class Checkpoints:
             if epoch is not None:
                 link(new, self.folder / f"epoch-{epoch:03d}.ckpt")
             os.replace(new, last)
-            sync_folder(self.folder)
+            sync_file(self.folder)
         except OSError as error:
             raise WriteError(last, error) from error
 
@@ -143,6 +146,17 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or any(key not in content for key in KEYS):
         raise UserError(f"{path} is not a checkpoint of this project")
     return content
+
+
+def set_aside_damaged(folder: Path) -> None:
+    """Rename every damaged checkpoint to *.ckpt.damaged, so that none takes the place of the whole one before it."""
+    for path in sorted(folder.glob("*.ckpt")):
+        try:
+            read(path)
+        except UserError as error:
+            aside = path.with_name(path.name + ".damaged")
+            print(f"warning: {error}; skipped, it is now {aside.name}", file=sys.stderr)
+            os.replace(path, aside)
 
 
 def newest_whole(run_dir: Path) -> Path | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from training.atomic import WriteError, write_atomically
+from training.atomic import WriteError, sync_file, write_atomically
 from training.environment import peak_resident_bytes
 from training.meter import Meter, NonFiniteError, Row
 from training.record import RunRecord, Throughput, save
@@ -63,6 +63,10 @@ class Recorder:
             return
         self.record.throughput = Throughput(meter.tokens_per_second, meter.seconds)
         self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, peak_memory(self.record.device.kind))
+        try:
+            sync_file(self.folder / "metrics.jsonl")
+        except OSError as error:
+            raise WriteError(self.folder / "metrics.jsonl", error) from error
         save(self.record, self.folder / "record.json")
 
     def finish(self, status: str, error: str | None = None) -> None:

@@ -23,7 +23,7 @@ from data.sources import open_corpus
 from training import announce, environment
 from training.atomic import WriteError
 from training.budget import build_model, flops_per_token, parameters_by_part, resolve_shape
-from training.checkpoints import AtomicCheckpointIO, Checkpoints, clean, newest_whole, read
+from training.checkpoints import AtomicCheckpointIO, Checkpoints, clean, newest_whole, read, set_aside_damaged
 from training.language import LanguageModule
 from training.loop import Loop
 from training.meter import Meter
@@ -123,6 +123,7 @@ def make_plan(config: RunConfig) -> Plan:
 def checkpoint_to_resume(plan: Plan) -> Path | None:
     """The newest whole checkpoint of the run directory. UserError when it is that of another run."""
     clean(plan.folder / "checkpoints")
+    set_aside_damaged(plan.folder / "checkpoints")
     checkpoint = newest_whole(plan.folder)
     if checkpoint is not None:
         content = read(checkpoint)

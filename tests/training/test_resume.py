@@ -9,7 +9,7 @@ import signal
 import pytest
 
 import training.atomic
-from training.checkpoints import Checkpoints
+from training.checkpoints import Checkpoints, newest_whole
 from training.meter import Meter
 from training.record import load
 from training.recorder import Recorder
@@ -87,6 +87,18 @@ def kill_between_the_names(monkeypatch):
     monkeypatch.setattr(Checkpoints, "_name", die_before_replace)
 
 
+def kill_with_both_names_on_one_file(monkeypatch):
+    """A SIGKILL when last.ckpt has also become previous.ckpt and the new checkpoint is still without a name."""
+    replace = os.replace
+
+    def die_at_the_last_name(source, target):
+        if str(target).endswith("last.ckpt"):
+            die()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", die_at_the_last_name)
+
+
 def kill_in_validation(step):
     """A SIGKILL while the weights after `step` are validated."""
 
@@ -125,8 +137,11 @@ def kill_before_the_last_word(monkeypatch):
         pytest.param([kill_in_checkpoint_write(1)], (), id="in the first checkpoint's write"),
         pytest.param([kill_in_checkpoint_write(3)], (), id="in the third checkpoint's write"),
         pytest.param([kill_between_the_names], (), id="while names change"),
+        pytest.param([kill_with_both_names_on_one_file], (), id="between the names"),
         pytest.param([kill_in_validation(20), kill_in_validation(30)], ("trainer.val_every=10",), id="validating"),
         pytest.param([kill_before_the_last_word], (), id="before the last word"),
+        pytest.param([kill_after_step(9), kill_after_step(18)], ("model=fsn",), id="fsn"),
+        pytest.param([kill_in_checkpoint_write(3)], ("model=fsn_native", "optim.embedding_lr=5"), id="fsn_native"),
     ],
 )
 def test_a_killed_run_ends_with_the_same_bits(kills, more, make_config, tmp_path, uninterrupted, same_weights):
@@ -146,6 +161,21 @@ def test_a_killed_run_ends_with_the_same_bits(kills, more, make_config, tmp_path
     assert record.throughput.seconds > 0 and record.throughput.tokens_per_second > 0
     leftovers = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert leftovers == {"last.ckpt", "previous.ckpt"}
+
+
+def test_a_kill_after_a_damaged_checkpoint_leaves_the_whole_one(make_config, tmp_path, uninterrupted, same_weights):
+    folder, config = tmp_path / "run" / "checkpoints", make_config()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        kill_after_step(23)(monkeypatch)
+        killed(config)
+    os.truncate(folder / "last.ckpt", 1000)  # step 21; previous.ckpt is of step 14
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        kill_with_both_names_on_one_file(monkeypatch)
+        killed(config)
+    assert newest_whole(tmp_path / "run") == folder / "previous.ckpt"
+    run(config)
+    same_weights(tmp_path / "run", uninterrupted())
+    assert (folder / "last.ckpt.damaged").stat().st_size == 1000, "nothing is thrown away"
 
 
 def test_resuming_says_from_where_and_keeps_counting(make_config, tmp_path, capsys, monkeypatch):
