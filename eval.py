@@ -23,7 +23,7 @@ def loss(config: EvaluationConfig) -> None:
     from training.trained_run import open_run
 
     run = open_run(config.run, config.checkpoint, config.device)
-    split = run.corpus().split(config.split)
+    split = run.corpus(config.data).split(config.split)
     context = config.context or run.config.data.context
     if context > len(split):
         raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} bytes")
@@ -45,6 +45,16 @@ def loss(config: EvaluationConfig) -> None:
     print(f"nats            {result.nats:.6f} per byte")
     print(f"bits per byte   {result.bits_per_byte:.6f}")
     print(f"standard error  {result.standard_error:.6f} bits per byte, over windows")
+    final = run.record.final
+    if (
+        final is not None
+        and (config.split, run.step) == ("validation", final["step"])
+        and result.bytes != final["bytes"]
+    ):
+        print(
+            f"in training     {final['bits_per_byte']:.6f} bits per byte on the first {final['bytes']:,} bytes; "
+            f"type max_bytes={final['bytes']} for the same"
+        )
     entry = {"split": config.split, "checkpoint": run.checkpoint.name, "step": run.step, "context": context}
     run.add_evaluation(entry | asdict(result))
 

@@ -22,9 +22,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         if value is not None and not value.strip():
             raise UserError(f"{key}= is empty; type {key}=FOLDER, or leave it out")
 
-    at_least("seed", config.seed, 0, 0)
-    if config.seed >= 2**32:
-        raise UserError(f"seed={config.seed}: must be below 4294967296; type for example seed=0")
+    _check_seed(config.seed)
     at_least("batch_size", config.batch_size, 1, 16)
 
     at_least("scale.parameters", config.scale.parameters, 1, 1_000_000)
@@ -107,7 +105,7 @@ def check_evaluation(config: EvaluationConfig) -> None:
     at_least("temperature", config.temperature, 0, 0.8)
     above("top_p", config.top_p, 0, 0.95)
     between("top_p", config.top_p, 0, 1, 0.95)
-    at_least("seed", config.seed, 0, 0)
+    _check_seed(config.seed)
 
 
 def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:
@@ -138,6 +136,12 @@ def between(key: str, value: float, low: float, high: float, example: Any) -> No
     """Raise UserError unless `value` lies in [`low`, `high`]."""
     if not (low <= value <= high):
         raise UserError(f"{key}={value}: must lie between {low} and {high}; type for example {key}={example}")
+
+
+def _check_seed(seed: int) -> None:
+    at_least("seed", seed, 0, 0)
+    if seed >= 2**32:
+        raise UserError(f"seed={seed}: must be below {2**32}; type for example seed=0")
 
 
 def _finite(key: str, value: float | None, example: Any) -> None:

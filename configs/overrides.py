@@ -96,8 +96,12 @@ def _check_setting(override: Override, legal: list[str]) -> None:
         raise UserError(f"{given}: a key cannot be left out; a value such as {key}=null switches some off")
     if override.is_add():
         raise UserError(f"{given}={value}: the key exists, no + is needed; type {key}={value}")
-    if key == "model.name":
-        raise UserError(f"{given}={value}: a model is chosen as a whole; type model={value}")
+    group, _, name = key.rpartition(".")
+    # A corpus and a scale may be given names of their own, but not that of a scale there is: it has tuned values.
+    own_name = key == "data.name" or (key == "scale.name" and value not in options("scale"))
+    if key == "data.source" or (name == "name" and group in groups() and not own_name):
+        guess = nearest(value, options(group)) or options(group)[0]
+        raise UserError(f"{given}={value}: {group} is chosen as a whole; type {group}={guess}")
     if key == "model.tuned":
         raise UserError(f"{given}={value}: tuned values are kept in configs/model; for one run type optim.lr=0.003")
 

@@ -49,11 +49,9 @@ class FSNConfig(ModelConfig):
     gate: str = "content"  # ours: constant | content, that is constant + linear in the query's features
     gate_spread: float = 1.0  # ours: root mean square that the content part of a gate starts with
     null: str = "zero"  # ours: score of the null slot, zero | learned, one a head | none: never attended
-    feed_forward: str = "swiglu"  # swiglu | native
+    feed_forward: str = "swiglu"  # ours: its form, swiglu | native: collective modes (paper)
     readout: str = "linear"  # ours: linear | tied to the embedding's phases
-    # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the rotary drift is fast. Every YAML sets 1;
-    # the default stays 0, which is what records from before this key ran with.
-    grading: float = 0.0
+    grading: float = 1.0  # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the drift is fast
     rope_base: float = 10_000.0
 
 
@@ -145,6 +143,14 @@ class RunConfig:
 
 
 @dataclass
+class EvaluationDataConfig:
+    """Where the corpus of the run is now; it must be the same content. None: where it was in training."""
+
+    path: str | None = None
+    cache_dir: str | None = None
+
+
+@dataclass
 class EvaluationConfig:
     """What `eval.py` may be asked. The run itself says which data, model and precision."""
 
@@ -155,6 +161,7 @@ class EvaluationConfig:
     context: int | None = None  # bytes a window holds; None: as in training
     batch_size: int = 64  # windows per forward pass; does not change the result
     max_bytes: int | None = None  # only the first bytes of the split
+    data: EvaluationDataConfig = field(default_factory=EvaluationDataConfig)
     device: str = "auto"  # auto: the kind that the run was trained on, if it is there | cpu | cuda
     prompt: str = ""  # sample: what the text begins with; empty: a newline
     length: int = 400  # sample: bytes to write after the prompt
@@ -198,6 +205,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.source": ("stdlib", "enwik8", "code", "text"),
     "trainer.accelerator": ("auto", "cpu", "cuda"),
     "trainer.strategy": ("auto", "ddp"),
+    "optim.name": ("adamw",),
     "optim.schedule": ("cosine", "linear", "constant"),
     "logger.name": ("wandb", "none"),
     "logger.mode": ("offline", "online"),

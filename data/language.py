@@ -13,13 +13,13 @@ from data.windows import Batch, steps_per_epoch, training_batch
 class LanguageData(lightning.LightningDataModule):
     """Training batches of `batch_size` windows of `context` bytes, over all devices.
 
-    `micro_batch_size` windows (over all devices; None: the whole batch) go through the model at a time, so `n_micro`
+    `windows_per_pass` windows (over all devices; None: the whole batch) go through the model at a time, so `n_micro`
     batches of the loader make one optimizer step: give the trainer accumulate_grad_batches=n_micro.
     UserError for a context longer than a split, a micro batch that does not divide the batch, a negative seed.
     """
 
     def __init__(
-        self, corpus: Corpus, context: int, batch_size: int, seed: int, micro_batch_size: int | None = None
+        self, corpus: Corpus, context: int, batch_size: int, seed: int, windows_per_pass: int | None = None
     ) -> None:
         super().__init__()
         if context < 2:
@@ -30,20 +30,18 @@ class LanguageData(lightning.LightningDataModule):
                     f"data.context={context} is longer than the {name} split ({n_bytes} bytes); "
                     "give a shorter context or more text"
                 )
-        micro = batch_size if micro_batch_size is None else micro_batch_size
+        micro = batch_size if windows_per_pass is None else windows_per_pass
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size} is not a batch; give at least 1")
         if micro < 1 or batch_size % micro:
-            raise UserError(
-                f"trainer.micro_batch_size={micro} does not divide batch_size={batch_size}; give a divisor of it"
-            )
+            raise UserError(f"windows_per_pass={micro} does not divide batch_size={batch_size}; give a divisor of it")
         if seed < 0:
             raise UserError(f"seed={seed} is negative; give 0 or more")
         self.corpus = corpus
         self.context = context
         self.batch_size = batch_size
         self.seed = seed
-        self.micro_batch_size = micro
+        self.windows_per_pass = micro
         self.n_micro = batch_size // micro
         self.steps_per_epoch = steps_per_epoch(corpus.bytes_per_split()["train"], context, batch_size)
 
@@ -52,9 +50,9 @@ class LanguageData(lightning.LightningDataModule):
         if self.trainer is None:
             raise RuntimeError("LanguageData serves a Lightning trainer; without one use data.windows.training_batch")
         devices = self.trainer.world_size
-        if self.micro_batch_size % devices:
+        if self.windows_per_pass % devices:
             raise UserError(
-                f"{self.micro_batch_size} windows per pass do not divide over {devices} devices; "
+                f"{self.windows_per_pass} windows per pass do not divide over {devices} devices; "
                 "change batch_size, trainer.micro_batch_size or trainer.devices"
             )
         return EpochBatches(self, self.trainer)

@@ -9,15 +9,17 @@ from configs.compose import NOT_IN_HASH
 from configs.errors import UserError
 from configs.schema import MODELS, RunConfig
 from training.record import RunRecord
+from training.run_directory import flat
 
 Row = dict[str, str]
-# Solved from other keys, or without influence on the result.
 MOST_COLUMNS = 3  # settings that have a column each; more share one, which says what is unusual about a run
 # Solved from other keys, shown by itself, or without influence on the result.
 NOT_SETTINGS = (*NOT_IN_HASH, "seed", "model.ff_width")
 # Keys that records hold and configs no longer do: the new key and its values, or the value of a run without the key.
 RENAMED = {"model.embedding": ("model.grading", {"uniform": 0.0, "graded": 1.0})}
 DROPPED = {"model.lag": 0.0}  # constant gates of head h started at cos(nu lag h)
+# What records from before a key ran with, where that is not its default of today.
+BEFORE = {"model.grading": 0.0}
 
 
 def comparison(records: Sequence[RunRecord]) -> list[Row]:
@@ -86,24 +88,18 @@ def _settings_columns(record: RunRecord, settings: Sequence[str], usual: Mapping
 
 def _settings(record: RunRecord) -> dict[str, Any]:
     """Flat config of a run. A record older than a key ran as that key's default does: it gets that default."""
-    flat = _flat(record.config)
+    config = flat(record.config)
     for old, (new, values) in RENAMED.items():
-        if old in flat:
-            flat[new] = values[flat.pop(old)]
-    flat = _defaults(str(record.config["model"]["name"])) | flat
+        if old in config:
+            config[new] = values[config.pop(old)]
+    defaults = _defaults(str(record.config["model"]["name"]))
+    config = defaults | {key: value for key, value in BEFORE.items() if key in defaults} | config
     ignored = tuple(f"{name}." for name in NOT_SETTINGS)
-    return {key: value for key, value in flat.items() if not f"{key}.".startswith(ignored)}
+    return {key: value for key, value in config.items() if not f"{key}.".startswith(ignored)}
 
 
 def _defaults(model: str) -> dict[str, Any]:
-    return _flat(asdict(RunConfig()) | {"model": asdict(MODELS[model]()) if model in MODELS else {}}) | DROPPED
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
+    return flat(asdict(RunConfig()) | {"model": asdict(MODELS[model]()) if model in MODELS else {}}) | DROPPED
 
 
 def _shown(value: object) -> str:

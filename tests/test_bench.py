@@ -37,6 +37,13 @@ def test_a_training_step_changes_every_weight() -> None:
         assert not torch.equal(parameter, before[name]), name
 
 
+def test_the_scale_is_the_one_that_was_asked_for() -> None:
+    config = compose("bench", [*SMALL, "scale.n_layers=3", "scale.parameters=60000"])
+    _, parameters, shape = benchmark.training_step(config, "transformer")
+    assert parameters == pytest.approx(60_000, rel=0.005)
+    assert shape.startswith("3 x ")
+
+
 def test_ratios_are_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that slows down by a factor of 10 between rounds leaves the ratio of two models alone."""
     clock = iter([0, 1, 1, 3, 100, 110, 110, 130, 1000, 1100, 1100, 1300])

@@ -77,6 +77,34 @@ def test_the_final_validation_is_found_again(evaluate, run_dir):
         assert shown in out
 
 
+def test_a_last_validation_on_fewer_bytes_is_named_and_found_again(evaluate, trained, tmp_path):
+    paths = [
+        f"data.path={trained / 'corpus.txt'}",
+        f"data.cache_dir={trained / 'cache'}",
+        f"run_dir={tmp_path / 'run'}",
+    ]
+    final = run(compose("train", [*SETTINGS, *paths, "trainer.last_val_bytes=100"])).final
+    _, out, _ = evaluate(f"run={tmp_path / 'run'}", "split=validation")
+    assert f"{final['bits_per_byte']:.6f} bits per byte on the first 100 bytes; type max_bytes=100" in out
+    _, out, _ = evaluate(f"run={tmp_path / 'run'}", "split=validation", "max_bytes=100")
+    assert "in training" not in out
+    assert load(tmp_path / "run").evaluations[-1]["nats"] == pytest.approx(final["nats"], abs=1e-6)
+
+
+def test_a_corpus_that_was_moved_is_found_with_data_path(evaluate, trained, run_dir, tmp_path):
+    moved = tmp_path / "moved.txt"
+    moved.write_bytes((trained / "corpus.txt").read_bytes())
+    config = run_dir / "config.yaml"
+    config.write_text(config.read_text().replace(str(trained / "corpus.txt"), "elsewhere/corpus.txt"))
+    code, _, err = evaluate(f"run={run_dir}")
+    assert code == 2 and "data.path=elsewhere/corpus.txt does not exist" in err
+    code, out, _ = evaluate(f"run={run_dir}", f"data.path={moved}")
+    assert code == 0 and "bits per byte" in out
+    moved.write_text("another text\n" * 1000)
+    code, _, err = evaluate(f"run={run_dir}", f"data.path={moved}")
+    assert code == 2 and "has changed since the run" in err
+
+
 def test_evaluations_add_up_and_leave_the_rest_of_the_record(evaluate, run_dir):
     before = json.loads((run_dir / "record.json").read_text())
     evaluate(f"run={run_dir}", "split=test", "context=16")
@@ -121,6 +149,7 @@ def test_mistakes_are_one_line_and_code_2(evaluate, run_dir, trained, tmp_path):
     assert "no run record" in refused(f"run={tmp_path / 'nowhere'}")
     assert "no checkpoint at" in refused(f"run={run_dir}", "checkpoint=elsewhere.ckpt")
     assert "not a checkpoint" in refused(f"run={run_dir}", f"checkpoint={trained / 'corpus.txt'}")
+    assert "seed=99999999999999999999: must be below" in refused(f"run={run_dir}", "seed=99999999999999999999")
     assert "longer than the test split" in refused(f"run={run_dir}", "context=1000000")
     if not torch.cuda.is_available():
         assert "no CUDA device" in refused(f"run={run_dir}", "device=cuda")

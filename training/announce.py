@@ -20,7 +20,7 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
         f"feed-forward {model.ff_width}",
         "parameters": f"{record.parameters['total']:,} ({parts})",
         "data": f"{data.name}, {data.bytes['train']:,} bytes, sha256 {data.sha256[:12]}, "
-        f"{data.bytes['validation']:,} to validate",
+        f"{data.bytes['validation']:,} of validation",
         "training": f"{total_steps:,} steps of {windows}, {epochs:.3g} epochs, "
         f"about {epochs * data.bytes['train']:,.0f} tokens",
         "optimizer": f"{optim.name}, learning rate {optim.lr:g}, {optim.schedule}, {warmup}",
@@ -34,8 +34,10 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
 def outcome(record: RunRecord, folder: Path) -> str:
     """What came out of a run that is done."""
     final = record.final or {}
+    whole = record.data.bytes["validation"]
+    share = f"all {whole:,}" if final["bytes"] == whole else f"the first {final['bytes']:,} of {whole:,}"
     return (
-        f"{final['bits_per_byte']:.4f} bits/byte (standard error {final['standard_error']:.4f}) on all "
-        f"{final['bytes']:,} validation bytes after {final['step']:,} steps, "
+        f"{final['bits_per_byte']:.4f} bits/byte (standard error {final['standard_error']:.4f}) on "
+        f"{share} validation bytes after {final['step']:,} steps, "
         f"{record.throughput.tokens_per_second:,.0f} tokens/s: {folder}"
     )

@@ -8,18 +8,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from configs.compose import compose
-from configs.errors import UserError
 from configs.schema import BenchmarkConfig
 from data.windows import steps_per_epoch, training_batch
 from training.budget import build_model, parameter_groups, parameters_by_part, resolve_shape
-from training.environment import peak_resident_bytes
+from training.environment import peak_resident_bytes, require_cuda
 
 VOCABULARY_SIZE = 256
 CORPUS_BYTES = 90_000_000  # of the file that batches are loaded from: the training split of enwik8
@@ -41,8 +40,8 @@ class Timing:
 
 def measure(config: BenchmarkConfig, on_round: Callable[[int], None] = lambda done: None) -> list[Timing]:
     """Take `config.rounds` steps of each model, in turn. Raises UserError when CUDA is asked for and absent."""
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but this machine has no CUDA device that torch sees; type device=cpu")
+    if config.device == "cuda":
+        require_cuda("device", "device=cpu")
     torch.set_float32_matmul_precision("high")  # as in training; a CPU takes no notice
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -75,7 +74,7 @@ def measure(config: BenchmarkConfig, on_round: Callable[[int], None] = lambda do
 
 def training_step(config: BenchmarkConfig, name: str) -> tuple[Callable[[], None], int, str]:
     """A model's training step on random bytes, its parameter count, and its shape in words."""
-    run = resolve_shape(compose("train", [f"model={name}", f"scale={config.scale.name}"]), VOCABULARY_SIZE)
+    run = resolve_shape(replace(compose("train", [f"model={name}"]), scale=config.scale), VOCABULARY_SIZE)
     torch.manual_seed(0)
     model = build_model(run.model, VOCABULARY_SIZE).to(config.device)
     if config.compile:

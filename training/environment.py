@@ -22,14 +22,18 @@ PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "synchrony
 def device_kind(config: RunConfig) -> str:
     """cpu or cuda. UserError when CUDA devices are asked for that are not there."""
     wanted, there = config.trainer.accelerator, torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "cuda" and not there:
-        raise UserError(
-            "trainer.accelerator=cuda, but this machine has no CUDA device that torch sees; use trainer=cpu"
-        )
+    if wanted == "cuda":
+        require_cuda("trainer.accelerator", "trainer=cpu")
     kind = "cpu" if wanted == "cpu" or not there else "cuda"
     if kind == "cuda" and config.trainer.devices > there:
         raise UserError(f"trainer.devices={config.trainer.devices}, but this machine has {there} CUDA device(s)")
     return kind
+
+
+def require_cuda(key: str, instead: str) -> None:
+    """UserError when CUDA is asked for, by `key`=cuda, and absent."""
+    if not torch.cuda.is_available():
+        raise UserError(f"{key}=cuda, but this machine has no CUDA device that torch sees; type {instead}")
 
 
 def prepare(config: RunConfig, kind: str) -> None:

@@ -5,10 +5,6 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
 from training.meter import Row
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
@@ -25,7 +21,7 @@ class Progress:
         self._validation = "-"
         self._started: tuple[float, int] | None = None  # when, and at which step
         self._last_line = time.monotonic()
-        self._bar: Bar | None = None
+        self._bar: Any = None  # rich.progress.Progress
         self._training: Any = None
         self._validating: Any = None
 
@@ -34,14 +30,21 @@ class Progress:
         self._started = (time.monotonic(), step)
         if last_validation is not None:
             self._validation = f"{last_validation:.3f}"
-        if not (self.shown and sys.stderr.isatty()):
-            return
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=8),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
+        if self.shown and sys.stderr.isatty():
+            self._start_bar(step)
+
+    def _start_bar(self, step: int) -> None:
+        try:
+            from rich import progress
+            from rich.console import Console
+        except ImportError:
+            return  # a terminal, too, can be told by plain lines
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=8),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[text]}"),
+            progress.TimeRemainingColumn(),
             console=Console(stderr=True),
             refresh_per_second=4,
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -9,6 +10,8 @@ from typing import Any, get_type_hints
 from configs.errors import UserError
 from training.atomic import write_atomically
 
+# An absolute path, alone or after `key=`, in quotes or not.
+ABSOLUTE = re.compile(r"""([^=/'"]*=)?(['"]?)(/.*)\2""", re.DOTALL)
 STATUSES = ("running", "done", "failed", "interrupted")
 
 
@@ -71,12 +74,26 @@ class RunRecord:
     final: dict[str, Any] | None = None  # the last validation row of a run that is done
     throughput: Throughput = field(default_factory=Throughput)
     peak_memory_bytes: int = 0
+    # What parts of the run before this one were made with, where it differs: {device, versions, git, command} each.
+    earlier: list[dict[str, Any]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
     def rows(self, split: str) -> list[dict[str, Any]]:
         """The metric rows of one split, in the order of their steps."""
         return [row for row in self.metrics if row["split"] == split]
+
+    def made_with(self) -> dict[str, Any]:
+        """Device, versions and code: what must stay the same for a resumed run to end with the same bits."""
+        return {"device": asdict(self.device), "versions": self.versions, "git": asdict(self.git)}
+
+    def go_on_from(self, before: "RunRecord") -> None:
+        """Take over what an interrupted part of this run left in its record."""
+        self.started, self.evaluations = before.started, before.evaluations
+        self.peak_memory_bytes, self.throughput = before.peak_memory_bytes, before.throughput
+        self.earlier = before.earlier
+        if before.made_with() != self.made_with():
+            self.earlier = [*before.earlier, {**before.made_with(), "command": before.command}]
 
 
 def record_path(path: Path | str) -> Path:
@@ -111,7 +128,7 @@ def dumps(record: RunRecord) -> str:
     parts = []
     for entry in fields(record):
         value = getattr(record, entry.name)
-        if entry.name in ("metrics", "evaluations"):
+        if entry.name in ("metrics", "evaluations", "earlier"):
             text = "[" + ",".join("\n  " + json.dumps(row, allow_nan=False) for row in value) + "\n ]"
         else:
             plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
@@ -158,7 +175,7 @@ def without_absolute_paths(value: Any) -> Any:
         return {key: without_absolute_paths(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [without_absolute_paths(entry) for entry in value]
-    if isinstance(value, str):
-        key, equals, path = value.rpartition("=")
-        return key + equals + os.path.basename(path.rstrip("/")) if os.path.isabs(path) else value
+    if isinstance(value, str) and (found := ABSOLUTE.fullmatch(value)):
+        key, quote, path = found.groups(default="")
+        return key + quote + os.path.basename(path.rstrip("/")) + quote
     return value

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,10 +83,13 @@ def run(config: RunConfig) -> RunRecord:
                 print(f"already finished: {announce.outcome(earlier, plan.folder)}")
                 return earlier
             if earlier is not None:
-                plan.record.started = earlier.started
-                plan.record.peak_memory_bytes = earlier.peak_memory_bytes
-                plan.record.evaluations = earlier.evaluations
-                plan.record.throughput = earlier.throughput
+                plan.record.go_on_from(earlier)
+                if changed := differing_keys(earlier.made_with(), plan.record.made_with()):
+                    print(
+                        f"warning: the run began with something else: {changed}; the weights may differ from those of "
+                        "a run in one go, and the record names both",
+                        file=sys.stderr,
+                    )
             train(plan, stop, checkpoint_to_resume(plan), main)
             print(f"done: {announce.outcome(plan.record, plan.folder)}")
             return plan.record

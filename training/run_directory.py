@@ -79,7 +79,7 @@ def earlier_run(folder: Path, ours: RunRecord, corpus_path: Path) -> RunRecord |
 
 def differing_keys(theirs: dict[str, Any], ours: dict[str, Any], most: int = 3) -> str:
     """The first keys that can change a result and differ, as `seed is 1 there and 0 here, ...`; empty if none."""
-    theirs, ours = _flat(theirs), _flat(ours)
+    theirs, ours = flat(theirs), flat(ours)
     found = [
         f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
         for key in ours | theirs
@@ -92,8 +92,9 @@ def _ignored(key: str) -> bool:
     return key.startswith("model.tuned.") or any(key == name or key.startswith(name + ".") for name in NOT_IN_HASH)
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config by its dotted keys, as they are typed: {"model.width": 80, ...}."""
+    found = {}
     for key, value in tree.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
+        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return found

@@ -1,7 +1,7 @@
 """A run directory as something to evaluate: its model, its data, its record."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ from torch import nn
 
 from configs.compose import resolve
 from configs.errors import UserError
-from configs.schema import RunConfig
+from configs.schema import EvaluationDataConfig, RunConfig
 from data.corpus import Corpus
 from data.sources import open_corpus
 from training.atomic import WriteError
 from training.checkpoints import load_model, newest_whole, read
+from training.environment import require_cuda
 from training.record import RunRecord, load, record_path, save
 
 LOCK_WAIT = 2.0  # seconds; another evaluation holds a record for an instant, a training run to its end
@@ -33,13 +34,14 @@ class TrainedRun:
     step: int  # optimizer steps that the checkpoint has behind it
     model: nn.Module
 
-    def corpus(self) -> Corpus:
+    def corpus(self, moved: EvaluationDataConfig) -> Corpus:
         """The corpus the run was trained on. UserError when what is there now has another hash."""
-        corpus = open_corpus(self.config.data)
+        here = {name: value for name, value in vars(moved).items() if value is not None}
+        corpus = open_corpus(replace(self.config.data, **here))
         if corpus.sha256 != self.record.data.sha256:
             raise UserError(
                 f"the data {corpus.name} has changed since the run in {self.folder}: its SHA-256 was "
-                f"{self.record.data.sha256[:12]}... and is {corpus.sha256[:12]}...; restore the data it was trained on"
+                f"{self.record.data.sha256[:12]}... and is {corpus.sha256[:12]}...; restore it or type data.path=FILE"
             )
         return corpus
 
@@ -66,8 +68,7 @@ def open_run(path: str, checkpoint: str = "last", device: str = "auto") -> Train
     if device == "auto":
         device = record.device.kind if torch.cuda.is_available() else "cpu"
     if device == "cuda":
-        if not torch.cuda.is_available():
-            raise UserError("device=cuda, but this machine has no CUDA device that torch sees; type device=cpu")
+        require_cuda("device", "device=cpu")
         torch.set_float32_matmul_precision("high")  # as in training
     folder = record_path(path).parent
     config = _read_config(folder / "config.yaml")

@@ -39,6 +39,9 @@ MISTAKES = [
     ("seed=0,1", "add -m to run each, or type seed=[0,1] for a list"),
     ("model=fsn,transformer", "add -m to run each"),
     ("model.name=transformer", "type model=transformer"),
+    ("optim.name=sgd", "optim is chosen as a whole; type optim=adamw"),
+    ("data.source=text", "type data=text"),
+    ("scale=250k scale.name=1m", "type scale=1m"),
     ("model.tuned={1m: {lr: 1}}", "type optim.lr=0.003"),
     # types
     ("seed=abc", "seed=abc: takes a whole number; type for example seed=1"),

@@ -69,7 +69,7 @@ class StopAndSave(lightning.Callback):
 
 
 def fit(corpus, micro, limits, callbacks=(), checkpoint=None):
-    data = LanguageData(corpus, CONTEXT, BATCH, seed=0, micro_batch_size=micro)
+    data = LanguageData(corpus, CONTEXT, BATCH, seed=0, windows_per_pass=micro)
     module = Toy()
     trainer = lightning.Trainer(
         **{"max_steps": -1, "max_epochs": -1, **limits},
@@ -123,7 +123,7 @@ def test_a_checkpoint_from_between_two_micro_batches_repeats_the_whole_step(corp
 
 
 def test_the_loader_starts_anywhere_and_serves_each_rank_its_part(corpus):
-    data = LanguageData(corpus, CONTEXT, BATCH, seed=1, micro_batch_size=6)
+    data = LanguageData(corpus, CONTEXT, BATCH, seed=1, windows_per_pass=6)
     parts = []
     for rank in range(2):
         data.trainer = SimpleNamespace(world_size=2, global_rank=rank, global_step=0)
@@ -145,8 +145,8 @@ def test_the_loader_starts_anywhere_and_serves_each_rank_its_part(corpus):
     [
         ({"context": 101}, "data.context=101 is longer than the validation split (100 bytes); give a shorter"),
         ({"context": 1}, "data.context=1 is too short"),
-        ({"micro_batch_size": 5}, "trainer.micro_batch_size=5 does not divide batch_size=12"),
-        ({"micro_batch_size": 0}, "trainer.micro_batch_size=0 does not divide batch_size=12"),
+        ({"windows_per_pass": 5}, "windows_per_pass=5 does not divide batch_size=12"),
+        ({"windows_per_pass": 0}, "windows_per_pass=0 does not divide batch_size=12"),
         ({"batch_size": 0}, "batch_size=0 is not a batch"),
         ({"seed": -1}, "seed=-1 is negative"),
     ],
@@ -159,7 +159,7 @@ def test_what_cannot_be_trained_on_is_one_line(corpus, arguments, line):
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_one_line(corpus):
-    data = LanguageData(corpus, CONTEXT, BATCH, seed=0, micro_batch_size=4)
+    data = LanguageData(corpus, CONTEXT, BATCH, seed=0, windows_per_pass=4)
     data.trainer = SimpleNamespace(world_size=3, global_rank=0, global_step=0)
     with pytest.raises(UserError, match="4 windows per pass do not divide over 3 devices"):
         data.train_dataloader()

@@ -7,6 +7,7 @@ import os
 import signal
 
 import pytest
+import torch
 
 import training.atomic
 from training.checkpoints import Checkpoints, newest_whole
@@ -176,6 +177,19 @@ def test_a_kill_after_a_damaged_checkpoint_leaves_the_whole_one(make_config, tmp
     run(config)
     same_weights(tmp_path / "run", uninterrupted())
     assert (folder / "last.ckpt.damaged").stat().st_size == 1000, "nothing is thrown away"
+
+
+def test_resuming_with_something_else_is_said_and_recorded(make_config, tmp_path, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after_step(17)(patch)
+        killed(make_config())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.environment.versions", lambda: {"torch": "9.9"})
+        record = run(make_config())
+    assert "the run began with something else: versions.torch is" in " ".join(capsys.readouterr().err.split())
+    (before,) = record.earlier
+    assert before["versions"]["torch"] == torch.__version__ and record.versions == {"torch": "9.9"}
+    assert before["command"] and load(tmp_path / "run").earlier == record.earlier
 
 
 def test_resuming_says_from_where_and_keeps_counting(make_config, tmp_path, capsys, monkeypatch):
