@@ -30,6 +30,7 @@ class SelfAttention(nn.Module):
         self.rotary = Rotary(d_model // n_heads // 2, rope_base)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, N, D) -> (B, N, D), causal."""
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # each (B, H, N, d)
         cos, sin = self.rotary.table(length, x.dtype)
@@ -59,8 +60,8 @@ class Transformer(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
     `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model perceptron.
-    Initialisation (our choice; the usual standard deviation of 0.02 learned slower, see EXPERIMENTS.md): normal with
-    standard deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over sqrt(2 n_layers).
+    Initialisation (our choice, made in short trials without records; see EXPERIMENTS.md): normal with standard
+    deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over sqrt(2 n_layers).
     """
 
     def __init__(

@@ -39,6 +39,7 @@ class DecoderBlock(nn.Module):
         self.feed_forward = feed_forward
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, N, D) -> (B, N, D)."""
         x = x + self.mixer(self.mixer_norm(x))
         return x + self.feed_forward(self.feed_forward_norm(x))
 
@@ -58,6 +59,7 @@ class Decoder(nn.Module):
         self.norm = nn.RMSNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (B, N) int64 -> logits (B, N, V)."""
         x = self.embedding(tokens)
         for layer in self.layers:
             x = layer(x)

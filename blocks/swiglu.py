@@ -13,5 +13,6 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(width, d_out, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (..., d_in) -> (..., d_out)."""
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         return self.down(F.silu(gate) * up)

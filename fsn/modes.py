@@ -19,7 +19,11 @@ from fsn.phases import Features, features
 
 
 class CollectiveModes(nn.Module):
-    """Phases theta (..., n_phases) in rad -> increments dtheta of the same shape, through `n_modes` modes."""
+    """Phases theta (..., n_phases) in rad -> increments dtheta of the same shape, through `n_modes` modes.
+
+    Initialisation (our choice): patterns anywhere on the torus, no frustration, coherences and drives of order 1,
+    and a weak pull, so that a layer begins near the identity.
+    """
 
     def __init__(self, n_phases: int, n_modes: int) -> None:
         super().__init__()
@@ -39,6 +43,7 @@ class CollectiveModes(nn.Module):
         return self.phases()
 
     def forward(self, theta: Tensor) -> Tensor:
+        """theta (..., d) in rad -> dtheta (..., d) in rad."""
         return self.couple(features(theta))
 
     def couple(self, state: Features) -> Tensor:

@@ -45,6 +45,7 @@ class FSNLayer(nn.Module):
         self.feed_forward = feed_forward
 
     def forward(self, theta: Tensor) -> Tensor:
+        """theta (B, N, d) in rad -> theta after both increments."""
         theta = theta + self.mixer.couple(features(theta))
         return theta + self.feed_forward.couple(features(theta))
 
@@ -118,7 +119,7 @@ class FSN(nn.Module):
             self.layers.append(FSNLayer(mixer, block))
         if readout == "linear":
             self.readout: nn.Linear | None = nn.Linear(2 * n_phases, vocabulary_size, bias=False)
-            nn.init.normal_(self.readout.weight, std=0.02)
+            nn.init.normal_(self.readout.weight, std=0.02)  # our choice: first predictions are nearly uniform
         else:
             self.readout = None
             self.readout_scale = nn.Parameter(torch.tensor(n_phases**-0.5))

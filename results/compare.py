@@ -20,6 +20,7 @@ BASELINE = "transformer"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; `arguments`: those of the command line. UserError for records that cannot stand side by side."""
     parser = argparse.ArgumentParser(prog="python -m results.compare", description="Run records side by side.")
     parser.add_argument("records", nargs="+", type=Path, help="record files, run directories, or folders of records")
     parser.add_argument("--figure", type=Path, help="write the validation curves to FILE.png and FILE.svg")

@@ -38,6 +38,7 @@ TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 
 
 def main() -> None:
+    """Train, compare, draw, write; a run that is already there is not made again."""
     folders = {}
     for number, model in enumerate(MODELS, 1):
         print(f"\n[{number}/{len(MODELS)}] {model}", flush=True)
@@ -87,6 +88,7 @@ def write_sample(model: str, folder: Path) -> Path:
 
 
 def report(record: RunRecord, table: str, samples: dict[str, Path]) -> None:
+    """Print the first lines of each sample, then the table; `record`: one of the runs, for what they share."""
     final = record.final or {}
     for model, path in samples.items():
         lines = path.read_text(encoding="utf-8").split("\n")[:SHOWN_LINES]

@@ -59,6 +59,7 @@ def device(config: RunConfig, kind: str) -> Device:
 
 
 def cpu_name() -> str:
+    """The processor's name as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
