@@ -5,8 +5,10 @@ import re
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import BenchmarkConfig, EvaluationConfig, RunConfig
+from configs.schema import BenchmarkConfig, EvaluationConfig, FSNConfig, OSNConfig, RunConfig
+from configs.strict import illegal_value
 
+FEED_FORWARDS = {FSNConfig: ("swiglu", "native"), OSNConfig: ("swiglu", "gelu")}
 MOST_THREADS = 1024  # torch crashes on absurd numbers instead of refusing them
 
 
@@ -35,7 +37,15 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
     _finite("model.coupling", getattr(model, "coupling", None), 0.5)
     at_least("model.gate_spread", getattr(model, "gate_spread", None), 0, 1.0)
     at_least("model.grading", getattr(model, "grading", None), 0, 1.0)
-    above("model.rope_base", model.rope_base, 1, 10_000)
+    above("model.rope_base", getattr(model, "rope_base", None), 1, 10_000)
+    forms = FEED_FORWARDS.get(type(model))
+    if forms and model.feed_forward not in forms:
+        raise illegal_value("model.feed_forward", model.feed_forward, forms)
+    at_least("model.drifts", getattr(model, "drifts", None), 1, 8)
+    above("model.drift_base", getattr(model, "drift_base", None), 1, 1000)
+    for name, high, example in (("theta", math.pi / 2, 1.2), ("locked_fraction", 1, 0.3)):
+        above(f"model.{name}", getattr(model, name, None), 0, example)
+        between(f"model.{name}", getattr(model, name, example), 0, high, example)
     _divides("model.n_heads", model.n_heads, "model.width", model.width)
     for scale, tuned in model.tuned.items():
         if scale not in scales:

@@ -9,7 +9,15 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from configs.schema import MODELS, BenchmarkConfig, EvaluationConfig, FSNConfig, RunConfig, TransformerConfig
+from configs.schema import (
+    MODELS,
+    BenchmarkConfig,
+    EvaluationConfig,
+    FSNConfig,
+    OSNConfig,
+    RunConfig,
+    TransformerConfig,
+)
 from configs.strict import illegal_value
 
 FOLDER = Path(__file__).parent
@@ -22,6 +30,7 @@ for _name, _node in {
     "benchmark": BenchmarkConfig,
     "transformer": TransformerConfig,
     "fsn": FSNConfig,
+    "osn": OSNConfig,
 }.items():
     ConfigStore.instance().store(group="schema", name=_name, node=_node)
 

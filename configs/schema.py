@@ -56,6 +56,18 @@ class FSNConfig(ModelConfig):
 
 
 @dataclass
+class OSNConfig(ModelConfig):
+    feed_forward: str = "swiglu"  # gelu, as published | swiglu, as the transformer has it
+    theta: float = 1.2  # ours: locking threshold (rad) at the start; pi/2 is the published one
+    learn_theta: bool = True  # ours: one a head
+    position: bool = True  # ours: frequencies have a positional part
+    drifts: int = 8  # ours: pairs of the positional part
+    drift_base: float = 1000.0  # ours: positional drifts are base^(-f / drifts) rad a token
+    query_frequency: str = "shared"  # shared | separate: queries have a map of their own, equal at the start
+    locked_fraction: float = 0.3  # ours: share of random pairs that lock at the start, in every head
+
+
+@dataclass
 class ScaleConfig:
     """A promise of a budget: `parameters` trainable parameters to within `tolerance`, for every model."""
 
@@ -193,6 +205,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "kuramoto": FSNConfig,
     "fsn": FSNConfig,
     "fsn_native": FSNConfig,
+    "osn": OSNConfig,
 }
 
 # Legal values of the fields that are names.
@@ -200,7 +213,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.kernel": ("shared", "copying"),
     "model.gate": ("constant", "content"),
     "model.null": ("zero", "learned", "none"),
-    "model.feed_forward": ("swiglu", "native"),
+    "model.feed_forward": ("swiglu", "native", "gelu"),
+    "model.query_frequency": ("shared", "separate"),
     "model.readout": ("linear", "tied"),
     "data.source": ("stdlib", "enwik8", "code", "text"),
     "trainer.accelerator": ("auto", "cpu", "cuda"),

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ORDER = [{"configs"}, {"data", "blocks"}, {"baseline", "fsn"}, {"training"}, {"results"}]
+ORDER = [{"configs"}, {"data", "blocks"}, {"baseline", "fsn", "ssa"}, {"training"}, {"results"}]
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
 # Imported only where they are used, so that a start without them is quick and possible.
-LATE = {"wandb", "datasets", "tokenizers", "sacrebleu", "matplotlib", "zstandard", "pyarrow", "rich"}
+LATE = {"wandb", "datasets", "tokenizers", "sacrebleu", "matplotlib", "zstandard", "pyarrow", "rich", "scipy"}
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -44,6 +44,6 @@ def test_importing_the_models_needs_torch_alone() -> None:
     """A fresh interpreter: neither Lightning nor Hydra nor anything of theirs comes with a layer."""
     import subprocess
 
-    code = "import sys; import fsn, baseline; print({'lightning', 'hydra', 'wandb', 'omegaconf'} & set(sys.modules))"
+    code = "import sys, fsn, baseline, ssa; print({'lightning', 'hydra', 'wandb', 'omegaconf'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -13,8 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from baseline import Transformer
 from configs.errors import UserError
-from configs.schema import FSNConfig, ModelConfig, OptimConfig, RunConfig, TransformerConfig
+from configs.schema import FSNConfig, ModelConfig, OptimConfig, OSNConfig, RunConfig, TransformerConfig
 from fsn import FSN
+from ssa import OSN
 
 
 def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
@@ -46,6 +47,22 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 readout=model.readout,
                 grading=model.grading,
                 rope_base=model.rope_base,
+            )
+        if isinstance(model, OSNConfig):
+            return OSN(
+                vocabulary_size,
+                model.width,
+                model.n_layers,
+                model.n_heads,
+                model.ff_width,
+                feed_forward=model.feed_forward,
+                theta=model.theta,
+                learn_theta=model.learn_theta,
+                position=model.position,
+                n_drifts=model.drifts,
+                drift_base=model.drift_base,
+                query_frequency=model.query_frequency,
+                locked_fraction=model.locked_fraction,
             )
     except ValueError as error:
         raise UserError(f"model={model.name}: {error}; set model.width and model.n_heads") from error

@@ -20,7 +20,7 @@ MISTAKES = [
     ("model=transformer model.harmonics=2", "this model has no key 'model.harmonics'; kuramoto, fsn, fsn_native have"),
     ("model=transformer optim.gate_lr=2", "optim.gate_lr changes nothing here: it needs model=fsn"),
     # group options
-    ("model=fns", "model=fns: legal values are fsn, fsn_native, kuramoto, transformer; type model=fsn"),
+    ("model=fns", "model=fns: legal values are fsn, fsn_native, kuramoto, osn, transformer; type model=fsn"),
     ("scale=3m", "scale=3m: legal values are 1m, 250k, 2m, 4m, 8m, smoke"),
     ("model=", "model=: legal values are fsn"),
     ("trainer={a: 1}", "legal values are cpu, ddp, gpu"),
@@ -63,6 +63,7 @@ MISTAKES = [
 # What is wrong with values that are well-formed: resolved directly, which is quicker than through Hydra.
 IMPOSSIBLE = [
     ({"model.feed_forward": "mlp"}, "legal values are swiglu, native"),
+    ({"model.feed_forward": "gelu"}, "legal values are swiglu, native; type model.feed_forward=swiglu"),
     ({"model.gate": "conten"}, "type model.gate=content"),
     ({"precision": 16}, "precision=16: legal values are 32, bf16"),
     ({"task": "translation"}, "task=translation: legal values are language"),

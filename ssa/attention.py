@@ -1,0 +1,291 @@
+"""Selective Synchronization Attention as a layer: bidirectional, causal or cross, with one-token decoding.
+
+Source: arXiv 2602.14445. Ours: the causal form with its prefix order parameter, the positional part of the frequencies,
+the learned threshold, and a start at which a chosen share of pairs is locked.
+
+    omega_i = [W_omega x_i, a_f cos(nu_f i), a_f sin(nu_f i)]      phi_j = W_phi x_j      v_j = W_v x_j
+    out_i   = W_o [ sum_j S_ij v_j / sum_j S_ij ]                  S from omega, r(phi), alpha, K, theta
+
+Legend: B batch, N tokens, M tokens that are attended to, H heads, D = d_model, d = D / H, F positional drifts nu (rad
+per token), a their amplitudes, alpha coupling bandwidth, K coupling strength, theta locking threshold (rad).
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blocks.rotary import Rotary
+from ssa import synchrony
+from ssa.chunked import synchronize
+
+RHO = 4.0  # alpha (K r)^2 that calibration sets for r = 1: S then ends at u* = 0.80 for theta = pi/2 (our choice)
+PHASE_SPREAD = 0.5  # rad; phases start this close together, so r starts near 0.9 (our choice)
+SAMPLE = 256  # random tokens that a new layer is calibrated on
+
+
+class SelectiveSynchronizationAttention(nn.Module):
+    """x (B, N, D) -> (B, N, D).
+
+    `causal`: token i attends to tokens j <= i, and its order parameter is that of its prefix. `theta` is the locking
+    threshold at the start, learned unless `learn_theta` is false; pi/2 is the published operator. `position`: the
+    frequencies have a positional part, the only positional encoding there is. `query_frequency`: "shared" as published,
+    or "separate", a map of its own for queries that starts equal. `locked_fraction`: share of random pairs that lock at
+    the start in every head (`calibrate`). `cap` bounds the slope at the locking boundary (`ssa.chunked`).
+    Raises ValueError for an impossible head count, threshold, share or query_frequency.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        causal: bool = True,
+        *,
+        theta: float = 1.2,
+        learn_theta: bool = True,
+        position: bool = True,
+        n_drifts: int = 8,
+        drift_base: float = 1000.0,
+        query_frequency: str = "shared",
+        locked_fraction: float = 0.3,
+        cap: float | None = 5.0,
+    ) -> None:
+        super().__init__()
+        if n_heads < 1 or d_model % n_heads:
+            raise ValueError(f"width {d_model} does not split into {n_heads} heads")
+        if not 0 < theta <= math.pi / 2:
+            raise ValueError(f"theta={theta} does not lie in (0, pi/2]")
+        if learn_theta and theta == math.pi / 2:
+            raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
+        if not 0 < locked_fraction < 1:
+            raise ValueError(f"locked_fraction={locked_fraction} does not lie between 0 and 1")
+        if query_frequency not in ("shared", "separate"):
+            raise ValueError(f"query_frequency={query_frequency!r} is neither 'shared' nor 'separate'")
+        self.d_model, self.n_heads, self.causal, self.cap = d_model, n_heads, causal, cap
+        self.locked_fraction = locked_fraction
+        self.omega = nn.Linear(d_model, d_model, bias=False)  # no bias: a common shift changes nothing
+        self.query_omega = nn.Linear(d_model, d_model, bias=False) if query_frequency == "separate" else None
+        self.phi = nn.Linear(d_model, d_model, bias=False)
+        self.value = nn.Linear(d_model, d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+        for linear, spread in ((self.omega, 1.0), (self.phi, PHASE_SPREAD), (self.value, 1.0), (self.out, 1.0)):
+            nn.init.normal_(linear.weight, std=spread * d_model**-0.5)
+        if self.query_omega is not None:
+            self.query_omega.weight.data.copy_(self.omega.weight.data)
+        self.rotary = Rotary(n_drifts, drift_base) if position else None
+        if position:
+            # Heads range from nearly content alone to more position than content (our choice). The content part has a
+            # mean square of d, the positional part of F a^2.
+            share = torch.linspace(0.1, 0.6, n_heads) if n_heads > 1 else torch.tensor([0.3])
+            amplitude = (share / (1 - share) * (d_model // n_heads) / n_drifts).sqrt()
+            self.amplitude = nn.Parameter(amplitude[:, None].repeat(1, n_drifts))  # a, (H, F)
+        self.log_alpha = nn.Parameter(torch.zeros(n_heads))
+        self.log_K = nn.Parameter(torch.zeros(n_heads))
+        # theta = pi/2 sigmoid(threshold)
+        threshold = torch.full((n_heads,), math.log(theta / (math.pi / 2 - theta)) if theta < math.pi / 2 else math.inf)
+        if learn_theta:
+            self.threshold = nn.Parameter(threshold)
+        else:
+            self.register_buffer("threshold", threshold, persistent=False)
+        if not self.omega.weight.is_meta:
+            sample = torch.randn(1, SAMPLE, d_model, generator=torch.Generator().manual_seed(0))
+            self.calibrate(sample.to(self.omega.weight))
+
+    @property
+    def alpha(self) -> Tensor:
+        """(H,) coupling bandwidth."""
+        return self.log_alpha.exp()
+
+    @property
+    def K(self) -> Tensor:
+        """(H,) coupling strength."""
+        return self.log_K.exp()
+
+    @property
+    def theta(self) -> Tensor:
+        """(H,) locking threshold in rad, in (0, pi/2]."""
+        return math.pi / 2 * self.threshold.sigmoid()
+
+    def undecayed(self) -> list[Tensor]:
+        """Parameters that weight decay must leave alone: zero is no special place for them."""
+        learned: list[Tensor] = [self.log_alpha, self.log_K, *([self.amplitude] if self.rotary else [])]
+        return learned + ([self.threshold] if isinstance(self.threshold, nn.Parameter) else [])
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        memory: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        return_diagnostics: bool = False,
+    ) -> Any:
+        """x (B, N, D) -> (B, N, D); with `return_diagnostics` also a dict, see `diagnostics`.
+
+        `memory` (B, M, D): what is attended to instead of x (cross-attention, never causal). `padding_mask` (B, M)
+        bool, True for a real token of what is attended to: padding neither locks nor counts for r. A padded row of x
+        itself gets zeros, as does a row that finds nothing to lock to. Raises ValueError for shapes that do not fit.
+        """
+        self._check(x, memory, padding_mask)
+        source = x if memory is None else memory
+        causal = self.causal and memory is None
+        q, k, v = self.frequencies(x, query=True), self.frequencies(source), self._split(self.value(source))
+        r = synchrony.order_parameter(self._split(self.phi(source)), causal, padding_mask)
+        mixed = self._synchronize(q, k, v, r, causal, memory is None, padding_mask)
+        if padding_mask is not None and memory is None:
+            mixed = mixed * padding_mask[:, None, :, None]
+        y = self.out(mixed.transpose(1, 2).flatten(2))
+        return (y, self.diagnostics(x, memory, padding_mask)) if return_diagnostics else y
+
+    def frequencies(self, x: Tensor, query: bool = False, start: int = 0) -> Tensor:
+        """omega (B, H, N, d + 2F) of x (B, N, D), whose first token stands at position `start`."""
+        linear = self.query_omega if query and self.query_omega is not None else self.omega
+        content = self._split(linear(x))
+        if self.rotary is None:
+            return content
+        cos, sin = self.rotary.phase(start, start + x.shape[1], x.dtype)  # each (N, F)
+        a = self.amplitude[:, None, :]
+        position = torch.cat((a * cos, a * sin), dim=-1).to(content.dtype)  # (H, N, 2F)
+        return torch.cat((content, position.expand(len(x), -1, -1, -1)), dim=-1)
+
+    def _synchronize(
+        self, q: Tensor, k: Tensor, v: Tensor, r: Tensor, causal: bool, is_self: bool, padding_mask: Tensor | None
+    ) -> Tensor:
+        """Mixed values (B, H, N, d)."""
+        batch, heads, length = q.shape[:3]
+        scale = self.alpha.sqrt()[:, None, None]
+        inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r).expand(batch, heads, length)
+        key_mask = None if padding_mask is None else padding_mask.repeat_interleave(heads, dim=0)
+        out = synchronize(
+            (q * scale).flatten(0, 1),
+            (k * scale).flatten(0, 1),
+            v.flatten(0, 1),
+            inverse_rho.flatten(0, 1).to(q.dtype),
+            self.theta.cos().repeat(batch).to(q.dtype),
+            causal=causal,
+            same=is_self and self.query_omega is None,
+            key_mask=key_mask,
+            cap=self.cap,
+        )
+        return out.unflatten(0, (batch, heads))
+
+    @torch.no_grad()
+    def strengths(
+        self, x: Tensor, memory: Tensor | None = None, padding_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """S (B, H, N, M), which pairs may lock (B, 1, N, M) bool, and r (B, H, N or 1), from dense matrices."""
+        source, causal = (x if memory is None else memory), self.causal and memory is None
+        scale = self.alpha.sqrt()[:, None, None]
+        u = synchrony.mismatch(self.frequencies(x, query=True) * scale, self.frequencies(source) * scale)
+        if memory is None and self.query_omega is None:
+            u.diagonal(0, 2, 3).zero_()
+        r = synchrony.order_parameter(self._split(self.phi(source)), causal, padding_mask)
+        S = synchrony.strength(
+            u, synchrony.inverse_rho(self.alpha, self.K, r)[..., None], self.theta.cos()[:, None, None]
+        )
+        allowed = torch.ones(len(x), 1, x.shape[1], source.shape[1], dtype=torch.bool, device=x.device)
+        if causal:
+            allowed = allowed.tril()
+        if padding_mask is not None:
+            allowed = allowed & padding_mask[:, None, None, :]
+            if memory is None:
+                allowed = allowed & padding_mask[:, None, :, None]
+        return S * allowed, allowed, r
+
+    def diagnostics(
+        self, x: Tensor, memory: Tensor | None = None, padding_mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the layer does (our choice of quantities). All detached.
+
+        attention (B, H, N, M): S over its row sum; locked_fraction (H,): share of the pairs that may lock and do, a
+        token with itself left out; order_parameter (H,): mean r; alpha, K, theta, locking_radius (H,), the last at the
+        mean r and in the unit of omega.
+        """
+        S, allowed, r = self.strengths(x, memory, padding_mask)
+        total = S.sum(-1, keepdim=True)
+        pairs = allowed
+        if memory is None:
+            pairs = allowed & ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        locked = ((S > 0) & pairs).sum((0, 2, 3)) / pairs.sum().clamp_min(1)
+        alpha, K, theta, mean = (t.detach() for t in (self.alpha, self.K, self.theta, r.mean((0, 2))))
+        return {
+            "attention": S / torch.where(total > 0, total, 1.0),
+            "locked_fraction": locked,
+            "order_parameter": mean,
+            "alpha": alpha,
+            "K": K,
+            "theta": theta,
+            "locking_radius": synchrony.locking_radius(alpha, K, mean, theta).to(alpha),
+        }
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
+        """Set alpha and K so that `locked_fraction` of the pairs of x (B, N, D) lock in each head (our choice).
+
+        A pair locks where alpha Delta2_ij < u*_i, so alpha is a quantile of u*_i / Delta2_ij; K keeps alpha (K r)^2
+        at RHO.
+        """
+        Delta2 = synchrony.mismatch(self.frequencies(x, query=True), self.frequencies(x))
+        r = synchrony.order_parameter(self._split(self.phi(x)), self.causal)
+        r = r.expand(*Delta2.shape[:3])
+        N = x.shape[1]
+        pairs = torch.ones(N, N, dtype=torch.bool, device=x.device).tril(-1)
+        if not self.causal:
+            pairs = pairs | pairs.T
+        for h in range(self.n_heads):
+            level = r[:, h].mean()
+            radius = synchrony.locking_radius(1.0, RHO**0.5 / level, r[:, h], self.theta[h]).square().to(x)  # u*_i
+            ratio = (radius[..., None] / Delta2[:, h].clamp_min(synchrony.TINY))[:, pairs]
+            alpha = ratio.quantile(1 - self.locked_fraction)
+            self.log_alpha[h] = alpha.log()
+            self.log_K[h] = (RHO / alpha).sqrt().div(level).log()
+
+    def init_cache(self, batch_size: int) -> dict[str, Any]:
+        """Frequencies and values of the tokens seen so far, and the running sums of e^{i phi}: none."""
+        d = self.d_model // self.n_heads
+        empty = self.omega.weight.new_empty(batch_size, self.n_heads, 0, d)
+        width = d + (2 * self.amplitude.shape[1] if self.rotary else 0)
+        total = torch.zeros(batch_size, self.n_heads, d, dtype=torch.promote_types(empty.dtype, torch.float32))
+        return {
+            "omega": empty.new_empty(batch_size, self.n_heads, 0, width),
+            "v": empty,
+            "cos": total.to(empty.device),
+            "sin": total.clone().to(empty.device),
+        }
+
+    def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
+        """One token of a causal layer: x (B, D) -> (B, D); it joins the cache."""
+        if not self.causal:
+            raise ValueError("a bidirectional layer cannot decode token by token")
+        x = x[:, None]
+        t = cache["omega"].shape[2]
+        q, k, v = self.frequencies(x, True, t), self.frequencies(x, start=t), self._split(self.value(x))
+        phi = self._split(self.phi(x))[:, :, 0].to(cache["cos"].dtype)
+        cache["cos"], cache["sin"] = cache["cos"] + phi.cos(), cache["sin"] + phi.sin()
+        cache["omega"], cache["v"] = torch.cat((cache["omega"], k), dim=2), torch.cat((cache["v"], v), dim=2)
+        squared = cache["cos"].square() + cache["sin"].square()
+        r = squared.clamp_min(synchrony.TINY).sqrt().div(t + 1).mean(-1, keepdim=True)  # (B, H, 1)
+        scale = self.alpha.sqrt()[:, None, None]
+        u = synchrony.mismatch(q * scale, cache["omega"] * scale)
+        if self.query_omega is None:
+            u[..., -1] = 0
+        inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r).to(u.dtype)
+        S = synchrony.strength(u, inverse_rho[..., None], self.theta.cos()[:, None, None])
+        total = S.sum(-1, keepdim=True)
+        mixed = S @ cache["v"] / torch.where(total > 0, total, 1.0)
+        return self.out(mixed[:, :, 0].flatten(1))
+
+    def _check(self, x: Tensor, memory: Tensor | None, padding_mask: Tensor | None) -> None:
+        source = x if memory is None else memory
+        for name, tensor in (("x", x), ("memory", source)):
+            if tensor.ndim != 3 or tensor.shape[2] != self.d_model or len(tensor) != len(x):
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not (batch, tokens, {self.d_model})")
+        if padding_mask is not None:
+            if padding_mask.dtype != torch.bool:
+                raise ValueError(f"padding_mask is {padding_mask.dtype}, not torch.bool with True for a real token")
+            if padding_mask.shape != source.shape[:2]:
+                raise ValueError(f"padding_mask has shape {tuple(padding_mask.shape)}, not {tuple(source.shape[:2])}")
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, H, N, d)."""
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)

@@ -1,0 +1,112 @@
+"""The Oscillatory Synchronization Network: the pre-norm decoder with Selective Synchronization Attention as its mixer.
+
+Source: arXiv 2602.14445. Shape, start and the causal mixer are our choices; see `ssa.attention`.
+
+Legend: B batch, N tokens, D = d_model, H heads, V vocabulary.
+"""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blocks.decoder import Decoder, DecoderBlock
+from blocks.swiglu import SwiGLU
+from ssa.attention import SelectiveSynchronizationAttention
+
+SAMPLE = (4, 256)  # random tokens that a new network is calibrated on: sequences, tokens of each
+
+
+class GELU(nn.Module):
+    """The published feed-forward, without bias: (..., D) -> (..., D) through `width` units."""
+
+    def __init__(self, d_model: int, width: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(d_model, width, bias=False)
+        self.down = nn.Linear(width, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., D) -> (..., D)."""
+        return self.down(F.gelu(self.up(x)))
+
+
+class OSNBlock(DecoderBlock):
+    """x + attention(norm(x)), then x + feed_forward(norm(x)): (B, N, D) -> (B, N, D).
+
+    `feed_forward`: "gelu" as published, "swiglu" as the transformer has it; `ff_width` by default 4 D, or 8/3 D, which
+    are the same number of parameters. Keywords that are not named here go to the attention.
+    Raises ValueError for an unknown feed_forward, and what the attention raises.
+    """
+
+    mixer: SelectiveSynchronizationAttention
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        ff_width: int | None = None,
+        causal: bool = True,
+        *,
+        feed_forward: str = "gelu",
+        **attention: Any,
+    ) -> None:
+        if feed_forward == "gelu":
+            block: nn.Module = GELU(d_model, ff_width or 4 * d_model)
+        elif feed_forward == "swiglu":
+            block = SwiGLU(d_model, ff_width or round(8 * d_model / 3), d_model)
+        else:
+            raise ValueError(f"feed_forward={feed_forward!r} is neither 'gelu' nor 'swiglu'")
+        super().__init__(d_model, SelectiveSynchronizationAttention(d_model, n_heads, causal, **attention), block)
+
+
+class OSN(Decoder):
+    """Language model: tokens (B, N) int64 -> logits (B, N, V). Keywords as for `OSNBlock`.
+
+    Starts like the transformer: normal weights with standard deviation fan_in^(-1/2), residual projections over
+    sqrt(2 n_layers). Then each layer's alpha and K are set on random tokens so that the chosen share of pairs locks.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int = 256,
+        d_model: int = 128,
+        n_layers: int = 4,
+        n_heads: int = 4,
+        ff_width: int | None = None,
+        **block: Any,
+    ) -> None:
+        super().__init__(
+            vocabulary_size, d_model, [OSNBlock(d_model, n_heads, ff_width, **block) for _ in range(n_layers)]
+        )
+        nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
+        for layer in self._blocks():
+            for name, parameter in layer.feed_forward.named_parameters():
+                deep = (2 * n_layers) ** -0.5 if name.startswith("down") else 1.0
+                nn.init.normal_(parameter, std=deep * parameter.shape[1] ** -0.5)
+            layer.mixer.out.weight.data *= (2 * n_layers) ** -0.5
+        if not self.embedding.weight.is_meta:
+            tokens = torch.randint(0, vocabulary_size, SAMPLE, generator=torch.Generator().manual_seed(0))
+            self.calibrate(tokens.to(self.embedding.weight.device))
+
+    def forward(self, tokens: Tensor, return_diagnostics: bool = False) -> Any:
+        """Logits (B, N, V); with `return_diagnostics` also a list of what each attention's `diagnostics` gives."""
+        if not return_diagnostics:
+            return super().forward(tokens)
+        x, diagnostics = self.embedding(tokens), []
+        for layer in self._blocks():
+            diagnostics.append(layer.mixer.diagnostics(layer.mixer_norm(x)))
+            x = layer(x)
+        return F.linear(self.norm(x), self.embedding.weight), diagnostics
+
+    @torch.no_grad()
+    def calibrate(self, tokens: Tensor) -> None:
+        """Calibrate every attention on what it gets of tokens (B, N), from the first layer to the last."""
+        x = self.embedding(tokens)
+        for layer in self._blocks():
+            layer.mixer.calibrate(layer.mixer_norm(x))
+            x = layer(x)
+
+    def _blocks(self) -> Iterable[OSNBlock]:
+        return cast(Iterable[OSNBlock], self.layers)

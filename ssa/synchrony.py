@@ -1,0 +1,85 @@
+"""The equations of Selective Synchronization Attention as pure functions of tensors.
+
+Source: arXiv 2602.14445; the canonical form, the prefix order parameter and the threshold are our choices.
+
+    Delta2_ij = |omega_i - omega_j|^2                         frequency mismatch
+    r_i       = mean over dimensions of |mean_j e^{i phi_j}|  order parameter, over the tokens that i may see
+    u = alpha Delta2,   rho = alpha (K r)^2
+    S_ij      = max(0, sqrt(max(0, e^{-2u} - u / rho)) - cos(theta) e^{-u})      synchronization strength
+
+S is J max(0, cos(dphi) - cos(theta)) with J = e^{-u} and sin(dphi) = Delta / (K r J), the steady state of two Kuramoto
+oscillators; this form needs no division by J and is finite at Delta = 0. A pair is locked where S > 0, which is a ball
+in frequency space: u < u* = W0(2 rho sin^2 theta) / 2, with W0 the Lambert W function.
+
+Legend: N queries, M keys, d width of a frequency or phase, omega frequency and phi phase (rad), alpha coupling
+bandwidth, K coupling strength, theta locking threshold in (0, pi/2] (rad), all of a head.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TINY = 1e-12  # a squared length below which its root is taken for constant: the gradient of |z| at 0 is not a number
+
+
+def mismatch(query: Tensor, key: Tensor) -> Tensor:
+    """Delta2 (..., N, M) from frequencies (..., N, d) and (..., M, d), by one matrix product.
+
+    The first key is taken off all first, for the product cancels badly around a large common offset; the mean would do
+    too, but know the future. Never negative.
+    """
+    centre = key[..., :1, :]
+    query, key = query - centre, key - centre
+    product = query @ key.transpose(-2, -1)
+    return (query.square().sum(-1)[..., :, None] + key.square().sum(-1)[..., None, :] - 2 * product).clamp_min(0)
+
+
+def order_parameter(phi: Tensor, causal: bool, padding_mask: Tensor | None = None) -> Tensor:
+    """r from phases (B, H, N, d) in rad: (B, H, N), of each token's prefix, if `causal`, else (B, H, 1), of all tokens.
+
+    `padding_mask` (B, N) bool, True for a real token; others do not count. Sums are float32 at least. Where no token
+    counts r is 0.
+    """
+    phi = phi.to(torch.promote_types(phi.dtype, torch.float32))
+    cos, sin = phi.cos(), phi.sin()
+    counts = torch.ones(phi.shape[0], 1, phi.shape[2], 1, dtype=phi.dtype, device=phi.device)
+    if padding_mask is not None:
+        counts = counts * padding_mask[:, None, :, None]
+        cos, sin = cos * counts, sin * counts
+    if causal:
+        cos, sin, counts = cos.cumsum(2), sin.cumsum(2), counts.cumsum(2)
+    else:
+        cos, sin, counts = (x.sum(2, keepdim=True) for x in (cos, sin, counts))
+    return (cos.square() + sin.square()).clamp_min(TINY).sqrt().div(counts.clamp_min(1)).mean(-1)
+
+
+def inverse_rho(alpha: Tensor, K: Tensor, r: Tensor) -> Tensor:
+    """1 / rho = 1 / (alpha (K r)^2) of each query, (B, H, N), from alpha and K (H,) and r (B, H, N or 1).
+
+    For r -> 0 it is held at a huge number instead of infinity: then only equal frequencies lock.
+    """
+    return 1 / (alpha[:, None] * (K[:, None] * r).square()).clamp_min(TINY)
+
+
+def strength(u: Tensor, inverse_rho: Tensor, cos_theta: Tensor | float) -> Tensor:
+    """S from u, 1 / rho and cos(theta), shapes that broadcast. In [0, 1]; its gradient is finite for theta < pi/2."""
+    decay = torch.exp(-u)
+    y = decay.square() - u * inverse_rho
+    # The inner `where` keeps the root's infinite gradient at 0 out of what the outer one leaves out.
+    root = torch.where(y > 0, torch.where(y > 0, y, 1.0).sqrt(), 0.0)
+    return (root - cos_theta * decay).clamp_min(0)
+
+
+def locking_radius(alpha: Any, K: Any, r: Any, theta: Any = math.pi / 2) -> Tensor:
+    """The largest |omega_i - omega_j| that locks (in the unit of omega), from numbers or tensors that broadcast.
+
+    sqrt(W0(2 rho sin^2 theta) / (2 alpha)), rho = alpha (K r)^2. Not differentiable; float64.
+    """
+    from scipy.special import lambertw
+
+    alpha, K, r, theta = (torch.as_tensor(x, dtype=torch.float64).detach().cpu() for x in (alpha, K, r, theta))
+    rho = alpha * (K * r).square()
+    u = torch.as_tensor(lambertw((2 * rho * theta.sin().square()).numpy()).real) / 2
+    return (u / alpha).sqrt()

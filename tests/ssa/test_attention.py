@@ -1,0 +1,164 @@
+"""The layer against loops from its weights, in all three forms; where it starts; what it refuses."""
+
+import math
+
+import pytest
+import torch
+
+from ssa import OSN, OSNBlock, SelectiveSynchronizationAttention, reference
+
+D, H, N = 12, 2, 9
+
+
+def shaken(**options):
+    """A layer in float64, away from its start: heads differ in alpha, K and theta."""
+    torch.manual_seed(1)
+    layer = SelectiveSynchronizationAttention(D, H, **options).double()
+    for parameter in layer.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return layer
+
+
+def loops(layer, x, source, causal, real=None):
+    """out (N, D) of one sequence, head by head."""
+    d, heads = D // H, []
+    for h in range(H):
+        rows = slice(h * d, (h + 1) * d)
+        own = layer.omega.weight if layer.query_omega is None else layer.query_omega.weight
+
+        def omega(tokens, weight, h=h, rows=rows):
+            positions = []
+            for t in range(len(tokens)):
+                content = tokens[t] @ weight[rows].T
+                if layer.rotary is not None:
+                    place = reference.positional_frequency(t, layer.amplitude[h], layer.rotary.drift)
+                    content = torch.cat((content, place))
+                positions.append(content)
+            return torch.stack(positions)
+
+        q, k = omega(x, own), omega(source, layer.omega.weight)
+        phi, v = source @ layer.phi.weight[rows].T, source @ layer.value.weight[rows].T
+        settings = (layer.alpha[h], layer.K[h], layer.theta[h])
+        out = []
+        for i in range(len(x)):
+            seen = [j for j in range(len(source)) if (real is None or real[j]) and (j <= i or not causal)]
+            r = reference.order_parameter(phi, seen)
+            S = [reference.strength(q[i], k[j], *settings[:2], r, settings[2]) for j in seen]
+            total = sum(S)
+            mixed = torch.zeros(d, dtype=x.dtype)
+            if total > 0:
+                mixed = sum((s / total * v[j] for s, j in zip(S, seen, strict=True)), mixed)
+            out.append(mixed)
+        heads.append(torch.stack(out))
+    return torch.cat(heads, dim=-1) @ layer.out.weight.T
+
+
+@pytest.mark.parametrize("options", [{}, {"position": False}, {"query_frequency": "separate"}], ids=str)
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_layer_equals_the_loops(options, causal):
+    layer = shaken(causal=causal, **options)
+    x = torch.randn(2, N, D, dtype=torch.double)
+    y, diagnostics = layer(x, return_diagnostics=True)
+    assert (diagnostics["locked_fraction"] > 0.05).all() and (diagnostics["locked_fraction"] < 0.95).all()
+    for b in range(2):
+        assert torch.allclose(y[b], loops(layer, x[b], x[b], causal), atol=1e-10, rtol=0)
+
+
+def test_padding_of_a_bidirectional_layer():
+    layer, x = shaken(causal=False), torch.randn(2, N, D, dtype=torch.double)
+    real = torch.tensor([[True] * 6 + [False] * 3, [False] * N])
+    y = layer(x, padding_mask=real)
+    expected = loops(layer, x[0], x[0], False, real[0].tolist()) * real[0][:, None]
+    assert torch.allclose(y[0], expected, atol=1e-10, rtol=0)
+    assert torch.equal(y[1], torch.zeros_like(y[1])), "a row without a token gives zeros, never nan"
+    x.requires_grad_()
+    layer(x, padding_mask=real).square().sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_cross_attention():
+    layer = shaken(causal=True)
+    x, memory = torch.randn(2, N, D, dtype=torch.double), torch.randn(2, 5, D, dtype=torch.double)
+    real = torch.tensor([[True, True, False, True, True], [True] * 5])
+    y = layer(x, memory=memory, padding_mask=real)
+    for b in range(2):
+        expected = loops(layer, x[b], memory[b], False, real[b].tolist())
+        assert torch.allclose(y[b], expected, atol=1e-10, rtol=0)
+
+
+def test_positions_enter_through_their_distance_alone():
+    """The strength of equal tokens depends on i - j; without a positional part on nothing."""
+    token = torch.randn(1, 1, D, dtype=torch.double)
+    x = token.expand(1, N, D)
+    S, _, _ = shaken(causal=False).strengths(x)
+    for shift in range(1, N):
+        diagonal = S.diagonal(shift, 2, 3)
+        assert torch.allclose(diagonal, diagonal[..., :1].expand_as(diagonal), atol=1e-12)
+    assert (S[0, :, 0, 0] - S[0, :, 0, 1]).min() > 1e-3
+    flat, _, _ = shaken(causal=False, position=False).strengths(x)
+    assert torch.allclose(flat, flat[..., :1, :1].expand_as(flat), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "width", "layers", "heads"),
+    [(256, 80, 3, 4), (256, 128, 4, 1), (16, 64, 6, 2), (5000, 192, 3, 8), (50, 256, 2, 4)],
+)
+@pytest.mark.parametrize("options", [{}, {"query_frequency": "separate", "theta": 0.8}, {"position": False}], ids=str)
+def test_a_third_of_random_pairs_lock_at_the_start_in_every_head(vocabulary, width, layers, heads, options):
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model = OSN(vocabulary, width, layers, heads, width, feed_forward="swiglu", **options)
+        tokens = torch.randint(0, vocabulary, (4, 256))
+        _, diagnostics = model(tokens, return_diagnostics=True)
+        for layer in diagnostics:
+            assert (layer["locked_fraction"] - 0.3).abs().max() <= 0.1, layer["locked_fraction"]
+
+
+def test_diagnostics_are_what_they_say():
+    layer = shaken()
+    x = torch.randn(2, N, D, dtype=torch.double)
+    found = layer(x, return_diagnostics=True)[1]
+    assert torch.allclose(found["attention"].sum(-1), torch.ones(2, H, N, dtype=torch.double))
+    assert torch.equal(found["attention"].triu(1), torch.zeros_like(found["attention"]))
+    assert all(found[name].shape == (H,) for name in ("locked_fraction", "order_parameter", "alpha", "K", "theta"))
+    assert ((found["theta"] > 0) & (found["theta"] < math.pi / 2)).all() and (found["locking_radius"] > 0).all()
+    assert not any(value.requires_grad for value in found.values())
+
+
+def test_a_block_is_a_drop_in_layer():
+    x = torch.randn(2, N, D)
+    for feed_forward, units in (("gelu", 4 * D), ("swiglu", 8 * D // 3)):
+        block = OSNBlock(D, H, feed_forward=feed_forward, causal=False)
+        assert block(x).shape == x.shape
+        assert block.feed_forward.down.in_features == units
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n_heads": 5}, "does not split into 5 heads"),
+        ({"theta": 2.0}, "does not lie in"),
+        ({"theta": math.pi / 2}, "cannot be learned from there"),
+        ({"locked_fraction": 1.0}, "between 0 and 1"),
+        ({"query_frequency": "own"}, "neither 'shared' nor 'separate'"),
+    ],
+)
+def test_impossible_settings_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        SelectiveSynchronizationAttention(**{"d_model": D, "n_heads": H, **options})
+
+
+def test_shapes_that_do_not_fit_are_named():
+    layer, x = SelectiveSynchronizationAttention(D, H), torch.randn(2, N, D)
+    with pytest.raises(ValueError, match=r"x has shape \(2, 9, 11\)"):
+        layer(x[..., :-1])
+    with pytest.raises(ValueError, match=r"memory has shape \(1, 9, 12\)"):
+        layer(x, memory=x[:1])
+    with pytest.raises(ValueError, match=r"padding_mask has shape \(2, 8\), not \(2, 9\)"):
+        layer(x, padding_mask=torch.ones(2, 8, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"not torch.bool"):
+        layer(x, padding_mask=torch.ones(2, N))
+    with pytest.raises(ValueError, match="cannot decode"):
+        SelectiveSynchronizationAttention(D, H, causal=False).step(x[:, 0], {})
+    with pytest.raises(ValueError, match="neither 'gelu' nor 'swiglu'"):
+        OSNBlock(D, H, feed_forward="relu")

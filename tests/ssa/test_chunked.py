@@ -1,0 +1,151 @@
+"""The equations in loops, the pure functions and the chunked operator agree, in values and gradients."""
+
+import math
+
+import pytest
+import torch
+
+from ssa import reference, synchrony
+from ssa.chunked import synchronize
+
+N, D_OMEGA, D_PHI, WIDTH = 11, 3, 4, 5
+
+
+def oscillators(seed=0, spread=1.0):
+    """omega, phi, v, alpha, K of one head: about half of the pairs lock."""
+    g = torch.Generator().manual_seed(seed)
+    shapes = ((N, D_OMEGA, spread), (N, D_PHI, 0.8), (N, WIDTH, 1.0))
+    tensors = [std * torch.randn(n, d, generator=g, dtype=torch.double) for n, d, std in shapes]
+    tensors += [torch.tensor(0.1, dtype=torch.double), torch.tensor(6.0, dtype=torch.double)]
+    return [tensor.requires_grad_() for tensor in tensors]
+
+
+def fast(omega, phi, v, alpha, K, theta, causal, real=None, chunk=4, cap=None):
+    """The chunked operator on one sequence and head."""
+    mask = None if real is None else torch.tensor([real])
+    r = synchrony.order_parameter(phi[None, None], causal, mask)
+    inverse_rho = synchrony.inverse_rho(alpha[None], K[None], r).expand(1, 1, len(omega))[0]
+    q = (alpha.sqrt() * omega)[None]
+    out = synchronize(
+        q, q, v[None], inverse_rho, theta.cos()[None], causal=causal, same=True, key_mask=mask, cap=cap, chunk=chunk
+    )
+    return out[0]
+
+
+@pytest.mark.parametrize("theta", [0.7, 1.3, math.pi / 2])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("chunk", [1, 4, 64])
+def test_the_chunked_operator_equals_the_loops(theta, causal, chunk):
+    inputs = [*oscillators(), torch.tensor(theta, dtype=torch.double, requires_grad=True)]
+    expected, S = reference.attend(*inputs, causal)
+    off_diagonal = int((S > 0).sum()) - N
+    assert 0.15 * N * N < off_diagonal < 0.9 * N * (N - 1), "a test of locking needs both kinds of pairs"
+    out = fast(*inputs, causal, chunk=chunk)
+    assert torch.allclose(out, expected, atol=1e-10, rtol=0)
+    weights = torch.randn(N, WIDTH, generator=torch.Generator().manual_seed(3), dtype=torch.double)
+    ours = torch.autograd.grad((out * weights).sum(), inputs)
+    theirs = torch.autograd.grad((expected * weights).sum(), inputs)
+    for name, a, b in zip(("omega", "phi", "v", "alpha", "K", "theta"), ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=1e-10, rtol=1e-10), name
+        if name != "theta":
+            assert b.abs().max() > 1e-4, name
+
+
+def test_padding_neither_locks_nor_counts():
+    real = [True, True, False, True, True, False, True, True, True, False, True]
+    inputs = [*oscillators(1), torch.tensor(1.1, dtype=torch.double)]
+    for causal in (True, False):
+        expected, _ = reference.attend(*inputs, causal, real)
+        out = fast(*inputs, causal, real) * torch.tensor(real)[:, None]
+        assert torch.allclose(out, expected, atol=1e-10, rtol=0)
+
+
+def test_the_canonical_form_is_the_three_steps():
+    omega, _, _, alpha, K = (x.detach() for x in oscillators(2))
+    for theta in (0.5, 1.2, math.pi / 2):
+        for r in (0.05, 0.4, 1.0):
+            u = synchrony.mismatch(omega * alpha.sqrt(), omega * alpha.sqrt())
+            rho = alpha * (K * r) ** 2
+            S = synchrony.strength(u, 1 / rho, math.cos(theta))
+            for i in range(N):
+                for j in range(N):
+                    one = reference.strength(
+                        omega[i],
+                        omega[j],
+                        alpha,
+                        K,
+                        torch.tensor(r, dtype=torch.double),
+                        torch.tensor(theta, dtype=torch.double),
+                    )
+                    assert float(S[i, j]) == pytest.approx(float(one), abs=1e-13)
+
+
+def test_the_locking_radius_is_where_the_strength_ends():
+    for alpha, K, r, theta in ((0.3, 2.0, 0.9, 1.2), (2.0, 0.5, 0.3, math.pi / 2), (1.0, 10.0, 1.0, 0.2)):
+        radius = float(synchrony.locking_radius(alpha, K, r, theta))
+        rho = alpha * (K * r) ** 2
+        for factor, locks in ((0.999, True), (1.001, False)):
+            u = torch.tensor(alpha * (factor * radius) ** 2, dtype=torch.double)
+            assert bool(synchrony.strength(u, 1 / rho, math.cos(theta)) > 0) == locks
+
+
+def test_gradcheck_without_a_cap():
+    omega, _, v, _, _ = oscillators(4)
+    q = (0.3 * omega.detach())[None].requires_grad_()
+    k = (0.3 * torch.roll(omega.detach(), 1, 0) + 0.01)[None].requires_grad_()
+    inverse_rho = torch.linspace(0.2, 1.5, N, dtype=torch.double)[None].requires_grad_()
+    cos_theta = torch.tensor([0.3], dtype=torch.double, requires_grad=True)
+    for causal in (True, False):
+        assert torch.autograd.gradcheck(
+            lambda *x, causal=causal: synchronize(*x, causal=causal, same=False, cap=None, chunk=4),
+            (q, k, v[None].detach().requires_grad_(), inverse_rho, cos_theta),
+        )
+
+
+def test_the_cap_bounds_the_slope_at_the_boundary_and_nothing_else():
+    """theta = pi/2, a pair just inside the boundary: the exact gradient is enormous, the capped one is not."""
+    rho = 1.0
+    inside = float(synchrony.locking_radius(1.0, 1.0, 1.0)) * (1 - 1e-9)
+    grads = {}
+    for cap in (None, 5.0):
+        q = torch.tensor([[[0.0], [inside]]], dtype=torch.double, requires_grad=True)
+        v = torch.tensor([[[1.0], [-1.0]]], dtype=torch.double)
+        ones = torch.full((1, 2), 1 / rho, dtype=torch.double)
+        out = synchronize(q, q, v, ones, torch.zeros(1, dtype=torch.double), causal=True, same=True, cap=cap)
+        grads[cap] = float(torch.autograd.grad(out[0, 1, 0], q)[0].abs().max())
+    assert grads[None] > 1e3 and grads[5.0] < 50
+    inputs = [*oscillators(), torch.tensor(0.7, dtype=torch.double)]  # root > cos(theta) e^-u > 0.1 everywhere
+    a, b = (torch.autograd.grad(fast(*inputs, True, cap=cap).sum(), inputs[0])[0] for cap in (None, 50.0))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("case", ["identical", "one token", "r to 0", "huge alpha", "tiny alpha", "on the boundary"])
+def test_float32_at_adversarial_inputs(case):
+    """Values and gradients are finite, and close to the float64 loops."""
+    omega, phi, v, alpha, K = oscillators(5)
+    theta = torch.tensor(1.3, dtype=torch.double)
+    with torch.no_grad():
+        if case == "identical":
+            omega.copy_(omega[:1].expand_as(omega) + 3)
+        elif case == "one token":
+            omega, phi, v = (x[:1].clone().requires_grad_() for x in (omega, phi, v))
+        elif case == "r to 0":
+            phi[1::2] = phi[0::2][: len(phi[1::2])] + math.pi
+            phi[-1] = 0.0
+        elif case == "huge alpha":
+            alpha.fill_(1e6)
+        elif case == "tiny alpha":
+            alpha.fill_(1e-8)
+        else:
+            omega.zero_()
+            omega[1::2, 0] = float(synchrony.locking_radius(alpha, K, 1.0, theta))
+            phi.zero_()
+    expected, _ = reference.attend(omega, phi, v, alpha, K, theta, True)
+    inputs = [x.detach().float().requires_grad_() for x in (omega, phi, v, alpha, K, theta)]
+    out = fast(*inputs, True, cap=5.0)
+    if case == "on the boundary":
+        assert torch.isfinite(out).all()  # which side rounding takes is not ours to say
+    else:
+        assert torch.allclose(out.double(), expected, atol=2e-5), (out.double() - expected).abs().max()
+    for grad in torch.autograd.grad(out.square().sum(), inputs):
+        assert torch.isfinite(grad).all()
