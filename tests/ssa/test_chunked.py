@@ -149,3 +149,12 @@ def test_float32_at_adversarial_inputs(case):
         assert torch.allclose(out.double(), expected, atol=2e-5), (out.double() - expected).abs().max()
     for grad in torch.autograd.grad(out.square().sum(), inputs):
         assert torch.isfinite(grad).all()
+
+
+def test_a_token_is_locked_to_itself_whatever_rounding_says():
+    g = torch.Generator().manual_seed(0)
+    q, v = 100 * torch.randn(1, 70, 33, generator=g), torch.randn(1, 70, 4, generator=g)
+    inverse_rho, cos_theta = torch.full((1, 70), 1e3), torch.tensor([0.3])
+    for causal in (True, False):
+        out = synchronize(q, q, v, inverse_rho, cos_theta, causal=causal, same=True)
+        assert torch.allclose(out, v, atol=1e-6)
