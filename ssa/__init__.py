@@ -1,7 +1,7 @@
 """Selective Synchronization Attention (arXiv 2602.14445): plain PyTorch modules, importable as drop-in layers."""
 
-from ssa.attention import SelectiveSynchronizationAttention
+from ssa.attention import SelectiveSynchronizationAttention, published
 from ssa.network import OSN, OSNBlock
 from ssa.synchrony import locking_radius
 
-__all__ = ["OSN", "OSNBlock", "SelectiveSynchronizationAttention", "locking_radius"]
+__all__ = ["OSN", "OSNBlock", "SelectiveSynchronizationAttention", "locking_radius", "published"]

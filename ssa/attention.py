@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from blocks.rotary import Rotary
 from ssa import synchrony
-from ssa.chunked import synchronize
+from ssa.chunked import strongest, synchronize
 
 RHO = 4.0  # alpha (K r)^2 that calibration sets for r = 1: S then ends at u* = 0.80 for theta = pi/2 (our choice)
 PHASE_SPREAD = 0.5  # rad; phases start this close together, so r starts near 0.9 (our choice)
@@ -32,8 +32,11 @@ class SelectiveSynchronizationAttention(nn.Module):
     threshold at the start, learned unless `learn_theta` is false; pi/2 is the published operator. `position`: the
     frequencies have a positional part, the only positional encoding there is. `query_frequency`: "shared" as published,
     or "separate", a map of its own for queries that starts equal. `locked_fraction`: share of random pairs that lock at
-    the start in every head (`calibrate`). `cap` bounds the slope at the locking boundary (`ssa.chunked`).
-    Raises ValueError for an impossible head count, threshold, share or query_frequency.
+    the start in every head (`calibrate`), unless `start` is "published": PyTorch's own weights and alpha = K = 1.
+    `order` "sequence" takes the order parameter of a causal layer over all tokens, as published, which leaks the
+    future. `top_k` keeps the strongest partners of each token. `cap` bounds the slope at the locking boundary
+    (`ssa.chunked`). `published` sets all of this as the paper has it.
+    Raises ValueError for an impossible head count, threshold, share, top_k or name.
     """
 
     def __init__(
@@ -49,6 +52,9 @@ class SelectiveSynchronizationAttention(nn.Module):
         drift_base: float = 1000.0,
         query_frequency: str = "shared",
         locked_fraction: float = 0.3,
+        start: str = "calibrated",
+        order: str = "prefix",
+        top_k: int | None = None,
         cap: float | None = 5.0,
     ) -> None:
         super().__init__()
@@ -62,15 +68,23 @@ class SelectiveSynchronizationAttention(nn.Module):
             raise ValueError(f"locked_fraction={locked_fraction} does not lie between 0 and 1")
         if query_frequency not in ("shared", "separate"):
             raise ValueError(f"query_frequency={query_frequency!r} is neither 'shared' nor 'separate'")
-        self.d_model, self.n_heads, self.causal, self.cap = d_model, n_heads, causal, cap
+        if start not in ("calibrated", "published"):
+            raise ValueError(f"start={start!r} is neither 'calibrated' nor 'published'")
+        if order not in ("prefix", "sequence"):
+            raise ValueError(f"order={order!r} is neither 'prefix' nor 'sequence'")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k={top_k} is less than 1")
+        self.d_model, self.n_heads, self.causal, self.cap, self.top_k = d_model, n_heads, causal, cap, top_k
+        self.prefix = causal and order == "prefix"
         self.locked_fraction = locked_fraction
         self.omega = nn.Linear(d_model, d_model, bias=False)  # no bias: a common shift changes nothing
         self.query_omega = nn.Linear(d_model, d_model, bias=False) if query_frequency == "separate" else None
         self.phi = nn.Linear(d_model, d_model, bias=False)
         self.value = nn.Linear(d_model, d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
-        for linear, spread in ((self.omega, 1.0), (self.phi, PHASE_SPREAD), (self.value, 1.0), (self.out, 1.0)):
-            nn.init.normal_(linear.weight, std=spread * d_model**-0.5)
+        if start == "calibrated":
+            for linear, spread in ((self.omega, 1.0), (self.phi, PHASE_SPREAD), (self.value, 1.0), (self.out, 1.0)):
+                nn.init.normal_(linear.weight, std=spread * d_model**-0.5)
         if self.query_omega is not None:
             self.query_omega.weight.data.copy_(self.omega.weight.data)
         self.rotary = Rotary(n_drifts, drift_base) if position else None
@@ -88,7 +102,8 @@ class SelectiveSynchronizationAttention(nn.Module):
             self.threshold = nn.Parameter(threshold)
         else:
             self.register_buffer("threshold", threshold, persistent=False)
-        if not self.omega.weight.is_meta:
+        self.start = start
+        if start == "calibrated" and not self.omega.weight.is_meta:
             sample = torch.randn(1, SAMPLE, d_model, generator=torch.Generator().manual_seed(0))
             self.calibrate(sample.to(self.omega.weight))
 
@@ -106,6 +121,11 @@ class SelectiveSynchronizationAttention(nn.Module):
     def theta(self) -> Tensor:
         """(H,) locking threshold in rad, in (0, pi/2]."""
         return math.pi / 2 * self.threshold.sigmoid()
+
+    @property
+    def cos_theta(self) -> Tensor:
+        """(H,) cos(theta), never below 0: pi/2 in float32 is a little more than pi/2, and would lock every pair."""
+        return self.theta.cos().clamp_min(0)
 
     def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone: zero is no special place for them."""
@@ -130,7 +150,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         source = x if memory is None else memory
         causal = self.causal and memory is None
         q, k, v = self.frequencies(x, query=True), self.frequencies(source), self._split(self.value(source))
-        r = synchrony.order_parameter(self._split(self.phi(source)), causal, padding_mask)
+        r = synchrony.order_parameter(self._split(self.phi(source)), self.prefix and memory is None, padding_mask)
         mixed = self._synchronize(q, k, v, r, causal, memory is None, padding_mask)
         if padding_mask is not None and memory is None:
             mixed = mixed * padding_mask[:, None, :, None]
@@ -161,11 +181,12 @@ class SelectiveSynchronizationAttention(nn.Module):
             (k * scale).flatten(0, 1),
             v.flatten(0, 1),
             inverse_rho.flatten(0, 1).to(q.dtype),
-            self.theta.cos().repeat(batch).to(q.dtype),
+            self.cos_theta.repeat(batch).to(q.dtype),
             causal=causal,
             same=is_self and self.query_omega is None,
             key_mask=key_mask,
             cap=self.cap,
+            top_k=self.top_k,
         )
         return out.unflatten(0, (batch, heads))
 
@@ -179,9 +200,9 @@ class SelectiveSynchronizationAttention(nn.Module):
         u = synchrony.mismatch(self.frequencies(x, query=True) * scale, self.frequencies(source) * scale)
         if memory is None and self.query_omega is None:
             u.diagonal(0, 2, 3).zero_()
-        r = synchrony.order_parameter(self._split(self.phi(source)), causal, padding_mask)
+        r = synchrony.order_parameter(self._split(self.phi(source)), self.prefix and memory is None, padding_mask)
         S = synchrony.strength(
-            u, synchrony.inverse_rho(self.alpha, self.K, r)[..., None], self.theta.cos()[:, None, None]
+            u, synchrony.inverse_rho(self.alpha, self.K, r)[..., None], self.cos_theta[:, None, None]
         )
         allowed = torch.ones(len(x), 1, x.shape[1], source.shape[1], dtype=torch.bool, device=x.device)
         if causal:
@@ -190,7 +211,7 @@ class SelectiveSynchronizationAttention(nn.Module):
             allowed = allowed & padding_mask[:, None, None, :]
             if memory is None:
                 allowed = allowed & padding_mask[:, None, :, None]
-        return S * allowed, allowed, r
+        return strongest(S * allowed, self.top_k), allowed, r
 
     def diagnostics(
         self, x: Tensor, memory: Tensor | None = None, padding_mask: Tensor | None = None
@@ -226,7 +247,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         at RHO.
         """
         Delta2 = synchrony.mismatch(self.frequencies(x, query=True), self.frequencies(x))
-        r = synchrony.order_parameter(self._split(self.phi(x)), self.causal)
+        r = synchrony.order_parameter(self._split(self.phi(x)), self.prefix)
         r = r.expand(*Delta2.shape[:3])
         N = x.shape[1]
         pairs = torch.ones(N, N, dtype=torch.bool, device=x.device).tril(-1)
@@ -255,8 +276,8 @@ class SelectiveSynchronizationAttention(nn.Module):
 
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
         """One token of a causal layer: x (B, D) -> (B, D); it joins the cache."""
-        if not self.causal:
-            raise ValueError("a bidirectional layer cannot decode token by token")
+        if not self.prefix:
+            raise ValueError("a layer that is not causal, or knows the whole sequence, cannot decode token by token")
         x = x[:, None]
         t = cache["omega"].shape[2]
         q, k, v = self.frequencies(x, True, t), self.frequencies(x, start=t), self._split(self.value(x))
@@ -270,7 +291,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         if self.query_omega is None:
             u[..., -1] = 0
         inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r).to(u.dtype)
-        S = synchrony.strength(u, inverse_rho[..., None], self.theta.cos()[:, None, None])
+        S = strongest(synchrony.strength(u, inverse_rho[..., None], self.cos_theta[:, None, None]), self.top_k)
         total = S.sum(-1, keepdim=True)
         mixed = S @ cache["v"] / torch.where(total > 0, total, 1.0)
         return self.out(mixed[:, :, 0].flatten(1))
@@ -280,6 +301,8 @@ class SelectiveSynchronizationAttention(nn.Module):
         for name, tensor in (("x", x), ("memory", source)):
             if tensor.ndim != 3 or tensor.shape[2] != self.d_model or len(tensor) != len(x):
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not (batch, tokens, {self.d_model})")
+        if self.top_k is not None and self.top_k > source.shape[1]:
+            raise ValueError(f"top_k={self.top_k} is more than the {source.shape[1]} tokens there are")
         if padding_mask is not None:
             if padding_mask.dtype != torch.bool:
                 raise ValueError(f"padding_mask is {padding_mask.dtype}, not torch.bool with True for a real token")
@@ -289,3 +312,24 @@ class SelectiveSynchronizationAttention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, H, N, d)."""
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+def published(d_model: int, n_heads: int, top_k: int | None = None) -> SelectiveSynchronizationAttention:
+    """The operator as the author published it: (B, N, D) -> (B, N, D), bidirectional.
+
+    theta = pi/2, an order parameter of the whole sequence, no positional part, PyTorch's own initial weights, alpha = K
+    = 1. Three things follow, which tests show: r knows the future, the layer is permutation-equivariant, and at the
+    start a token is locked to itself alone. The cap on the slope at the boundary is off, as in plain autograd.
+    """
+    return SelectiveSynchronizationAttention(
+        d_model,
+        n_heads,
+        causal=False,
+        theta=math.pi / 2,
+        learn_theta=False,
+        position=False,
+        start="published",
+        order="sequence",
+        top_k=top_k,
+        cap=None,
+    )

@@ -36,15 +36,17 @@ def synchronize(
     same: bool,
     key_mask: Tensor | None = None,
     cap: float | None = 5.0,
+    top_k: int | None = None,
     chunk: int = CHUNK,
 ) -> Tensor:
     """out (G, N, W) from q (G, N, E), k (G, M, E), v (G, M, W), inverse_rho (G, N) and cos_theta (G,).
 
     `causal` needs N = M and lets query i see keys j <= i. `same`: q and k are the same frequencies, so that the
     mismatch of a token with itself is exactly 0 whatever rounding says. `key_mask` (G, M) bool: True for keys that may
-    lock. A query that locks to nothing gets zeros.
+    lock. `top_k` keeps the strongest partners of a query, of equally strong ones the first. A query that locks to
+    nothing gets zeros.
     """
-    return _Synchronize.apply(q, k, v, inverse_rho, cos_theta, causal, same, key_mask, cap, chunk)
+    return _Synchronize.apply(q, k, v, inverse_rho, cos_theta, causal, same, key_mask, cap, top_k, chunk)
 
 
 class _Synchronize(torch.autograd.Function):
@@ -62,6 +64,7 @@ class _Synchronize(torch.autograd.Function):
         same: bool,
         key_mask: Tensor | None,
         cap: float | None,
+        top_k: int | None,
         chunk: int,
     ) -> Tensor:
         # A common offset would cancel badly in |q|^2 + |k|^2 - 2 q.k. Not the mean: that would know the future.
@@ -69,17 +72,17 @@ class _Synchronize(torch.autograd.Function):
         q, k = q - centre, k - centre
         out = v.new_empty(*q.shape[:2], v.shape[2])
         Z = q.new_empty(q.shape[:2])
-        scores = _Scores(q, k, inverse_rho, cos_theta, causal, same, key_mask)
+        scores = _Scores(q, k, causal, same, key_mask)
         for start in range(0, q.shape[1], chunk):
             rows = slice(start, min(start + chunk, q.shape[1]))
             u, keys = scores.mismatch(rows)
             S = _strength(u, inverse_rho[:, rows, None], cos_theta[:, None, None])
-            S = scores.masked(S, rows)
+            S = strongest(scores.masked(S, rows), top_k)
             Z[:, rows] = S.sum(-1)
             out[:, rows] = torch.bmm(S, v[:, keys])
         out = out / torch.where(Z > 0, Z, 1.0)[:, :, None]
         ctx.save_for_backward(q, k, v, inverse_rho, cos_theta, out, Z, key_mask)
-        ctx.settings = causal, same, cap, chunk
+        ctx.settings = causal, same, cap, top_k, chunk
         return out
 
     @staticmethod
@@ -87,42 +90,32 @@ class _Synchronize(torch.autograd.Function):
     @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # its decorators are untyped
         q, k, v, inverse_rho, cos_theta, out, Z, key_mask = ctx.saved_tensors
-        causal, same, cap, chunk = ctx.settings
+        causal, same, cap, top_k, chunk = ctx.settings
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         grad_rho, grad_cos = torch.empty_like(inverse_rho), torch.zeros_like(cos_theta)
         inverse_Z = torch.where(Z > 0, 1 / torch.where(Z > 0, Z, 1.0), 0.0)
         delta = (grad * out).sum(-1)
-        scores = _Scores(q, k, inverse_rho, cos_theta, causal, same, key_mask)
+        scores = _Scores(q, k, causal, same, key_mask)
         for start in range(0, q.shape[1], chunk):
             rows = slice(start, min(start + chunk, q.shape[1]))
             u, keys = scores.mismatch(rows)
             dS = torch.bmm(grad[:, rows], v[:, keys].transpose(1, 2))
             dS = (dS - delta[:, rows, None]) * inverse_Z[:, rows, None]
-            S, du, d_rho, d_cos = _gradients(
-                u, scores.masked(dS, rows), inverse_rho[:, rows, None], cos_theta[:, None, None], cap
-            )
-            S = scores.masked(S, rows)
+            S = _strength(u, inverse_rho[:, rows, None], cos_theta[:, None, None])
+            S = strongest(scores.masked(S, rows), top_k)
+            du, d_rho, d_cos = _gradients(u, S, dS, inverse_rho[:, rows, None], cos_theta[:, None, None], cap)
             grad_v[:, keys].baddbmm_((S * inverse_Z[:, rows, None]).transpose(1, 2), grad[:, rows])
             grad_q[:, rows] = 2 * (du.sum(-1, keepdim=True) * q[:, rows] - torch.bmm(du, k[:, keys]))
             grad_k[:, keys] += 2 * (du.sum(1)[:, :, None] * k[:, keys] - torch.bmm(du.transpose(1, 2), q[:, rows]))
             grad_rho[:, rows] = d_rho.sum(-1)
             grad_cos += d_cos.sum((1, 2))
-        return grad_q, grad_k, grad_v, grad_rho, grad_cos, None, None, None, None, None
+        return grad_q, grad_k, grad_v, grad_rho, grad_cos, None, None, None, None, None, None
 
 
 class _Scores:
     """Mismatch of a chunk of queries with the keys it may see, and the mask on what comes of it."""
 
-    def __init__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        inverse_rho: Tensor,
-        cos_theta: Tensor,
-        causal: bool,
-        same: bool,
-        key_mask: Tensor | None,
-    ) -> None:
+    def __init__(self, q: Tensor, k: Tensor, causal: bool, same: bool, key_mask: Tensor | None) -> None:
         self.q, self.k, self.causal, self.same, self.key_mask = q, k, causal, same, key_mask
         self.q_squared, self.k_squared = q.square().sum(-1), k.square().sum(-1)
 
@@ -146,6 +139,14 @@ class _Scores:
         return x
 
 
+def strongest(S: Tensor, top_k: int | None) -> Tensor:
+    """S (..., M) with all but the `top_k` largest of each row set to zero, of equal ones the first kept."""
+    if top_k is None or top_k >= S.shape[-1]:
+        return S
+    kept = S.sort(dim=-1, descending=True, stable=True).indices[..., :top_k]
+    return torch.zeros_like(S).scatter(-1, kept, S.gather(-1, kept))
+
+
 def _strength(u: Tensor, inverse_rho: Tensor, cos_theta: Tensor) -> Tensor:
     decay = torch.exp(-u)
     root = (decay * decay - u * inverse_rho).clamp_min(0).sqrt()
@@ -153,16 +154,15 @@ def _strength(u: Tensor, inverse_rho: Tensor, cos_theta: Tensor) -> Tensor:
 
 
 def _gradients(
-    u: Tensor, dS: Tensor, inverse_rho: Tensor, cos_theta: Tensor, cap: float | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """S, du, and what sums to d(1 / rho) and d cos(theta), from dS of the pairs that may see each other."""
+    u: Tensor, S: Tensor, dS: Tensor, inverse_rho: Tensor, cos_theta: Tensor, cap: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """du, and what sums to d(1 / rho) and d cos(theta), from S and dS. Pairs with S = 0 have no part in it."""
     decay = torch.exp(-u)
     root = (decay * decay - u * inverse_rho).clamp_min(0).sqrt()
-    S = (root - cos_theta * decay).clamp_min(0)
     dS = torch.where(S > 0, dS, 0.0)
     slope = torch.where(S > 0, 0.5 / torch.where(S > 0, root, 1.0), 0.0)
     if cap is not None:
         slope = slope.clamp_max(cap)
     dy = dS * slope
     du = dS * cos_theta * decay - dy * (2 * decay * decay + inverse_rho)
-    return S, du, -u * dy, -dS * decay
+    return du, -u * dy, -dS * decay

@@ -86,7 +86,8 @@ class OSN(Decoder):
                 deep = (2 * n_layers) ** -0.5 if name.startswith("down") else 1.0
                 nn.init.normal_(parameter, std=deep * parameter.shape[1] ** -0.5)
             layer.mixer.out.weight.data *= (2 * n_layers) ** -0.5
-        if not self.embedding.weight.is_meta:
+        calibrated = all(layer.mixer.start == "calibrated" for layer in self._blocks())
+        if calibrated and not self.embedding.weight.is_meta:
             tokens = torch.randint(0, vocabulary_size, SAMPLE, generator=torch.Generator().manual_seed(0))
             self.calibrate(tokens.to(self.embedding.weight.device))
 

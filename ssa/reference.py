@@ -66,7 +66,7 @@ def attend(
             for j in seen:
                 row[j] = strength(omega[i], omega[j], alpha, K, r, theta)
             if top_k is not None:
-                kept = sorted(range(N), key=lambda j: (-float(row[j]), j))[:top_k]
+                kept = sorted(range(N), key=lambda j: (-row[j].item(), j))[:top_k]
                 row = [s if j in kept else torch.zeros_like(s) for j, s in enumerate(row)]
         total = sum(row, torch.zeros((), dtype=omega.dtype))
         mixed = torch.zeros(v.shape[1], dtype=v.dtype)
