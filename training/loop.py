@@ -4,6 +4,7 @@ The checkpoint comes before the validation, so a crash while validating loses no
 the validation of its step is missing, and makes it first.
 """
 
+import sys
 from typing import Any
 
 import lightning as L
@@ -11,6 +12,7 @@ import torch
 
 from data.windows import Batch
 from training.checkpoints import Checkpoints
+from training.diagnostics import warnings
 from training.language import LanguageModule
 from training.meter import Meter
 from training.progress import Progress
@@ -102,7 +104,11 @@ class Loop(L.Callback):
             if world_size == 1:  # several processes must stop together, at the end of the step
                 self.stop.check()
 
-        self.recorder.add(self.validation.row(module.model, step, self.meter.tokens, on_progress, rank, world_size))
+        row = self.validation.row(module.model, step, self.meter.tokens, on_progress, rank, world_size)
+        self.recorder.add(row)
+        if rank == 0:
+            for line in warnings(row.get("synchrony", {}), self.validation.context):
+                print(f"warning: step {step}: {line}", file=sys.stderr)
         self.recorder.save(self.meter)
 
     def complete(self, module: LanguageModule, device: torch.device) -> None:

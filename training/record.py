@@ -54,7 +54,8 @@ class RunRecord:
     """One run. Rows of `metrics`: {step, epoch, tokens, split, nats, bits_per_byte, ...}, in the order they came.
 
     Train rows add lr, grad_norm and tokens_per_second, and average nats and grad_norm over the steps since the
-    row before; validation rows add standard_error (of bits_per_byte) and bytes.
+    row before; validation rows add standard_error (of bits_per_byte) and bytes, and `synchrony`, what a model of
+    oscillators reports of itself: quantity -> layer -> head.
     """
 
     config: dict[str, Any]

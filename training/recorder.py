@@ -3,9 +3,10 @@
 import contextlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ class Recorder:
 
     def add(self, row: Row) -> None:
         """Append a row. Raises NonFiniteError naming the metric and the step, and WriteError."""
-        for name, value in row.items():
+        for name, value in _numbers(row):
             if isinstance(value, float) and not math.isfinite(value):
                 raise NonFiniteError(f"{row['split']} {name} became {value} at step {row['step']}")
         if self.folder is None:
@@ -79,6 +80,14 @@ class Recorder:
         if status == "done":
             self.record.final = self.record.rows("validation")[-1]
         save(self.record, self.folder / "record.json")
+
+
+def _numbers(row: Row) -> Iterator[tuple[str, Any]]:
+    for name, value in row.items():
+        if name == "synchrony":  # quantity -> layer -> head
+            yield from ((f"{name} {key}", x) for key, layers in value.items() for heads in layers for x in heads)
+        else:
+            yield name, value
 
 
 def read_rows(path: Path, until_step: int) -> list[Row]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from training.diagnostics import by_head
 from training.evaluate import evaluate
 from training.meter import Row
 
@@ -53,7 +54,7 @@ class Validation:
             world_size=world_size,
             on_progress=on_progress,
         )
-        return {
+        row: Row = {
             "step": step,
             "epoch": step / self.steps_per_epoch,
             "tokens": tokens,
@@ -63,3 +64,6 @@ class Validation:
             "standard_error": result.standard_error,
             "bytes": result.bytes,
         }
+        if synchrony := by_head(model, self.split, self.context):
+            row["synchrony"] = synchrony
+        return row

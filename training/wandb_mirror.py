@@ -101,9 +101,19 @@ def mirror(folder: Path, settings: dict[str, Any], stdin: TextIO) -> None:
         ),
     )
     for row in follow(folder / "metrics.jsonl", stdin):
-        values = {f"{row['split']}/{name}": value for name, value in row.items() if name not in ("step", "split")}
-        run.log(values, step=row["step"])
+        run.log(dict(values_of(row)), step=row["step"])
     run.finish()
+
+
+def values_of(row: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of a row by W&B's names: validation/nats, synchrony/theta/layer0.head1."""
+    for name, value in row.items():
+        if name == "synchrony":
+            for quantity, layers in value.items():
+                for layer, heads in enumerate(layers):
+                    yield from ((f"synchrony/{quantity}/layer{layer}.head{h}", x) for h, x in enumerate(heads))
+        elif name not in ("step", "split"):
+            yield f"{row['split']}/{name}", value
 
 
 def follow(path: Path, stdin: TextIO) -> Iterator[dict[str, Any]]:

@@ -142,6 +142,7 @@ def kill_before_the_last_word(monkeypatch):
         pytest.param([kill_in_validation(20), kill_in_validation(30)], ("trainer.val_every=10",), id="validating"),
         pytest.param([kill_before_the_last_word], (), id="before the last word"),
         pytest.param([kill_after_step(9), kill_after_step(18)], ("model=fsn",), id="fsn"),
+        pytest.param([kill_in_validation(20), kill_after_step(23)], ("model=osn",), id="osn"),
         pytest.param([kill_in_checkpoint_write(3)], ("model=fsn_native", "optim.embedding_lr=5"), id="fsn_native"),
     ],
 )

@@ -45,18 +45,24 @@ def mirrored(path: Path) -> dict[tuple[int, str], float]:
     return told
 
 
-def test_the_offline_file_holds_the_numbers_of_the_local_record(make_config, tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("model", ["transformer", "osn"])
+def test_the_offline_file_holds_the_numbers_of_the_local_record(model, make_config, tmp_path, monkeypatch, capfd):
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
-    run(make_config("logger=wandb", "trainer.max_steps=10", "trainer.val_every=5"))
+    run(make_config("logger=wandb", f"model={model}", "trainer.max_steps=10", "trainer.val_every=5"))
     record = load(tmp_path / "run")
     (path,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
     expected = {
         (row["step"], f"{row['split']}/{name}"): value
         for row in record.metrics
         for name, value in row.items()
-        if name not in ("step", "split")
+        if name not in ("step", "split", "synchrony")
     }
+    for row in record.rows("validation"):
+        for quantity, layers in row.get("synchrony", {}).items():
+            for layer, heads in enumerate(layers):
+                for head, value in enumerate(heads):
+                    expected[row["step"], f"synchrony/{quantity}/layer{layer}.head{head}"] = value
     assert len(expected) > 30
     assert mirrored(path) == expected
     assert path.name.startswith(f"run-{record.config_hash}")
