@@ -43,9 +43,12 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         raise illegal_value("model.feed_forward", model.feed_forward, forms)
     at_least("model.drifts", getattr(model, "drifts", None), 1, 8)
     above("model.drift_base", getattr(model, "drift_base", None), 1, 1000)
-    for name, high, example in (("theta", math.pi / 2, 1.2), ("locked_fraction", 1, 0.3)):
-        above(f"model.{name}", getattr(model, name, None), 0, example)
-        between(f"model.{name}", getattr(model, name, example), 0, high, example)
+    above("model.theta", getattr(model, "theta", None), 0, 1.2)
+    between("model.theta", getattr(model, "theta", 1.2), 0, math.pi / 2, 1.2)
+    if getattr(model, "learn_theta", False) and model.theta == math.pi / 2:
+        raise UserError(f"model.theta={model.theta} cannot be learned from there: type model.learn_theta=false too")
+    above("model.locked_fraction", getattr(model, "locked_fraction", None), 0, 0.3)
+    between("model.locked_fraction", getattr(model, "locked_fraction", 0.3), 0, 0.99, 0.3)
     _divides("model.n_heads", model.n_heads, "model.width", model.width)
     for scale, tuned in model.tuned.items():
         if scale not in scales:
@@ -178,6 +181,13 @@ def _check_idle(config: RunConfig) -> None:
             getattr(model, "gate_spread", 1) != 1,
             getattr(model, "gate", "") != "constant",
             "model.gate=content",
+        ),
+        ("model.drifts", getattr(model, "drifts", 8) != 8, getattr(model, "position", True), "model.position=true"),
+        (
+            "model.drift_base",
+            getattr(model, "drift_base", 1000) != 1000,
+            getattr(model, "position", True),
+            "model.position=true",
         ),
         ("optim.kernel_lr", optim.kernel_lr != 1, oscillators, "model=fsn"),
         ("optim.gate_lr", optim.gate_lr != 1, oscillators, "model=fsn"),

@@ -213,7 +213,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.kernel": ("shared", "copying"),
     "model.gate": ("constant", "content"),
     "model.null": ("zero", "learned", "none"),
-    "model.feed_forward": ("swiglu", "native", "gelu"),
     "model.query_frequency": ("shared", "separate"),
     "model.readout": ("linear", "tied"),
     "data.source": ("stdlib", "enwik8", "code", "text"),

@@ -98,7 +98,7 @@ def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
     left behind is removed a day later.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob("*.part"):
+    for left in folder.glob(f"{'[0-9a-f]' * 32}.part"):  # ours, whatever else the folder is used for
         with suppress(OSError):  # another process may be doing the same, or it is not ours
             if time.time() - left.stat().st_mtime > DAY:
                 left.unlink()

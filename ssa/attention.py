@@ -104,7 +104,9 @@ class SelectiveSynchronizationAttention(nn.Module):
             self.register_buffer("threshold", threshold, persistent=False)
         self.start = start
         if start == "calibrated" and not self.omega.weight.is_meta:
-            sample = torch.randn(1, SAMPLE, d_model, generator=torch.Generator().manual_seed(0))
+            sample = torch.randn(
+                1, SAMPLE, d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu"
+            )
             self.calibrate(sample.to(self.omega.weight))
 
     @property
@@ -147,6 +149,10 @@ class SelectiveSynchronizationAttention(nn.Module):
         itself gets zeros, as does a row that finds nothing to lock to. Raises ValueError for shapes that do not fit.
         """
         self._check(x, memory, padding_mask)
+        if padding_mask is not None:  # what padding holds, be it nan, must not reach the sums
+            padding = ~padding_mask[:, :, None]
+            memory = None if memory is None else memory.masked_fill(padding, 0)
+            x = x.masked_fill(padding, 0) if memory is None else x
         source = x if memory is None else memory
         causal = self.causal and memory is None
         q, k, v = self.frequencies(x, query=True), self.frequencies(source), self._split(self.value(source))
@@ -180,8 +186,8 @@ class SelectiveSynchronizationAttention(nn.Module):
             (q * scale).flatten(0, 1),
             (k * scale).flatten(0, 1),
             v.flatten(0, 1),
-            inverse_rho.flatten(0, 1).to(q.dtype),
-            self.cos_theta.repeat(batch).to(q.dtype),
+            inverse_rho.flatten(0, 1),
+            self.cos_theta.repeat(batch),
             causal=causal,
             same=is_self and self.query_omega is None,
             key_mask=key_mask,
@@ -255,9 +261,9 @@ class SelectiveSynchronizationAttention(nn.Module):
             pairs = pairs | pairs.T
         for h in range(self.n_heads):
             level = r[:, h].mean()
-            radius = synchrony.locking_radius(1.0, RHO**0.5 / level, r[:, h], self.theta[h]).square().to(x)  # u*_i
-            ratio = (radius[..., None] / Delta2[:, h].clamp_min(synchrony.TINY))[:, pairs]
-            alpha = ratio.quantile(1 - self.locked_fraction)
+            radius = synchrony.locking_radius(1.0, RHO**0.5 / level, r[:, h], self.theta[h]).square().to(Delta2)  # u*_i
+            ratio = (radius[..., None] / Delta2[:, h].clamp_min(synchrony.TINY))[:, pairs].flatten()
+            alpha = ratio.kthvalue(1 + int((1 - self.locked_fraction) * (len(ratio) - 1))).values
             self.log_alpha[h] = alpha.log()
             self.log_K[h] = (RHO / alpha).sqrt().div(level).log()
 
@@ -290,10 +296,10 @@ class SelectiveSynchronizationAttention(nn.Module):
         u = synchrony.mismatch(q * scale, cache["omega"] * scale)
         if self.query_omega is None:
             u[..., -1] = 0
-        inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r).to(u.dtype)
+        inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r)
         S = strongest(synchrony.strength(u, inverse_rho[..., None], self.cos_theta[:, None, None]), self.top_k)
         total = S.sum(-1, keepdim=True)
-        mixed = S @ cache["v"] / torch.where(total > 0, total, 1.0)
+        mixed = (S / torch.where(total > 0, total, 1.0)).to(v.dtype) @ cache["v"]
         return self.out(mixed[:, :, 0].flatten(1))
 
     def _check(self, x: Tensor, memory: Tensor | None, padding_mask: Tensor | None) -> None:
@@ -301,6 +307,8 @@ class SelectiveSynchronizationAttention(nn.Module):
         for name, tensor in (("x", x), ("memory", source)):
             if tensor.ndim != 3 or tensor.shape[2] != self.d_model or len(tensor) != len(x):
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not (batch, tokens, {self.d_model})")
+            if tensor.shape[1] == 0:
+                raise ValueError(f"{name} has no tokens")
         if self.top_k is not None and self.top_k > source.shape[1]:
             raise ValueError(f"top_k={self.top_k} is more than the {source.shape[1]} tokens there are")
         if padding_mask is not None:

@@ -44,15 +44,23 @@ def synchronize(
     `causal` needs N = M and lets query i see keys j <= i. `same`: q and k are the same frequencies, so that the
     mismatch of a token with itself is exactly 0 whatever rounding says. `key_mask` (G, M) bool: True for keys that may
     lock. `top_k` keeps the strongest partners of a query, of equally strong ones the first. A query that locks to
-    nothing gets zeros.
+    nothing gets zeros. Halves are computed in float32, also under autocast.
+
+    Where a query need not lock to itself (cross-attention, frequencies of its own), Z may be small and gradients large:
+    they grow as 1 / Z, which `cap` does not bound.
     """
-    return _Synchronize.apply(q, k, v, inverse_rho, cos_theta, causal, same, key_mask, cap, top_k, chunk)
+    # |q|^2 + |k|^2 - 2 q.k is a small difference of large numbers, all of which must be rounded alike.
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    # On the meta device operations are counted, by custom over the whole window, the masked half included.
+    causal = causal and not q.is_meta
+    with torch.autocast(q.device.type if q.device.type != "meta" else "cpu", enabled=False):
+        q_, k_, v_, inverse_rho, cos_theta = (x.to(dtype) for x in (q, k, v, inverse_rho, cos_theta))
+        out = _Synchronize.apply(q_, k_, v_, inverse_rho, cos_theta, causal, same, key_mask, cap, top_k, chunk)
+    return out.to(v.dtype)
 
 
 class _Synchronize(torch.autograd.Function):
-    # Under bfloat16 autocast this function still works in float32, as the FSN's attention does on a CPU.
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(
         ctx: Any,
         q: Tensor,
@@ -87,7 +95,6 @@ class _Synchronize(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # its decorators are untyped
         q, k, v, inverse_rho, cos_theta, out, Z, key_mask = ctx.saved_tensors
         causal, same, cap, top_k, chunk = ctx.settings

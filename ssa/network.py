@@ -64,6 +64,8 @@ class OSNBlock(DecoderBlock):
 class OSN(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V). Keywords as for `OSNBlock`.
 
+    Raises ValueError for a block that knows the future (causal=False, order="sequence").
+
     Starts like the transformer: normal weights with standard deviation fan_in^(-1/2), residual projections over
     sqrt(2 n_layers). Then each layer's alpha and K are set on random tokens so that the chosen share of pairs locks.
     """
@@ -77,6 +79,8 @@ class OSN(Decoder):
         ff_width: int | None = None,
         **block: Any,
     ) -> None:
+        if not block.get("causal", True) or block.get("order", "prefix") != "prefix":
+            raise ValueError("a language model must not know the future: leave out causal=False and order='sequence'")
         super().__init__(
             vocabulary_size, d_model, [OSNBlock(d_model, n_heads, ff_width, **block) for _ in range(n_layers)]
         )
@@ -88,7 +92,8 @@ class OSN(Decoder):
             layer.mixer.out.weight.data *= (2 * n_layers) ** -0.5
         calibrated = all(layer.mixer.start == "calibrated" for layer in self._blocks())
         if calibrated and not self.embedding.weight.is_meta:
-            tokens = torch.randint(0, vocabulary_size, SAMPLE, generator=torch.Generator().manual_seed(0))
+            generator = torch.Generator().manual_seed(0)
+            tokens = torch.randint(0, vocabulary_size, SAMPLE, generator=generator, device="cpu")
             self.calibrate(tokens.to(self.embedding.weight.device))
 
     def forward(self, tokens: Tensor, return_diagnostics: bool = False) -> Any:

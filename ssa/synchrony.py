@@ -28,19 +28,20 @@ def mismatch(query: Tensor, key: Tensor) -> Tensor:
     """Delta2 (..., N, M) from frequencies (..., N, d) and (..., M, d), by one matrix product.
 
     The first key is taken off all first, for the product cancels badly around a large common offset; the mean would do
-    too, but know the future. Never negative.
+    too, but know the future. Never negative; float32 at least, also under autocast.
     """
-    centre = key[..., :1, :]
-    query, key = query - centre, key - centre
-    product = query @ key.transpose(-2, -1)
+    dtype = torch.promote_types(key.dtype, torch.float32)
+    query, key = query.to(dtype), key.to(dtype)
+    query, key = query - key[..., :1, :], key - key[..., :1, :]
+    with torch.autocast(key.device.type, enabled=False):
+        product = query @ key.transpose(-2, -1)
     return (query.square().sum(-1)[..., :, None] + key.square().sum(-1)[..., None, :] - 2 * product).clamp_min(0)
 
 
 def order_parameter(phi: Tensor, causal: bool, padding_mask: Tensor | None = None) -> Tensor:
     """r from phases (B, H, N, d) in rad: (B, H, N), of each token's prefix, if `causal`, else (B, H, 1), of all tokens.
 
-    `padding_mask` (B, N) bool, True for a real token; others do not count. Sums are float32 at least. Where no token
-    counts r is 0.
+    `padding_mask` (B, N) bool, True for a real token; others do not count. Sums are float32 at least. Never under 1e-6.
     """
     phi = phi.to(torch.promote_types(phi.dtype, torch.float32))
     cos, sin = phi.cos(), phi.sin()
@@ -52,7 +53,7 @@ def order_parameter(phi: Tensor, causal: bool, padding_mask: Tensor | None = Non
         cos, sin, counts = cos.cumsum(2), sin.cumsum(2), counts.cumsum(2)
     else:
         cos, sin, counts = (x.sum(2, keepdim=True) for x in (cos, sin, counts))
-    return (cos.square() + sin.square()).clamp_min(TINY).sqrt().div(counts.clamp_min(1)).mean(-1)
+    return (cos.square() + sin.square()).clamp_min(TINY).sqrt().div(counts.clamp_min(1)).mean(-1).clamp_min(TINY**0.5)
 
 
 def inverse_rho(alpha: Tensor, K: Tensor, r: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, found again after any crash, and loaded as data, never as code."""
 
 import io
+import itertools
 import os
 import sys
 import zipfile
@@ -29,6 +30,10 @@ KEYS = (
     "data_sha256",
     "vocabulary_size",
 )
+
+
+class DamagedError(UserError):
+    """A file that can be read but is no whole checkpoint."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -129,34 +134,46 @@ def clean(folder: Path) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, after its checksums were verified; UserError when it is damaged or something else."""
+    """A checkpoint's content, after its checksums were verified.
+
+    Raises DamagedError for a file that is damaged or something else, UserError for one that cannot be read.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch.load itself does not look at the checksums
         if damaged is not None:
-            raise UserError(f"{path} is damaged: the checksum of {damaged} is wrong")
+            raise DamagedError(f"{path} is damaged: the checksum of {damaged} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint at {path}") from None
-    except UserError:
+    except (UserError, MemoryError):
         raise
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # torch and zipfile raise a dozen kinds for the same fact
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path} is damaged or not a checkpoint: {reason}") from None
+        raise DamagedError(f"{path} is damaged or not a checkpoint: {reason}") from None
     if not isinstance(content, dict) or any(key not in content for key in KEYS):
-        raise UserError(f"{path} is not a checkpoint of this project")
+        raise DamagedError(f"{path} is not a checkpoint of this project")
     return content
 
 
 def set_aside_damaged(folder: Path) -> None:
-    """Rename every damaged checkpoint to *.ckpt.damaged, so that none takes the place of the whole one before it."""
+    """Rename every damaged checkpoint to *.ckpt.damaged-N, so that none takes the place of the whole one before it.
+
+    Raises UserError for one that cannot be read at all, which may be whole, and WriteError.
+    """
     for path in sorted(folder.glob("*.ckpt")):
         try:
             read(path)
-        except UserError as error:
-            aside = path.with_name(path.name + ".damaged")
+        except DamagedError as error:
+            names = (path.with_name(f"{path.name}.damaged-{n}") for n in itertools.count(1))
+            aside = next(name for name in names if not name.exists())
             print(f"warning: {error}; skipped, it is now {aside.name}", file=sys.stderr)
-            os.replace(path, aside)
+            try:
+                os.replace(path, aside)
+            except OSError as cause:
+                raise WriteError(aside, cause) from cause
 
 
 def newest_whole(run_dir: Path) -> Path | None:

@@ -7,9 +7,10 @@ import inspect
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-WINDOWS = 4  # of the validation split
+WINDOWS, LONGEST = 4, 512  # of the validation split; their bytes, for what layers report takes N x N matrices
+NOT_SHOWN = ("gate",)  # by token and coordinate
 SATURATED = 0.95  # share of locked pairs above which a head no longer selects (our choice)
 
 ByHead = dict[str, list[list[float]]]  # quantity -> layer -> head
@@ -20,22 +21,24 @@ def by_head(model: nn.Module, split: np.ndarray, context: int) -> ByHead:
     """Means over the first windows of a split (n,) uint8, for each layer and head; empty for a model without any."""
     if "return_diagnostics" not in inspect.signature(model.forward).parameters:
         return {}
-    n_windows = min(WINDOWS, len(split) // context)
-    windows = torch.from_numpy(split[: n_windows * context].astype(np.int64)).view(n_windows, context)
-    # Not through __call__, which would compile a compiled model once more.
-    _, layers = model.forward(windows.to(next(model.parameters()).device), return_diagnostics=True)
-    found: ByHead = {}
-    for layer in layers:
-        for name, value in layer.items():
-            if value.ndim == 1:  # (H,)
-                found.setdefault(name, []).append(value.tolist())
-            elif value.ndim == 3 and name in ("null", "order_parameter"):  # (B, H, N)
-                found.setdefault(name, []).append(value.float().mean((0, 2)).tolist())
-    return found
+    length = min(context, LONGEST)
+    n_windows = min(WINDOWS, len(split) // length)
+    windows = torch.from_numpy(split[: n_windows * length].astype(np.int64)).view(n_windows, 1, length)
+    found: dict[str, Tensor] = {}
+    for window in windows.to(next(model.parameters()).device):
+        # Not through __call__, which would compile a compiled model once more.
+        _, layers = model.forward(window, return_diagnostics=True)
+        for name in layers[0]:
+            value = [layer[name].float() for layer in layers if layer[name].ndim in (1, 3) and name not in NOT_SHOWN]
+            if value:  # (H,), or (1, H, N)
+                means = torch.stack([v if v.ndim == 1 else v.mean((0, 2)) for v in value]) / n_windows
+                found[name] = found[name] + means if name in found else means
+    return {name: means.tolist() for name, means in found.items()}
 
 
 def warnings(found: ByHead, context: int) -> list[str]:
     """One line for the heads that lock under one pair in `context`, and one for those that lock nearly all."""
+    context = min(context, LONGEST)
     heads = [
         (f"layer {layer} head {head}", share)
         for layer, shares in enumerate(found.get("locked_fraction", []))

@@ -82,7 +82,8 @@ def run(config: RunConfig) -> RunRecord:
             if earlier is not None and earlier.status == "done":
                 print(f"already finished: {announce.outcome(earlier, plan.folder)}")
                 return earlier
-            if earlier is not None:
+            checkpoint = checkpoint_to_resume(plan)
+            if earlier is not None and checkpoint is not None:
                 plan.record.go_on_from(earlier)
                 if changed := differing_keys(earlier.made_with(), plan.record.made_with()):
                     print(
@@ -90,7 +91,7 @@ def run(config: RunConfig) -> RunRecord:
                         "a run in one go, and the record names both",
                         file=sys.stderr,
                     )
-            train(plan, stop, checkpoint_to_resume(plan), main)
+            train(plan, stop, checkpoint, main)
             print(f"done: {announce.outcome(plan.record, plan.folder)}")
             return plan.record
 

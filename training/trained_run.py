@@ -41,7 +41,8 @@ class TrainedRun:
         if corpus.sha256 != self.record.data.sha256:
             raise UserError(
                 f"the data {corpus.name} has changed since the run in {self.folder}: its SHA-256 was "
-                f"{self.record.data.sha256[:12]}... and is {corpus.sha256[:12]}...; restore it or type data.path=FILE"
+                f"{self.record.data.sha256[:12]}... and is {corpus.sha256[:12]}...; restore the data it was trained on"
+                + ("" if self.config.data.path is None else " or type data.path=FILE")
             )
         return corpus
 

@@ -17,6 +17,14 @@ MISTAKES = [
     ("+trainer.foo=1", "unknown key 'trainer.foo': legal here are trainer.name, trainer.accelerator"),
     ("++x=1", "unknown key 'x': legal here are model, scale, data"),
     ("model/fsn=1", "unknown key 'model/fsn'"),
+    ("model=osn model.feed_forward=native", "legal values are swiglu, gelu; type"),
+    ("model=osn model.theta=2", "must lie between 0 and 1.57"),
+    ("model=osn model.theta=1.5707963267948966", "type model.learn_theta=false too"),
+    ("model=osn model.locked_fraction=1", "must lie between 0 and 0.99"),
+    (
+        "model=osn model.position=false model.drifts=4",
+        "model.drifts changes nothing here: it needs model.position=true",
+    ),
     ("model=transformer model.harmonics=2", "this model has no key 'model.harmonics'; kuramoto, fsn, fsn_native have"),
     ("model=transformer optim.gate_lr=2", "optim.gate_lr changes nothing here: it needs model=fsn"),
     # group options
@@ -62,7 +70,7 @@ MISTAKES = [
 
 # What is wrong with values that are well-formed: resolved directly, which is quicker than through Hydra.
 IMPOSSIBLE = [
-    ({"model.feed_forward": "mlp"}, "legal values are swiglu, native"),
+    ({"model.feed_forward": "mlp"}, "legal values are swiglu, native; type"),
     ({"model.feed_forward": "gelu"}, "legal values are swiglu, native; type model.feed_forward=swiglu"),
     ({"model.gate": "conten"}, "type model.gate=content"),
     ({"precision": 16}, "precision=16: legal values are 32, bf16"),

@@ -159,13 +159,15 @@ def test_processes_that_write_at_once_and_one_that_is_killed_leave_a_whole_cache
 def test_what_a_killed_process_left_is_removed_a_day_later(config):
     folder = cache_folder(config)
     folder.mkdir(parents=True)
-    old, new = folder / "old.part", folder / "new.part"
-    for path in (old, new):
+    old, new, foreign = folder / f"{'0a' * 16}.part", folder / f"{'1b' * 16}.part", folder / "film.mkv.part"
+    for path in (old, new, foreign):
         path.write_bytes(b"x")
     os.utime(old, (0, 0))
+    os.utime(foreign, (0, 0))
     open_corpus(config)
     assert not old.exists(), "left by a process that was killed"
     assert new.exists(), "another process may be writing it"
+    assert foreign.exists(), "it is not ours"
 
 
 def test_no_room_is_one_line_and_leaves_nothing(config):

@@ -76,6 +76,19 @@ def test_flops_per_token_against_a_count_by_hand() -> None:
     assert flops_per_token(model, context) == pytest.approx(expected, rel=0.02)
 
 
+def test_flops_per_token_of_synchronization_count_the_whole_window_too() -> None:
+    config = resolved("model=osn", "scale=smoke")
+    model = build_model(config.model, 256)
+    matrices = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "amplitude" not in name)
+    heads, context = config.model.n_heads, 64
+    v = config.model.width // heads
+    omega = v + 2 * config.model.drifts
+    # Forward u and S v; backward u again, the gradients of S, v, and two of u.
+    attention = (omega + v) + (3 * omega + 2 * v)
+    expected = 6 * matrices + config.model.n_layers * heads * 2 * context * attention
+    assert flops_per_token(model, context) == pytest.approx(expected, rel=0.02)
+
+
 def test_angles_kernels_and_norms_do_not_decay() -> None:
     model = build_model(resolved("model=fsn", "scale=smoke").model, 256)
     groups = parameter_groups(model, OptimConfig(embedding_lr=5.0))

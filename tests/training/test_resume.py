@@ -177,7 +177,7 @@ def test_a_kill_after_a_damaged_checkpoint_leaves_the_whole_one(make_config, tmp
     assert newest_whole(tmp_path / "run") == folder / "previous.ckpt"
     run(config)
     same_weights(tmp_path / "run", uninterrupted())
-    assert (folder / "last.ckpt.damaged").stat().st_size == 1000, "nothing is thrown away"
+    assert (folder / "last.ckpt.damaged-1").stat().st_size == 1000, "nothing is thrown away"
 
 
 def test_resuming_with_something_else_is_said_and_recorded(make_config, tmp_path, capsys):

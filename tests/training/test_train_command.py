@@ -79,11 +79,14 @@ def test_two_processes_train_as_one_does(overrides, tmp_path, uninterrupted, wei
         assert torch.allclose(value, single[name], atol=2e-3), name
 
 
-def test_a_signal_to_one_of_two_processes_ends_both_after_the_same_step(overrides, tmp_path):
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the second process in /proc")
+def test_a_signal_to_the_second_process_ends_both(overrides, tmp_path):
     long = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=20000", "trainer.checkpoint_every=3")
     process = start([*overrides, *long], tmp_path)
     wait_for((tmp_path / "run" / "checkpoints" / "last.ckpt").exists)
-    process.send_signal(signal.SIGTERM)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (second,) = (c for c in children if b"LOCAL_RANK=1\0" in Path(f"/proc/{c}/environ").read_bytes())
+    os.kill(int(second), signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 143, err
     record = load(tmp_path / "run")
