@@ -100,7 +100,12 @@ def test_absolute_paths_lose_all_but_their_name():
         "path": "/somewhere/private/text.xz",
         "relative": "corpora/text.xz",
         "command": ["train.py", "data.path=/somewhere/private/text.xz", "seed=1", "folder=/private/"],
-        "odd": ["/tmp/x=1/file.txt", "data.path='/somewhere/else/my file.txt'", "data.path=/a=b/c.xz", "prompt=a/b = /c"],
+        "odd": [
+            "/tmp/x=1/file.txt",
+            "data.path='/somewhere/else/my file.txt'",
+            "data.path=/a=b/c.xz",
+            "prompt=a/b = /c",
+        ],
         "number": 3,
         "nothing": None,
     }
