@@ -22,7 +22,7 @@ def loss(config: EvaluationConfig) -> None:
     from training.evaluate import evaluate
     from training.trained_run import open_run
 
-    run = open_run(config.run, config.checkpoint, config.device)
+    run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
     split = run.corpus(config.data).split(config.split)
     context = config.context or run.config.data.context
     if context > len(split):
@@ -66,7 +66,7 @@ def write(config: EvaluationConfig) -> None:
     from training.sample import decoded, sample
     from training.trained_run import open_run
 
-    run = open_run(config.run, config.checkpoint, config.device)
+    run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
     prompt = config.prompt.encode("utf-8", "surrogateescape")
     generator = torch.Generator().manual_seed(config.seed)
     sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 must not end the text

@@ -41,6 +41,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
     forms = FEED_FORWARDS.get(type(model))
     if forms and model.feed_forward not in forms:
         raise illegal_value("model.feed_forward", model.feed_forward, forms)
+    at_least("model.frequency_width", getattr(model, "frequency_width", None), 1, 16)
     at_least("model.drifts", getattr(model, "drifts", None), 1, 8)
     above("model.drift_base", getattr(model, "drift_base", None), 1, 1000)
     above("model.theta", getattr(model, "theta", None), 0, 1.2)

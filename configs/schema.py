@@ -64,7 +64,9 @@ class OSNConfig(ModelConfig):
     drifts: int = 8  # ours: pairs of the positional part
     drift_base: float = 1000.0  # ours: positional drifts are base^(-f / drifts) rad a token
     query_frequency: str = "shared"  # shared | separate: queries have a map of their own, equal at the start
-    locked_fraction: float = 0.3  # ours: share of random pairs that lock at the start, in every head
+    frequency_width: int | None = None  # of the content part, a head; None: that of the head
+    start: str = "calibrated"  # calibrated (ours) | published: PyTorch's own weights in attention, alpha = K = 1
+    locked_fraction: float = 0.3  # ours: share of random pairs that lock at a calibrated start, in every head
 
 
 @dataclass
@@ -127,6 +129,14 @@ class OptimConfig:
 
 
 @dataclass
+class SSAConfig:
+    """How Selective Synchronization Attention is computed. All give the same up to rounding."""
+
+    # auto: flex for inference on CUDA, else chunked | chunked: O(N) memory | flex: FlexAttention | dense: O(N^2) memory
+    backend: str = "auto"
+
+
+@dataclass
 class LoggerConfig:
     name: str = "???"  # wandb | none
     mode: str = "offline"  # offline | online
@@ -143,6 +153,7 @@ class RunConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    ssa: SSAConfig = field(default_factory=SSAConfig)
     task: str = "language"  # language
     seed: int = 0
     batch_size: int = 16  # windows per optimizer step, over all devices
@@ -175,6 +186,7 @@ class EvaluationConfig:
     max_bytes: int | None = None  # only the first bytes of the split
     data: EvaluationDataConfig = field(default_factory=EvaluationDataConfig)
     device: str = "auto"  # auto: the kind that the run was trained on, if it is there | cpu | cuda
+    ssa: SSAConfig = field(default_factory=SSAConfig)  # of an osn; not what it was trained with
     prompt: str = ""  # sample: what the text begins with; empty: a newline
     length: int = 400  # sample: bytes to write after the prompt
     temperature: float = 0.8  # sample: 0 takes the likeliest byte
@@ -208,12 +220,15 @@ MODELS: dict[str, type[ModelConfig]] = {
     "osn": OSNConfig,
 }
 
+BACKENDS = ("auto", "chunked", "flex", "dense")  # as in ssa.backends
+
 # Legal values of the fields that are names.
 CHOICES: dict[str, tuple[str, ...]] = {
     "model.kernel": ("shared", "copying"),
     "model.gate": ("constant", "content"),
     "model.null": ("zero", "learned", "none"),
     "model.query_frequency": ("shared", "separate"),
+    "model.start": ("calibrated", "published"),
     "model.readout": ("linear", "tied"),
     "data.source": ("stdlib", "enwik8", "code", "text"),
     "trainer.accelerator": ("auto", "cpu", "cuda"),
@@ -222,6 +237,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optim.schedule": ("cosine", "linear", "constant"),
     "logger.name": ("wandb", "none"),
     "logger.mode": ("offline", "online"),
+    "ssa.backend": BACKENDS,
     "task": ("language",),
     "precision": ("32", "bf16"),
 }
@@ -230,6 +246,7 @@ EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
     "task": ("loss", "sample"),
     "split": ("train", "validation", "test"),
     "device": ("auto", "cpu", "cuda"),
+    "ssa.backend": BACKENDS,
 }
 
 BENCHMARK_CHOICES: dict[str, tuple[str, ...]] = {"device": ("cpu", "cuda"), "precision": ("32", "bf16")}

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from blocks.rotary import Rotary
 from ssa import synchrony
-from ssa.chunked import strongest, synchronize
+from ssa.backends import choose, operate
+from ssa.calibration import calibrate
+from ssa.chunked import strongest
+from ssa.inspection import diagnostics
 
-RHO = 4.0  # alpha (K r)^2 that calibration sets for r = 1: S then ends at u* = 0.80 for theta = pi/2 (our choice)
 PHASE_SPREAD = 0.5  # rad; phases start this close together, so r starts near 0.9 (our choice)
 SAMPLE = 256  # random tokens that a new layer is calibrated on
 
@@ -31,12 +33,13 @@ class SelectiveSynchronizationAttention(nn.Module):
     `causal`: token i attends to tokens j <= i, and its order parameter is that of its prefix. `theta` is the locking
     threshold at the start, learned unless `learn_theta` is false; pi/2 is the published operator. `position`: the
     frequencies have a positional part, the only positional encoding there is. `query_frequency`: "shared" as published,
-    or "separate", a map of its own for queries that starts equal. `locked_fraction`: share of random pairs that lock at
-    the start in every head (`calibrate`), unless `start` is "published": PyTorch's own weights and alpha = K = 1.
+    or "separate", a map of its own for queries that starts equal. `frequency_width`: of the content part of a head's
+    frequencies, by default d. `locked_fraction`: share of random pairs that lock at the start in every head
+    (`ssa.calibration`), unless `start` is "published": PyTorch's own weights and alpha = K = 1.
     `order` "sequence" takes the order parameter of a causal layer over all tokens, as published, which leaks the
     future. `top_k` keeps the strongest partners of each token. `cap` bounds the slope at the locking boundary
-    (`ssa.chunked`). `published` sets all of this as the paper has it.
-    Raises ValueError for an impossible head count, threshold, share, top_k or name.
+    (`ssa.chunked`). `backend`: auto, chunked, flex or dense (`ssa.backends`). `published` sets all of this as the paper
+    has it. Raises ValueError for an impossible head count, threshold, share, top_k, cap or name.
     """
 
     def __init__(
@@ -51,11 +54,13 @@ class SelectiveSynchronizationAttention(nn.Module):
         n_drifts: int = 8,
         drift_base: float = 1000.0,
         query_frequency: str = "shared",
+        frequency_width: int | None = None,
         locked_fraction: float = 0.3,
         start: str = "calibrated",
         order: str = "prefix",
         top_k: int | None = None,
         cap: float | None = 5.0,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
         if n_heads < 1 or d_model % n_heads:
@@ -64,6 +69,10 @@ class SelectiveSynchronizationAttention(nn.Module):
             raise ValueError(f"theta={theta} does not lie in (0, pi/2]")
         if learn_theta and theta == math.pi / 2:
             raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
+        if frequency_width is not None and frequency_width < 1:
+            raise ValueError(f"frequency_width={frequency_width} is less than 1")
+        if cap is not None and not cap > 0:
+            raise ValueError(f"cap={cap} is not positive; None takes the exact gradient")
         if not 0 < locked_fraction < 1:
             raise ValueError(f"locked_fraction={locked_fraction} does not lie between 0 and 1")
         if query_frequency not in ("shared", "separate"):
@@ -75,10 +84,14 @@ class SelectiveSynchronizationAttention(nn.Module):
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k={top_k} is less than 1")
         self.d_model, self.n_heads, self.causal, self.cap, self.top_k = d_model, n_heads, causal, cap, top_k
+        choose(backend, "cuda", False)  # names what is none
+        self.backend = backend
         self.prefix = causal and order == "prefix"
         self.locked_fraction = locked_fraction
-        self.omega = nn.Linear(d_model, d_model, bias=False)  # no bias: a common shift changes nothing
-        self.query_omega = nn.Linear(d_model, d_model, bias=False) if query_frequency == "separate" else None
+        self.content_width = frequency_width or d_model // n_heads
+        frequencies = n_heads * self.content_width
+        self.omega = nn.Linear(d_model, frequencies, bias=False)  # no bias: a common shift changes nothing
+        self.query_omega = nn.Linear(d_model, frequencies, bias=False) if query_frequency == "separate" else None
         self.phi = nn.Linear(d_model, d_model, bias=False)
         self.value = nn.Linear(d_model, d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
@@ -90,9 +103,9 @@ class SelectiveSynchronizationAttention(nn.Module):
         self.rotary = Rotary(n_drifts, drift_base) if position else None
         if position:
             # Heads range from nearly content alone to more position than content (our choice). The content part has a
-            # mean square of d, the positional part of F a^2.
+            # mean square of its width, the positional part of F a^2.
             share = torch.linspace(0.1, 0.6, n_heads) if n_heads > 1 else torch.tensor([0.3])
-            amplitude = (share / (1 - share) * (d_model // n_heads) / n_drifts).sqrt()
+            amplitude = (share / (1 - share) * self.content_width / n_drifts).sqrt()
             self.amplitude = nn.Parameter(amplitude[:, None].repeat(1, n_drifts))  # a, (H, F)
         self.log_alpha = nn.Parameter(torch.zeros(n_heads))
         self.log_K = nn.Parameter(torch.zeros(n_heads))
@@ -107,7 +120,7 @@ class SelectiveSynchronizationAttention(nn.Module):
             sample = torch.randn(
                 1, SAMPLE, d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu"
             )
-            self.calibrate(sample.to(self.omega.weight))
+            calibrate(self, sample.to(self.omega.weight))
 
     @property
     def alpha(self) -> Tensor:
@@ -142,7 +155,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         padding_mask: Tensor | None = None,
         return_diagnostics: bool = False,
     ) -> Any:
-        """x (B, N, D) -> (B, N, D); with `return_diagnostics` also a dict, see `diagnostics`.
+        """x (B, N, D) -> (B, N, D); with `return_diagnostics` also a dict, see `ssa.inspection`.
 
         `memory` (B, M, D): what is attended to instead of x (cross-attention, never causal). `padding_mask` (B, M)
         bool, True for a real token of what is attended to: padding neither locks nor counts for r. A padded row of x
@@ -156,12 +169,12 @@ class SelectiveSynchronizationAttention(nn.Module):
         source = x if memory is None else memory
         causal = self.causal and memory is None
         q, k, v = self.frequencies(x, query=True), self.frequencies(source), self._split(self.value(source))
-        r = synchrony.order_parameter(self._split(self.phi(source)), self.prefix and memory is None, padding_mask)
+        r = self.order_parameter(source, memory is None, padding_mask)
         mixed = self._synchronize(q, k, v, r, causal, memory is None, padding_mask)
         if padding_mask is not None and memory is None:
             mixed = mixed * padding_mask[:, None, :, None]
         y = self.out(mixed.transpose(1, 2).flatten(2))
-        return (y, self.diagnostics(x, memory, padding_mask)) if return_diagnostics else y
+        return (y, diagnostics(self, x, memory, padding_mask)) if return_diagnostics else y
 
     def frequencies(self, x: Tensor, query: bool = False, start: int = 0) -> Tensor:
         """omega (B, H, N, d + 2F) of x (B, N, D), whose first token stands at position `start`."""
@@ -174,6 +187,10 @@ class SelectiveSynchronizationAttention(nn.Module):
         position = torch.cat((a * cos, a * sin), dim=-1).to(content.dtype)  # (H, N, 2F)
         return torch.cat((content, position.expand(len(x), -1, -1, -1)), dim=-1)
 
+    def order_parameter(self, x: Tensor, is_self: bool = True, padding_mask: Tensor | None = None) -> Tensor:
+        """r of x (B, N, D): (B, H, N), of each prefix, or (B, H, 1), of all where the layer or `is_self` says so."""
+        return synchrony.order_parameter(self._split(self.phi(x)), self.prefix and is_self, padding_mask)
+
     def _synchronize(
         self, q: Tensor, k: Tensor, v: Tensor, r: Tensor, causal: bool, is_self: bool, padding_mask: Tensor | None
     ) -> Tensor:
@@ -182,7 +199,8 @@ class SelectiveSynchronizationAttention(nn.Module):
         scale = self.alpha.sqrt()[:, None, None]
         inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r).expand(batch, heads, length)
         key_mask = None if padding_mask is None else padding_mask.repeat_interleave(heads, dim=0)
-        out = synchronize(
+        out = operate(
+            self.backend,
             (q * scale).flatten(0, 1),
             (k * scale).flatten(0, 1),
             v.flatten(0, 1),
@@ -196,82 +214,11 @@ class SelectiveSynchronizationAttention(nn.Module):
         )
         return out.unflatten(0, (batch, heads))
 
-    @torch.no_grad()
-    def strengths(
-        self, x: Tensor, memory: Tensor | None = None, padding_mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """S (B, H, N, M), which pairs may lock (B, 1, N, M) bool, and r (B, H, N or 1), from dense matrices."""
-        source, causal = (x if memory is None else memory), self.causal and memory is None
-        scale = self.alpha.sqrt()[:, None, None]
-        u = synchrony.mismatch(self.frequencies(x, query=True) * scale, self.frequencies(source) * scale)
-        if memory is None and self.query_omega is None:
-            u.diagonal(0, 2, 3).zero_()
-        r = synchrony.order_parameter(self._split(self.phi(source)), self.prefix and memory is None, padding_mask)
-        S = synchrony.strength(
-            u, synchrony.inverse_rho(self.alpha, self.K, r)[..., None], self.cos_theta[:, None, None]
-        )
-        allowed = torch.ones(len(x), 1, x.shape[1], source.shape[1], dtype=torch.bool, device=x.device)
-        if causal:
-            allowed = allowed.tril()
-        if padding_mask is not None:
-            allowed = allowed & padding_mask[:, None, None, :]
-            if memory is None:
-                allowed = allowed & padding_mask[:, None, :, None]
-        return strongest(S * allowed, self.top_k), allowed, r
-
-    def diagnostics(
-        self, x: Tensor, memory: Tensor | None = None, padding_mask: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """What the layer does (our choice of quantities). All detached.
-
-        attention (B, H, N, M): S over its row sum; locked_fraction (H,): share of the pairs that may lock and do, a
-        token with itself left out; order_parameter (H,): mean r; alpha, K, theta, locking_radius (H,), the last at the
-        mean r and in the unit of omega.
-        """
-        S, allowed, r = self.strengths(x, memory, padding_mask)
-        total = S.sum(-1, keepdim=True)
-        pairs = allowed
-        if memory is None:
-            pairs = allowed & ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
-        locked = ((S > 0) & pairs).sum((0, 2, 3)) / pairs.sum().clamp_min(1)
-        alpha, K, theta, mean = (t.detach() for t in (self.alpha, self.K, self.theta, r.mean((0, 2))))
-        return {
-            "attention": S / torch.where(total > 0, total, 1.0),
-            "locked_fraction": locked,
-            "order_parameter": mean,
-            "alpha": alpha,
-            "K": K,
-            "theta": theta,
-            "locking_radius": synchrony.locking_radius(alpha, K, mean, theta).to(alpha),
-        }
-
-    @torch.no_grad()
-    def calibrate(self, x: Tensor) -> None:
-        """Set alpha and K so that `locked_fraction` of the pairs of x (B, N, D) lock in each head (our choice).
-
-        A pair locks where alpha Delta2_ij < u*_i, so alpha is a quantile of u*_i / Delta2_ij; K keeps alpha (K r)^2
-        at RHO.
-        """
-        Delta2 = synchrony.mismatch(self.frequencies(x, query=True), self.frequencies(x))
-        r = synchrony.order_parameter(self._split(self.phi(x)), self.prefix)
-        r = r.expand(*Delta2.shape[:3])
-        N = x.shape[1]
-        pairs = torch.ones(N, N, dtype=torch.bool, device=x.device).tril(-1)
-        if not self.causal:
-            pairs = pairs | pairs.T
-        for h in range(self.n_heads):
-            level = r[:, h].mean()
-            radius = synchrony.locking_radius(1.0, RHO**0.5 / level, r[:, h], self.theta[h]).square().to(Delta2)  # u*_i
-            ratio = (radius[..., None] / Delta2[:, h].clamp_min(synchrony.TINY))[:, pairs].flatten()
-            alpha = ratio.kthvalue(1 + int((1 - self.locked_fraction) * (len(ratio) - 1))).values
-            self.log_alpha[h] = alpha.log()
-            self.log_K[h] = (RHO / alpha).sqrt().div(level).log()
-
     def init_cache(self, batch_size: int) -> dict[str, Any]:
         """Frequencies and values of the tokens seen so far, and the running sums of e^{i phi}: none."""
         d = self.d_model // self.n_heads
         empty = self.omega.weight.new_empty(batch_size, self.n_heads, 0, d)
-        width = d + (2 * self.amplitude.shape[1] if self.rotary else 0)
+        width = self.content_width + (2 * self.amplitude.shape[1] if self.rotary else 0)
         total = torch.zeros(batch_size, self.n_heads, d, dtype=torch.promote_types(empty.dtype, torch.float32))
         return {
             "omega": empty.new_empty(batch_size, self.n_heads, 0, width),

@@ -17,12 +17,18 @@ infinite at the locking boundary and `cap` bounds it; for a smaller theta it is 
 Legend: G = B H, N queries, M keys, E frequency width, W value width.
 """
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ssa import pairs
+from ssa.rounding import as_multiplied
+
 CHUNK = 64  # queries a chunk (our choice)
+MOST = 2**18  # pairs at a time: heads are taken together up to that, so that what is computed of them stays in a cache
 
 
 def synchronize(
@@ -77,17 +83,16 @@ class _Synchronize(torch.autograd.Function):
     ) -> Tensor:
         # A common offset would cancel badly in |q|^2 + |k|^2 - 2 q.k. Not the mean: that would know the future.
         centre = k[:, :1]
-        q, k = q - centre, k - centre
+        q, k = as_multiplied(q - centre), as_multiplied(k - centre)
         out = v.new_empty(*q.shape[:2], v.shape[2])
         Z = q.new_empty(q.shape[:2])
-        scores = _Scores(q, k, causal, same, key_mask)
-        for start in range(0, q.shape[1], chunk):
-            rows = slice(start, min(start + chunk, q.shape[1]))
-            u, keys = scores.mismatch(rows)
-            S = _strength(u, inverse_rho[:, rows, None], cos_theta[:, None, None])
-            S = strongest(scores.masked(S, rows), top_k)
-            Z[:, rows] = S.sum(-1)
-            out[:, rows] = torch.bmm(S, v[:, keys])
+        chunks = _Chunks(q, k, inverse_rho, cos_theta, causal, same, key_mask, chunk)
+        strengths, _ = pairs.maps(q, q.shape[0] * q.shape[1] * k.shape[1])
+        for part in chunks:
+            S = strengths(*chunks.arguments(part)).unflatten(0, part.shape)
+            S = strongest(S, top_k)
+            Z[part.heads, part.rows] = S.sum(-1)
+            out[part.heads, part.rows] = torch.bmm(S, v[part.heads, part.keys])
         out = out / torch.where(Z > 0, Z, 1.0)[:, :, None]
         ctx.save_for_backward(q, k, v, inverse_rho, cos_theta, out, Z, key_mask)
         ctx.settings = causal, same, cap, top_k, chunk
@@ -100,50 +105,100 @@ class _Synchronize(torch.autograd.Function):
         causal, same, cap, top_k, chunk = ctx.settings
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         grad_rho, grad_cos = torch.empty_like(inverse_rho), torch.zeros_like(cos_theta)
+        row_sum, column_sum = torch.empty_like(Z), k.new_zeros(k.shape[:2])  # of du
         inverse_Z = torch.where(Z > 0, 1 / torch.where(Z > 0, Z, 1.0), 0.0)
         delta = (grad * out).sum(-1)
-        scores = _Scores(q, k, causal, same, key_mask)
-        for start in range(0, q.shape[1], chunk):
-            rows = slice(start, min(start + chunk, q.shape[1]))
-            u, keys = scores.mismatch(rows)
-            dS = torch.bmm(grad[:, rows], v[:, keys].transpose(1, 2))
-            dS = (dS - delta[:, rows, None]) * inverse_Z[:, rows, None]
-            S = _strength(u, inverse_rho[:, rows, None], cos_theta[:, None, None])
-            S = strongest(scores.masked(S, rows), top_k)
-            du, d_rho, d_cos = _gradients(u, S, dS, inverse_rho[:, rows, None], cos_theta[:, None, None], cap)
-            grad_v[:, keys].baddbmm_((S * inverse_Z[:, rows, None]).transpose(1, 2), grad[:, rows])
-            grad_q[:, rows] = 2 * (du.sum(-1, keepdim=True) * q[:, rows] - torch.bmm(du, k[:, keys]))
-            grad_k[:, keys] += 2 * (du.sum(1)[:, :, None] * k[:, keys] - torch.bmm(du.transpose(1, 2), q[:, rows]))
-            grad_rho[:, rows] = d_rho.sum(-1)
-            grad_cos += d_cos.sum((1, 2))
+        limit = torch.tensor(math.inf if cap is None else cap, dtype=q.dtype, device=q.device)
+        chunks = _Chunks(q, k, inverse_rho, cos_theta, causal, same, key_mask, chunk)
+        strengths, gradients = pairs.maps(q, q.shape[0] * q.shape[1] * k.shape[1])
+        for part in chunks:
+            heads, rows, keys = part.heads, part.rows, part.keys
+            arguments = chunks.arguments(part)
+            dP = torch.bmm(grad[heads, rows], v[heads, keys].transpose(1, 2)).flatten(0, 1)
+            found = gradients(*arguments, dP, *(part.flat(x) for x in (delta, inverse_Z)), limit)
+            weight, du, u_dy, tilt = (x.unflatten(0, part.shape) for x in found)
+            if top_k is not None:
+                kept = strongest(strengths(*arguments).unflatten(0, part.shape), top_k) > 0
+                weight, du, u_dy, tilt = (x * kept for x in (weight, du, u_dy, tilt))
+            grad_v[heads, keys].baddbmm_(weight.transpose(1, 2), grad[heads, rows])
+            grad_q[heads, rows] = torch.bmm(du, k[heads, keys])
+            grad_k[heads, keys].baddbmm_(du.transpose(1, 2), q[heads, rows])
+            row_sum[heads, rows] = du.sum(-1)
+            column_sum[heads, keys] += du.sum(1)
+            grad_rho[heads, rows] = -u_dy.sum(-1)
+            grad_cos[heads] -= tilt.sum((1, 2))
+        grad_q = 2 * (row_sum[:, :, None] * q - grad_q)
+        grad_k = 2 * (column_sum[:, :, None] * k - grad_k)
         return grad_q, grad_k, grad_v, grad_rho, grad_cos, None, None, None, None, None, None
 
 
-class _Scores:
-    """Mismatch of a chunk of queries with the keys it may see, and the mask on what comes of it."""
+class _Part(NamedTuple):
+    """Some queries of some heads, and the keys that any of them may see."""
 
-    def __init__(self, q: Tensor, k: Tensor, causal: bool, same: bool, key_mask: Tensor | None) -> None:
-        self.q, self.k, self.causal, self.same, self.key_mask = q, k, causal, same, key_mask
-        self.q_squared, self.k_squared = q.square().sum(-1), k.square().sum(-1)
+    heads: slice
+    rows: slice
+    keys: slice
 
-    def mismatch(self, rows: slice) -> tuple[Tensor, slice]:
-        """u (G, C, M') of the queries `rows` and the keys they may see, and these keys as a slice."""
-        keys = slice(0, rows.stop if self.causal else self.k.shape[1])
-        product = torch.bmm(self.q[:, rows], self.k[:, keys].transpose(1, 2))
-        u = (self.q_squared[:, rows, None] + self.k_squared[:, None, keys] - 2 * product).clamp_min_(0)
-        if self.same:
-            u.diagonal(rows.start, 1, 2).zero_()
-        return u, keys
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.heads.stop - self.heads.start, self.rows.stop - self.rows.start
 
-    def masked(self, x: Tensor, rows: slice) -> Tensor:
-        """x (G, C, M') with zeros where a query may not see a key."""
-        if self.causal:
-            width = rows.stop - rows.start
-            future = torch.ones(width, width, dtype=torch.bool, device=x.device).triu_(1)
-            x[:, :, rows].masked_fill_(future, 0)
-        if self.key_mask is not None:
-            x = x * self.key_mask[:, None, : x.shape[2]]
-        return x
+    def flat(self, x: Tensor) -> Tensor:
+        """The part's rows of x (G, N), contiguous: the maps are compiled for such."""
+        return x[self.heads, self.rows].flatten().contiguous()
+
+
+class _Chunks:
+    """The parts that the pairs are taken in, and what the maps of `ssa.pairs` need of each."""
+
+    def __init__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        inverse_rho: Tensor,
+        cos_theta: Tensor,
+        causal: bool,
+        same: bool,
+        key_mask: Tensor | None,
+        chunk: int,
+    ) -> None:
+        # What requires gradients would have the maps compiled a second time.
+        self.q, self.k, self.inverse_rho, self.cos_theta = (x.detach() for x in (q, k, inverse_rho, cos_theta))
+        self.causal, self.chunk = causal, chunk
+        self.q2, self.k2 = self.q.square().sum(-1), self.k.square().sum(-1)
+        if key_mask is not None:
+            self.k2 = self.k2.masked_fill(~key_mask, pairs.MASKED)
+        self.place = torch.arange(k.shape[1], dtype=q.dtype, device=q.device)
+        row = torch.arange(q.shape[1], dtype=q.dtype, device=q.device)
+        own = (row if same else torch.full_like(row, -1)).expand(q.shape[:2])
+        self.own = own if key_mask is None or not same else own.masked_fill(~key_mask, -1)
+        self.last = row if causal else torch.full_like(row, math.inf)
+
+    def __iter__(self) -> Iterator[_Part]:
+        G, N, M = *self.q.shape[:2], self.k.shape[1]
+        for start in range(0, N, self.chunk):
+            rows = slice(start, min(start + self.chunk, N))
+            keys = slice(0, rows.stop if self.causal else M)
+            together = max(1, MOST // (self.chunk * keys.stop))
+            for head in range(0, G, together):
+                yield _Part(slice(head, min(head + together, G)), rows, keys)
+
+    def arguments(self, part: _Part) -> tuple[Tensor, ...]:
+        """What `pairs.strengths` takes, heads and queries in one dimension of R rows."""
+        heads, rows, keys = part
+        n_heads, n_rows = part.shape
+        product = torch.baddbmm(
+            self.k2[heads, None, keys], self.q[heads, rows], self.k[heads, keys].transpose(1, 2), alpha=-2
+        )
+        return (
+            product.flatten(0, 1),
+            part.flat(self.q2),
+            part.flat(self.inverse_rho),
+            self.cos_theta[heads].repeat_interleave(n_rows),
+            part.flat(self.own),
+            self.last[rows].repeat(n_heads),
+            self.place[keys],
+        )
 
 
 def strongest(S: Tensor, top_k: int | None) -> Tensor:
@@ -152,24 +207,3 @@ def strongest(S: Tensor, top_k: int | None) -> Tensor:
         return S
     kept = S.sort(dim=-1, descending=True, stable=True).indices[..., :top_k]
     return torch.zeros_like(S).scatter(-1, kept, S.gather(-1, kept))
-
-
-def _strength(u: Tensor, inverse_rho: Tensor, cos_theta: Tensor) -> Tensor:
-    decay = torch.exp(-u)
-    root = (decay * decay - u * inverse_rho).clamp_min(0).sqrt()
-    return (root - cos_theta * decay).clamp_min(0)
-
-
-def _gradients(
-    u: Tensor, S: Tensor, dS: Tensor, inverse_rho: Tensor, cos_theta: Tensor, cap: float | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """du, and what sums to d(1 / rho) and d cos(theta), from S and dS. Pairs with S = 0 have no part in it."""
-    decay = torch.exp(-u)
-    root = (decay * decay - u * inverse_rho).clamp_min(0).sqrt()
-    dS = torch.where(S > 0, dS, 0.0)
-    slope = torch.where(S > 0, 0.5 / torch.where(S > 0, root, 1.0), 0.0)
-    if cap is not None:
-        slope = slope.clamp_max(cap)
-    dy = dS * slope
-    du = dS * cos_theta * decay - dy * (2 * decay * decay + inverse_rho)
-    return du, -u * dy, -dS * decay

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from blocks.decoder import Decoder, DecoderBlock
 from blocks.swiglu import SwiGLU
+from ssa import inspection
 from ssa.attention import SelectiveSynchronizationAttention
+from ssa.calibration import calibrate
 
 SAMPLE = (4, 256)  # random tokens that a new network is calibrated on: sequences, tokens of each
 
@@ -97,12 +99,12 @@ class OSN(Decoder):
             self.calibrate(tokens.to(self.embedding.weight.device))
 
     def forward(self, tokens: Tensor, return_diagnostics: bool = False) -> Any:
-        """Logits (B, N, V); with `return_diagnostics` also a list of what each attention's `diagnostics` gives."""
+        """Logits (B, N, V); with `return_diagnostics` also a list of each layer's `ssa.inspection.diagnostics`."""
         if not return_diagnostics:
             return super().forward(tokens)
         x, diagnostics = self.embedding(tokens), []
         for layer in self._blocks():
-            diagnostics.append(layer.mixer.diagnostics(layer.mixer_norm(x)))
+            diagnostics.append(inspection.diagnostics(layer.mixer, layer.mixer_norm(x)))
             x = layer(x)
         return F.linear(self.norm(x), self.embedding.weight), diagnostics
 
@@ -111,7 +113,7 @@ class OSN(Decoder):
         """Calibrate every attention on what it gets of tokens (B, N), from the first layer to the last."""
         x = self.embedding(tokens)
         for layer in self._blocks():
-            layer.mixer.calibrate(layer.mixer_norm(x))
+            calibrate(layer.mixer, layer.mixer_norm(x))
             x = layer(x)
 
     def _blocks(self) -> Iterable[OSNBlock]:

@@ -28,7 +28,12 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
         f"{record.device.threads} threads, precision {config.precision}",
         "run": str(folder),
     }
-    return "\n".join(f"{name:<11} {text}" for name, text in rows.items())
+    return "\n".join(row(name, text) for name, text in rows.items())
+
+
+def row(name: str, text: str) -> str:
+    """One line of a plan."""
+    return f"{name:<11} {text}"
 
 
 def outcome(record: RunRecord, folder: Path) -> str:

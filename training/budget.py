@@ -62,6 +62,8 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 n_drifts=model.drifts,
                 drift_base=model.drift_base,
                 query_frequency=model.query_frequency,
+                frequency_width=model.frequency_width,
+                start=model.start,
                 locked_fraction=model.locked_fraction,
             )
     except ValueError as error:

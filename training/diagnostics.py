@@ -1,6 +1,6 @@
 """How synchronized a network is: what its layers report of themselves, by layer and head, beside each validation.
 
-Which quantities a layer reports is written in the `diagnostics` of `fsn.attention` and `ssa.attention`.
+Which quantities a layer reports is written in the `diagnostics` of `fsn.attention` and `ssa.inspection`.
 """
 
 import inspect

@@ -75,7 +75,9 @@ class RunRecord:
     final: dict[str, Any] | None = None  # the last validation row of a run that is done
     throughput: Throughput = field(default_factory=Throughput)
     peak_memory_bytes: int = 0
-    # What parts of the run before this one were made with, where it differs: {device, versions, git, command} each.
+    # Of a run with Selective Synchronization Attention: which form of it trained and evaluated (ssa.backends).
+    ssa: dict[str, str] = field(default_factory=dict)
+    # What parts of the run before this one were made with, where it differs: `made_with` and the command of each.
     earlier: list[dict[str, Any]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -86,7 +88,7 @@ class RunRecord:
 
     def made_with(self) -> dict[str, Any]:
         """Device, versions and code: what must stay the same for a resumed run to end with the same bits."""
-        return {"device": asdict(self.device), "versions": self.versions, "git": asdict(self.git)}
+        return {"device": asdict(self.device), "versions": self.versions, "git": asdict(self.git), "ssa": self.ssa}
 
     def go_on_from(self, before: "RunRecord") -> None:
         """Take over what an interrupted part of this run left in its record."""

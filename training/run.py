@@ -34,6 +34,7 @@ from training.recorder import Recorder, now
 from training.run_directory import claimed, differing_keys, earlier_run, run_directory
 from training.schedule import total_steps
 from training.signals import GracefulStop, Interrupted
+from training.synchronization import backends, set_backend
 from training.validation import Validation
 from training.wandb_mirror import WandbMirror
 
@@ -72,6 +73,10 @@ def run(config: RunConfig) -> RunRecord:
             print(plan, flush=True)
         if config.plan:
             return plan.record
+        windows = config.trainer.micro_batch_size or config.batch_size // config.trainer.devices
+        plan.record.ssa = backends(plan.model, plan.kind, windows, config.data.context)
+        if main and plan.record.ssa:
+            print(announce.row("attention", ", ".join(f"{what} {how}" for what, how in plan.record.ssa.items())))
         if not main:
             # Only the first process speaks for an interrupted run; Lightning kills it when another one fails.
             with contextlib.suppress(Interrupted):
@@ -107,6 +112,7 @@ def make_plan(config: RunConfig) -> Plan:
     total = total_steps(config.trainer, data.steps_per_epoch)
     environment.prepare(config, kind)
     model = build_model(config.model, corpus.vocabulary_size)
+    set_backend(model, config.ssa.backend, kind, gradients=True)
     record = RunRecord(
         config=without_absolute_paths(config_dict(config)),
         config_hash=config_hash(config),

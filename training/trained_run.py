@@ -19,6 +19,7 @@ from training.atomic import WriteError
 from training.checkpoints import load_model, newest_whole, read
 from training.environment import require_cuda
 from training.record import RunRecord, load, record_path, save
+from training.synchronization import set_backend
 
 LOCK_WAIT = 2.0  # seconds; another evaluation holds a record for an instant, a training run to its end
 
@@ -60,10 +61,11 @@ class TrainedRun:
             raise WriteError(path, error) from None
 
 
-def open_run(path: str, checkpoint: str = "last", device: str = "auto") -> TrainedRun:
+def open_run(path: str, checkpoint: str = "last", device: str = "auto", ssa_backend: str = "auto") -> TrainedRun:
     """The run in a directory, with the model of its newest whole checkpoint or of the file `checkpoint`.
 
-    Raises UserError for what is no run, has no whole checkpoint, a checkpoint of another run, or an absent device.
+    Raises UserError for what is no run, has no whole checkpoint, a checkpoint of another run, an absent device, or an
+    `ssa_backend` that cannot run on it.
     """
     record = load(path)
     if device == "auto":
@@ -80,6 +82,7 @@ def open_run(path: str, checkpoint: str = "last", device: str = "auto") -> Train
     if content["config_hash"] != record.config_hash:
         raise UserError(f"{found} is a checkpoint of another run than {folder}; type checkpoint=last")
     model, _ = load_model(found, device)
+    set_backend(model, ssa_backend, device, gradients=False)
     return TrainedRun(folder, record, config, found, content["global_step"], model)
 
 

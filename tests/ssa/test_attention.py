@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ssa import OSN, OSNBlock, SelectiveSynchronizationAttention, reference
+from ssa.inspection import strengths
 
 D, H, N = 12, 2, 9
 
@@ -90,12 +91,12 @@ def test_positions_enter_through_their_distance_alone():
     """The strength of equal tokens depends on i - j; without a positional part on nothing."""
     token = torch.randn(1, 1, D, dtype=torch.double)
     x = token.expand(1, N, D)
-    S, _, _ = shaken(causal=False).strengths(x)
+    S, _, _ = strengths(shaken(causal=False), x)
     for shift in range(1, N):
         diagonal = S.diagonal(shift, 2, 3)
         assert torch.allclose(diagonal, diagonal[..., :1].expand_as(diagonal), atol=1e-12)
     assert (S[0, :, 0, 0] - S[0, :, 0, 1]).min() > 1e-3
-    flat, _, _ = shaken(causal=False, position=False).strengths(x)
+    flat, _, _ = strengths(shaken(causal=False, position=False), x)
     assert torch.allclose(flat, flat[..., :1, :1].expand_as(flat), atol=1e-12)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ssa import SelectiveSynchronizationAttention, published, reference
+from ssa.inspection import diagnostics
 
 D, H, N = 16, 2, 10
 
@@ -58,7 +59,7 @@ def test_at_its_start_no_two_tokens_are_locked_and_nothing_can_learn_to(length):
     torch.manual_seed(0)
     layer = published(512, 8)
     x = torch.randn(2, length, 512, requires_grad=True)
-    assert layer.diagnostics(x)["locked_fraction"].max() == 0.0
+    assert diagnostics(layer, x)["locked_fraction"].max() == 0.0
     layer(x).square().sum().backward()
     assert layer.omega.weight.grad.abs().max() == 0 and layer.log_alpha.grad.abs().max() == 0
     ours = SelectiveSynchronizationAttention(512, 8, causal=False)
@@ -70,7 +71,7 @@ def test_top_k_keeps_the_strongest_and_no_more():
     torch.manual_seed(0)
     layer = SelectiveSynchronizationAttention(D, H, causal=True, top_k=3).double()
     x = torch.randn(2, N, D, dtype=torch.double, requires_grad=True)
-    attention = layer.diagnostics(x)["attention"]
+    attention = diagnostics(layer, x)["attention"]
     assert (attention > 0).sum(-1).max() == 3
     v = layer.value(x).unflatten(-1, (H, -1)).transpose(1, 2)
     expected = layer.out((attention @ v).transpose(1, 2).flatten(2))

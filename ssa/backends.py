@@ -1,0 +1,85 @@
+"""Which form of the operator runs: in chunks, from dense matrices, or through FlexAttention."""
+
+import functools
+import logging
+
+import torch
+from torch import Tensor
+
+from ssa import pairs
+from ssa.chunked import synchronize
+from ssa.dense import synchronize_dense
+from ssa.flex import synchronize_flex
+
+BACKENDS = ("auto", "chunked", "flex", "dense")
+log = logging.getLogger(__name__)
+
+
+def choose(backend: str, device: str, gradients: bool, top_k: int | None = None) -> str:
+    """chunked, flex or dense for a device type; "auto" takes flex for inference on CUDA, else chunked (our choice).
+
+    Raises ValueError for flex where it cannot run: on a CPU, with gradients, with top_k.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r} is none of {', '.join(BACKENDS)}")
+    able = device == "cuda" and not gradients and top_k is None
+    if backend == "flex" and not able:
+        reason = "on a CPU" if device != "cuda" else "with gradients" if gradients else "with top_k"
+        raise ValueError(f"backend='flex' is for inference on CUDA and cannot run {reason}; take 'auto'")
+    if backend == "auto":
+        return "flex" if able and not _flex_failed() else "chunked"
+    return backend
+
+
+def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None) -> dict[str, str]:
+    """What trains and what evaluates on a device type, and how chunks of calls of `n_pairs` pairs are computed there.
+
+    Compiles them if they are to be, which takes some seconds.
+    """
+    used = {"training": choose(backend, device, True, top_k), "evaluation": choose(backend, device, False, top_k)}
+    if used["training"] == "chunked":
+        used["pairs"] = pairs.how(device) if n_pairs >= pairs.FEWEST else "eager: too few to compile"
+    return used
+
+
+def operate(
+    backend: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    inverse_rho: Tensor,
+    cos_theta: Tensor,
+    *,
+    causal: bool,
+    same: bool,
+    key_mask: Tensor | None,
+    cap: float | None,
+    top_k: int | None,
+) -> Tensor:
+    """The operator, arguments as for `ssa.chunked.synchronize`, in the form that `choose` gives."""
+    inputs = (q, k, v, inverse_rho, cos_theta)
+    gradients = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    chosen = choose(backend, q.device.type, gradients, top_k)
+    if chosen == "dense":
+        return synchronize_dense(*inputs, causal=causal, same=same, key_mask=key_mask, top_k=top_k)
+    if chosen == "flex":
+        try:
+            return synchronize_flex(*inputs, causal=causal, same=same, key_mask=key_mask)
+        except Exception as error:
+            if backend == "flex":
+                raise
+            _flex_failed(error)
+    return synchronize(*inputs, causal=causal, same=same, key_mask=key_mask, cap=cap, top_k=top_k)
+
+
+@functools.cache
+def _failures() -> list[str]:
+    return []
+
+
+def _flex_failed(error: Exception | None = None) -> bool:
+    """Whether FlexAttention has failed in this process; an `error` says that it did, and is logged once."""
+    if error is not None and not _failures():
+        _failures().append(str(error))
+        log.warning("SSA goes on in chunks, for FlexAttention failed: %s", str(error).strip().splitlines()[:1])
+    return bool(_failures())

@@ -1,0 +1,79 @@
+"""Synchronization attention through FlexAttention, for inference on CUDA: softmax attention with the score log S.
+
+softmax_j log S_ij = S_ij / sum_j S_ij, so one fused kernel computes it and no matrix is written to memory. Only for
+inference: gradients to what a score function captures are summed in no fixed order, and there are none on a CPU.
+Source: the identity is ours, FlexAttention is PyTorch's.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssa.rounding import as_multiplied
+
+Attend = Callable[..., Any]
+
+
+def synchronize_flex(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    inverse_rho: Tensor,
+    cos_theta: Tensor,
+    *,
+    causal: bool,
+    same: bool,
+    key_mask: Tensor | None = None,
+    attend: Attend | None = None,
+) -> Tensor:
+    """out (G, N, W) as `ssa.chunked.synchronize` gives it, whose arguments it takes, without gradients.
+
+    `attend` replaces the compiled kernel, for example by PyTorch's own slow `flex_attention`, which runs anywhere.
+    """
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    q, k, inverse_rho, cos_theta = (x.to(dtype) for x in (q, k, inverse_rho, cos_theta))
+    q, k = q - k[:, :1], k - k[:, :1]  # a common offset would cancel badly
+    q, k = as_multiplied(q), as_multiplied(k)
+    q2, k2 = q.square().sum(-1), k.square().sum(-1)
+
+    def log_strength(product: Tensor, batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        u = (q2[head, i] + k2[head, j] - 2 * product).clamp_min(0)
+        if same:
+            u = torch.where(i == j, 0.0, u)
+        decay = torch.exp(-u)
+        root = (decay * decay - u * inverse_rho[head, i]).clamp_min(0).sqrt()
+        S = (root - cos_theta[head] * decay).clamp_min(0)
+        if causal:
+            S = torch.where(i >= j, S, 0.0)
+        if key_mask is not None:
+            S = torch.where(key_mask[head, j], S, 0.0)
+        return torch.where(S > 0, torch.log(torch.where(S > 0, S, 1.0)), -math.inf)
+
+    blocks = _causal_blocks(q.shape[1], q.device) if causal else None
+    out = (attend or _compiled())(q[None], k[None], v.to(dtype)[None], log_strength, blocks, scale=1.0)[0]
+    if (
+        not same or key_mask is not None
+    ):  # a query that locks to nothing: softmax knows no such row, and kernels differ in what they give
+        out = out.nan_to_num(0.0)
+    return out.to(v.dtype)
+
+
+@functools.cache
+def _compiled() -> Attend:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=False)
+
+
+@functools.lru_cache(maxsize=16)
+def _causal_blocks(length: int, device: torch.device) -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def sees(batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return i >= j
+
+    return create_block_mask(sees, None, None, length, length, device=device)

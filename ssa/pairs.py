@@ -1,0 +1,123 @@
+"""What becomes of each pair of oscillators in a chunk: two elementwise maps, compiled where a compiler works.
+
+    strengths   u -> S
+    gradients   u, dout.v -> S / Z, du, u dy, dS e^{-u}      (equations in ssa/chunked.py)
+
+These maps, not the matrix products, take most of the operator's time when PyTorch runs them one operation at a time.
+Inductor compiles both once a process and device type, for any shape; sums stay outside, for a loop with a sum in it is
+not vectorized. Where no compiler works one line says so and the same functions run eagerly. Our choice.
+
+Legend: R rows, the queries of some heads, M keys.
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+FEWEST = 2**20  # pairs of a call below which compiling does not pay: layers of that size take a millisecond or two
+MASKED = 1e30  # added to the |k|^2 of a key that must not lock: its u is out of reach of every query
+
+Maps = tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]]
+log = logging.getLogger(__name__)
+
+
+def strengths(
+    product: Tensor, q2: Tensor, inverse_rho: Tensor, cos_theta: Tensor, own: Tensor, last: Tensor, place: Tensor
+) -> Tensor:
+    """S (R, M) from `product` (R, M), which is |k|^2 - 2 q.k, and of each query |q|^2, 1 / rho and cos theta (R,).
+
+    `own` (R,): the place of the key that is the query itself, whose u is exactly 0, or -1. `last` (R,): the last place
+    a query may see. `place` (M,): the keys' places. All of one floating type.
+    """
+    return _strengths(product, q2, inverse_rho, cos_theta, own, last, place)[3]
+
+
+def _strengths(
+    product: Tensor, q2: Tensor, inverse_rho: Tensor, cos_theta: Tensor, own: Tensor, last: Tensor, place: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    u = (product + q2[:, None]).clamp_min(0)
+    u = torch.where(own[:, None] == place, 0.0, u)
+    decay = torch.exp(-u)
+    root = (decay * decay - u * inverse_rho[:, None]).clamp_min(0).sqrt()
+    S = (root - cos_theta[:, None] * decay).clamp_min(0)
+    return u, decay, root, torch.where(last[:, None] >= place, S, 0.0)
+
+
+def gradients(
+    product: Tensor,
+    q2: Tensor,
+    inverse_rho: Tensor,
+    cos_theta: Tensor,
+    own: Tensor,
+    last: Tensor,
+    place: Tensor,
+    dP: Tensor,
+    delta: Tensor,
+    inverse_Z: Tensor,
+    cap: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """S / Z, du, u dy and dS e^{-u}, each (R, M). `dP` (R, M): dout.v; `delta`: dout.out and `inverse_Z`: 1 / Z, (R,);
+    `cap` 0-d, infinite for none; the rest as for `strengths`.
+    """
+    u, decay, root, S = _strengths(product, q2, inverse_rho, cos_theta, own, last, place)
+    dS = torch.where(S > 0, (dP - delta[:, None]) * inverse_Z[:, None], 0.0)
+    dy = dS * torch.minimum(0.5 / root.clamp_min(1e-15), cap)
+    tilt = dS * decay
+    du = cos_theta[:, None] * tilt - dy * (2 * decay * decay + inverse_rho[:, None])
+    return S * inverse_Z[:, None], du, u * dy, tilt
+
+
+EAGER: Maps = (strengths, gradients)
+
+
+def maps(like: Tensor, pairs: int) -> Maps:
+    """The two maps for tensors of the type and device of `like`, compiled if a call of `pairs` pairs is worth it."""
+    # Float64 is for checks; inside torch.compile the maps are compiled with the rest.
+    small = pairs < FEWEST or like.dtype != torch.float32 or like.device.type not in ("cpu", "cuda")
+    if small or torch.compiler.is_compiling():
+        return EAGER
+    return _compiled(like.device.type)[0]
+
+
+def how(device: str) -> str:
+    """How large calls are computed on a device type: "compiled", or "eager: " and why. Compiles what is not yet."""
+    return _compiled(device)[1]
+
+
+@functools.cache
+def _compiled(device: str) -> tuple[Maps, str]:
+    """The maps and how they are computed. A compiler that fails, or computes something else, is not used."""
+    try:
+        # Threads are left to each call: a kernel may come from a cache that another thread count has filled.
+        options: dict[str, bool | int | str | Callable[..., object]] = {"cpp.dynamic_threads": True}
+        built = tuple(torch.compile(each, dynamic=True, options=options) for each in EAGER)
+        arguments = _example(device)
+        with torch.no_grad():
+            for ours, theirs, n in zip(built, EAGER, (7, 11), strict=True):
+                found, expected = ours(*arguments[:n]), theirs(*arguments[:n])
+                torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning("SSA runs eagerly, at about half the speed, for its compiled part failed: %s", reason)
+        return EAGER, f"eager: {reason}"
+    return built, "compiled"  # type: ignore[return-value] # a tuple of two, which a generator does not show
+
+
+def _example(device: str) -> tuple[Tensor, ...]:
+    """Arguments to compile for. No two sizes are equal: what is equal here would have to be so in every call."""
+    R, M = 372, 1000
+    generator = torch.Generator().manual_seed(0)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator).to(device)
+
+    q, k = uniform(R, 8), uniform(M, 8)
+    product = k.square().sum(1) - 2 * q @ k.T
+    rows = torch.arange(R, dtype=torch.float32, device=device)
+    place = torch.arange(M, dtype=torch.float32, device=device)
+    inverse_rho, cos_theta = 0.2 + uniform(R), 0.1 + 0.5 * uniform(R)
+    queries = (q.square().sum(1), inverse_rho, cos_theta, rows, 2 * rows, place)
+    return product, *queries, uniform(R, M), uniform(R), uniform(R), torch.tensor(5.0, device=device)

@@ -1,0 +1,101 @@
+"""Chunked, dense and FlexAttention give the same; which one runs; rounding before a product."""
+
+import logging
+
+import pytest
+import torch
+from torch.nn.attention.flex_attention import flex_attention
+
+from ssa import SelectiveSynchronizationAttention, backends
+from ssa.backends import choose
+from ssa.chunked import synchronize
+from ssa.dense import synchronize_dense
+from ssa.flex import synchronize_flex
+from ssa.rounding import to_tf32
+
+G, N, M = 3, 20, 13
+
+
+def operands(same, dtype=torch.double):
+    g = torch.Generator().manual_seed(0)
+    keys = N if same else M
+    q = 0.25 * torch.randn(G, N, 8, generator=g, dtype=dtype)
+    k = q if same else 0.25 * torch.randn(G, M, 8, generator=g, dtype=dtype)
+    v = torch.randn(G, keys, 8, generator=g, dtype=dtype)
+    inverse_rho = 0.2 + torch.rand(G, N, generator=g, dtype=dtype)
+    return q, k, v, inverse_rho, torch.tensor([0.1, 0.3, 0.5], dtype=dtype)
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+def test_all_forms_give_the_same(same, causal, masked):
+    if causal and not same:
+        return
+    inputs = operands(same)
+    mask = torch.rand(G, inputs[1].shape[1], generator=torch.Generator().manual_seed(1)) > 0.4 if masked else None
+    settings = {"causal": causal, "same": same, "key_mask": mask}
+    expected = synchronize(*inputs, **settings, cap=None)
+    assert torch.allclose(synchronize_dense(*inputs, **settings), expected, atol=1e-10)
+    assert torch.allclose(synchronize_flex(*inputs, **settings, attend=flex_attention), expected, atol=1e-10)
+    if not same:
+        far = [100 * inputs[0], *inputs[1:]]  # nothing locks
+        assert torch.equal(synchronize_flex(*far, **settings, attend=flex_attention), torch.zeros_like(expected))
+        assert torch.equal(synchronize_dense(*far, **settings), torch.zeros_like(expected))
+
+
+def test_dense_and_chunked_have_the_same_gradients():
+    torch.manual_seed(0)
+    layer = SelectiveSynchronizationAttention(12, 2).double()
+    x, grads = torch.randn(2, 70, 12, dtype=torch.double), {}
+    for layer.backend in ("chunked", "dense"):
+        grads[layer.backend] = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
+    for a, b in zip(*grads.values(), strict=True):
+        assert torch.allclose(a, b, atol=1e-10)
+
+
+def test_which_form_runs():
+    assert choose("auto", "cpu", True) == choose("auto", "cpu", False) == choose("auto", "cuda", True) == "chunked"
+    assert choose("auto", "cuda", False) == choose("flex", "cuda", False) == "flex"
+    assert choose("auto", "cuda", False, top_k=3) == "chunked"
+    for device, gradients, top_k, words in (
+        ("cpu", False, None, "on a CPU"),
+        ("cuda", True, None, "with gradients"),
+        ("cuda", False, 3, "with top_k"),
+    ):
+        with pytest.raises(ValueError, match=f"for inference on CUDA and cannot run {words}"):
+            choose("flex", device, gradients, top_k)
+    with pytest.raises(ValueError, match="'flash' is none of auto, chunked, flex, dense"):
+        SelectiveSynchronizationAttention(12, 2, backend="flash")
+    with pytest.raises(ValueError, match="cannot run on a CPU"):
+        SelectiveSynchronizationAttention(12, 2, backend="flex")(torch.zeros(1, 3, 12))
+
+
+def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, caplog):
+    def fails(*_, **__):
+        raise RuntimeError("no valid triton config")
+
+    monkeypatch.setattr(backends, "synchronize_flex", fails)
+    monkeypatch.setattr(backends, "choose", lambda *_: "flex")
+    inputs = operands(True)
+    settings = {"causal": True, "same": True, "key_mask": None, "cap": 5.0, "top_k": None}
+    try:
+        with caplog.at_level(logging.WARNING):
+            for _ in range(2):
+                out = backends.operate("auto", *inputs, **settings)
+        assert torch.equal(out, synchronize(*inputs, **settings))
+        assert len(caplog.records) == 1 and "no valid triton config" in caplog.text
+        with pytest.raises(RuntimeError):
+            backends.operate("flex", *inputs, **settings)
+    finally:
+        backends._failures.cache_clear()
+
+
+def test_tf32_keeps_ten_bits_and_rounds_to_nearest():
+    x = torch.tensor([1 + 2**-10, 1 + 2**-11, 1 + 2**-11 - 2**-20, -(1 + 2**-11), 0.0, 1.5e38])
+    expected = torch.tensor([1 + 2**-10, 1 + 2**-10, 1.0, -(1 + 2**-10), 0.0, 1.5e38])
+    assert torch.allclose(to_tf32(x), expected, rtol=2**-11, atol=0)
+    assert torch.equal(to_tf32(x)[:5], expected[:5])
+    random = torch.randn(1000)
+    assert (to_tf32(random) / random - 1).abs().max() <= 2**-11
+    assert torch.equal(to_tf32(to_tf32(random)), to_tf32(random))

@@ -1,0 +1,77 @@
+"""The compiled maps of pairs: as the eager ones, for any shape, compiled once; and without a compiler."""
+
+import pytest
+import torch
+
+from ssa import pairs
+from ssa.chunked import synchronize
+
+
+@pytest.fixture
+def compiled_always(monkeypatch):
+    if pairs.how("cpu") != "compiled":
+        pytest.skip(f"no compiler works here: {pairs.how('cpu')}")
+    monkeypatch.setattr(pairs, "FEWEST", 1)
+
+
+def operands(G, N, M, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    q, k, v = torch.randn(G, N, 9, generator=g), torch.randn(G, M, 9, generator=g), torch.randn(G, M, 5, generator=g)
+    inverse_rho, cos_theta = 0.1 + torch.rand(G, N, generator=g), 0.1 + 0.4 * torch.rand(G, generator=g)
+    return [x.requires_grad_() for x in (0.2 * q, 0.2 * k, v, inverse_rho, cos_theta)]
+
+
+def values_and_gradients(inputs, **settings):
+    out = synchronize(*inputs, **settings)
+    return out, *torch.autograd.grad(out.square().sum(), inputs, allow_unused=True)
+
+
+def test_compiled_equals_eager_for_any_shape_and_is_compiled_once(compiled_always, monkeypatch):
+    cases = []
+    for G, N, M in ((1, 2, 2), (3, 65, 65), (8, 70, 70), (64, 64, 64), (2, 130, 40)):
+        for cap in (None, 5.0):
+            mask = torch.rand(G, M, generator=torch.Generator().manual_seed(1)) > 0.3
+            cases += [(G, N, M, {"causal": N == M, "same": False, "cap": cap})]
+            cases += [(G, N, M, {"causal": False, "same": N == M, "cap": cap, "key_mask": mask})]
+    pairs.how("cpu")
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    ours = [values_and_gradients(operands(*shape), **settings) for *shape, settings in cases]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before, "a shape or setting was compiled anew"
+    monkeypatch.setattr(pairs, "FEWEST", 2**62)
+    for (*shape, settings), found in zip(cases, ours, strict=True):
+        for a, b in zip(found, values_and_gradients(operands(*shape), **settings), strict=True):
+            assert torch.allclose(a, b, atol=2e-4, rtol=2e-4), (shape, settings, (a - b).abs().max())
+
+
+def test_without_a_compiler_one_line_says_so_and_everything_works(monkeypatch, caplog):
+    def broken(*_, **__):
+        raise RuntimeError("no C++ compiler found\nand a long trace")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(pairs, "FEWEST", 1)
+    pairs._compiled.cache_clear()
+    try:
+        with caplog.at_level("WARNING"):
+            for _ in range(2):
+                assert torch.isfinite(values_and_gradients(operands(2, 9, 9), causal=True, same=False)[0]).all()
+        assert pairs.how("cpu") == "eager: no C++ compiler found"
+        assert [record.getMessage().count("\n") for record in caplog.records] == [0]
+        assert "no C++ compiler found" in caplog.text
+    finally:
+        pairs._compiled.cache_clear()
+
+
+def test_a_compiler_that_computes_something_else_is_not_used(monkeypatch, caplog):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *x: torch.utils._pytree.tree_map(
+        lambda tensor: tensor + 0.01, function(*x)
+    ))  # fmt: skip
+    pairs._compiled.cache_clear()
+    try:
+        assert pairs.how("cpu").startswith("eager: ")
+    finally:
+        pairs._compiled.cache_clear()
+
+
+def test_small_calls_and_float64_stay_eager():
+    assert pairs.maps(torch.zeros(1), pairs.FEWEST - 1) is pairs.EAGER
+    assert pairs.maps(torch.zeros(1, dtype=torch.double), 2**40) is pairs.EAGER

@@ -1,0 +1,39 @@
+"""Which form of Selective Synchronization Attention a run computes; `ssa.backend` asks, the record tells."""
+
+from torch import nn
+
+from configs.errors import UserError
+from ssa import SelectiveSynchronizationAttention
+from ssa.backends import choose, describe
+
+
+def attentions(model: nn.Module) -> list[SelectiveSynchronizationAttention]:
+    """The model's layers of Selective Synchronization Attention."""
+    return [module for module in model.modules() if isinstance(module, SelectiveSynchronizationAttention)]
+
+
+def set_backend(model: nn.Module, backend: str, device: str, gradients: bool) -> None:
+    """Have every layer take `backend` on a device type. UserError for one that cannot run there, or finds no layer."""
+    layers = attentions(model)
+    if backend != "auto" and not layers:
+        raise UserError(f"ssa.backend={backend} is for model=osn, and this model has no such layer; leave it out")
+    for layer in layers:
+        try:
+            choose(backend, device, gradients, layer.top_k)
+        except ValueError as error:
+            reason = str(error).partition(" and cannot")[2].partition(";")[0]
+            raise UserError(
+                f"ssa.backend={backend} is for inference on CUDA and cannot{reason}; type ssa.backend=auto"
+            ) from None
+        layer.backend = backend
+
+
+def backends(model: nn.Module, device: str, windows: int, context: int) -> dict[str, str]:
+    """What trains and what evaluates, for the record, with `windows` in a forward pass. Empty without such a layer.
+
+    Compiles what training will need, which takes some seconds.
+    """
+    layers = attentions(model)
+    if not layers:
+        return {}
+    return describe(layers[0].backend, device, windows * layers[0].n_heads * context**2, layers[0].top_k)
