@@ -44,6 +44,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
     at_least("model.frequency_width", getattr(model, "frequency_width", None), 1, 16)
     at_least("model.drifts", getattr(model, "drifts", None), 1, 8)
     above("model.drift_base", getattr(model, "drift_base", None), 1, 1000)
+    at_least("model.lag", getattr(model, "lag", None), 0, 1.0)
     above("model.theta", getattr(model, "theta", None), 0, 1.2)
     between("model.theta", getattr(model, "theta", 1.2), 0, math.pi / 2, 1.2)
     if getattr(model, "learn_theta", False) and model.theta == math.pi / 2:

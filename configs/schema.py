@@ -63,6 +63,7 @@ class OSNConfig(ModelConfig):
     position: bool = True  # ours: frequencies have a positional part
     drifts: int = 8  # ours: pairs of the positional part
     drift_base: float = 1000.0  # ours: positional drifts are base^(-f / drifts) rad a token
+    lag: float = 0.0  # ours: queries of head h stand h lags (tokens) back at the start, learned; 0: not
     query_frequency: str = "shared"  # shared | separate: queries have a map of their own, equal at the start
     frequency_width: int | None = None  # of the content part, a head; None: that of the head
     start: str = "calibrated"  # calibrated (ours) | published: PyTorch's own weights in attention, alpha = K = 1
@@ -116,7 +117,7 @@ class OptimConfig:
     lr: float | None = None  # peak learning rate; None: the model's tuned one
     # Multiple of it for the token embedding and other learned phases (rad); None: the model's tuned one, else 1.
     embedding_lr: float | None = None
-    kernel_lr: float = 1.0  # multiple of it for the coupling kernels of an FSN
+    kernel_lr: float = 1.0  # multiple of it for the coupling kernels of an FSN, and for alpha, K and theta of SSA
     gate_lr: float = 1.0  # multiple of it for the gates of an FSN's scores
     readout_lr: float = 1.0  # multiple of it for an untied readout
     schedule: str = "cosine"  # cosine | linear | constant, after the warm-up

@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blocks.rotary import Rotary
@@ -32,14 +33,15 @@ class SelectiveSynchronizationAttention(nn.Module):
 
     `causal`: token i attends to tokens j <= i, and its order parameter is that of its prefix. `theta` is the locking
     threshold at the start, learned unless `learn_theta` is false; pi/2 is the published operator. `position`: the
-    frequencies have a positional part, the only positional encoding there is. `query_frequency`: "shared" as published,
-    or "separate", a map of its own for queries that starts equal. `frequency_width`: of the content part of a head's
-    frequencies, by default d. `locked_fraction`: share of random pairs that lock at the start in every head
-    (`ssa.calibration`), unless `start` is "published": PyTorch's own weights and alpha = K = 1.
-    `order` "sequence" takes the order parameter of a causal layer over all tokens, as published, which leaks the
-    future. `top_k` keeps the strongest partners of each token. `cap` bounds the slope at the locking boundary
-    (`ssa.chunked`). `backend`: auto, chunked, flex or dense (`ssa.backends`). `published` sets all of this as the paper
-    has it. Raises ValueError for an impossible head count, threshold, share, top_k, cap or name.
+    frequencies have a positional part, the only positional encoding there is. `lag`: queries of head h stand h lags
+    (tokens, learned from there) further back than they are, so that a head may look for what came before.
+    `query_frequency`: "shared" as published, or "separate", a map of its own for queries that starts equal.
+    `frequency_width`: of the content part of a head's frequencies, by default d. `locked_fraction`: share of random
+    pairs that lock at the start in every head (`ssa.calibration`), unless `start` is "published": PyTorch's own weights
+    and alpha = K = 1. `order` "sequence" takes the order parameter of a causal layer over all tokens, as published,
+    which leaks the future. `top_k` keeps the strongest partners of each token. `cap` bounds the slope at the locking
+    boundary (`ssa.chunked`). `backend`: auto, chunked, flex or dense (`ssa.backends`). `published` sets all of this as
+    the paper has it. Raises ValueError for an impossible head count, threshold, share, top_k, cap or name.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         position: bool = True,
         n_drifts: int = 8,
         drift_base: float = 1000.0,
+        lag: float = 0.0,
         query_frequency: str = "shared",
         frequency_width: int | None = None,
         locked_fraction: float = 0.3,
@@ -69,6 +72,8 @@ class SelectiveSynchronizationAttention(nn.Module):
             raise ValueError(f"theta={theta} does not lie in (0, pi/2]")
         if learn_theta and theta == math.pi / 2:
             raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
+        if lag and not position:
+            raise ValueError(f"lag={lag} needs positions: leave it out, or position=False")
         if frequency_width is not None and frequency_width < 1:
             raise ValueError(f"frequency_width={frequency_width} is less than 1")
         if cap is not None and not cap > 0:
@@ -107,6 +112,7 @@ class SelectiveSynchronizationAttention(nn.Module):
             share = torch.linspace(0.1, 0.6, n_heads) if n_heads > 1 else torch.tensor([0.3])
             amplitude = (share / (1 - share) * self.content_width / n_drifts).sqrt()
             self.amplitude = nn.Parameter(amplitude[:, None].repeat(1, n_drifts))  # a, (H, F)
+        self.lag = nn.Parameter(lag * torch.arange(n_heads, dtype=torch.float32)) if lag else None  # (H,), tokens
         self.log_alpha = nn.Parameter(torch.zeros(n_heads))
         self.log_K = nn.Parameter(torch.zeros(n_heads))
         # theta = pi/2 sigmoid(threshold)
@@ -121,6 +127,11 @@ class SelectiveSynchronizationAttention(nn.Module):
                 1, SAMPLE, d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu"
             )
             calibrate(self, sample.to(self.omega.weight))
+
+    @property
+    def shared(self) -> bool:
+        """Whether a token has one frequency, as query and as key: it is then always locked to itself."""
+        return self.query_omega is None and self.lag is None
 
     @property
     def alpha(self) -> Tensor:
@@ -144,8 +155,12 @@ class SelectiveSynchronizationAttention(nn.Module):
 
     def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone: zero is no special place for them."""
-        learned: list[Tensor] = [self.log_alpha, self.log_K, *([self.amplitude] if self.rotary else [])]
-        return learned + ([self.threshold] if isinstance(self.threshold, nn.Parameter) else [])
+        return self.kernels() + ([self.amplitude] if self.rotary else []) + ([] if self.lag is None else [self.lag])
+
+    def kernels(self) -> list[Tensor]:
+        """What shapes the coupling of a head, alpha, K and theta, which may take a rate of its own."""
+        threshold = [self.threshold] if isinstance(self.threshold, nn.Parameter) else []
+        return [self.log_alpha, self.log_K, *threshold]
 
     def forward(
         self,
@@ -168,22 +183,34 @@ class SelectiveSynchronizationAttention(nn.Module):
             x = x.masked_fill(padding, 0) if memory is None else x
         source = x if memory is None else memory
         causal = self.causal and memory is None
-        q, k, v = self.frequencies(x, query=True), self.frequencies(source), self._split(self.value(source))
+        scale = self.alpha.sqrt()
+        q, k = self.frequencies(x, query=True, scale=scale), None
+        if memory is not None or not self.shared:
+            k = self.frequencies(source, scale=scale)
+        v = self._split(self.value(source))
         r = self.order_parameter(source, memory is None, padding_mask)
-        mixed = self._synchronize(q, k, v, r, causal, memory is None, padding_mask)
+        mixed = self._synchronize(q, k, v, r, causal, padding_mask)
         if padding_mask is not None and memory is None:
             mixed = mixed * padding_mask[:, None, :, None]
         y = self.out(mixed.transpose(1, 2).flatten(2))
         return (y, diagnostics(self, x, memory, padding_mask)) if return_diagnostics else y
 
-    def frequencies(self, x: Tensor, query: bool = False, start: int = 0) -> Tensor:
-        """omega (B, H, N, d + 2F) of x (B, N, D), whose first token stands at position `start`."""
-        linear = self.query_omega if query and self.query_omega is not None else self.omega
-        content = self._split(linear(x))
+    def frequencies(self, x: Tensor, query: bool = False, start: int = 0, scale: Tensor | None = None) -> Tensor:
+        """omega (B, H, N, d + 2F) of x (B, N, D), whose first token stands at position `start`; `scale` (H,) times it.
+
+        The scale goes to the weights, which are few: a product with every frequency would be kept for its gradient.
+        """
+        weight = (self.query_omega if query and self.query_omega is not None else self.omega).weight
+        if scale is not None:
+            weight = weight * scale.repeat_interleave(self.content_width)[:, None]
+        content = self._split(F.linear(x, weight))
         if self.rotary is None:
             return content
         cos, sin = self.rotary.phase(start, start + x.shape[1], x.dtype)  # each (N, F)
-        a = self.amplitude[:, None, :]
+        if query and self.lag is not None:  # cos and sin of nu (t - lag), each (H, N, F)
+            back = self.lag[:, None, None] * self.rotary.drift.to(self.lag.dtype)
+            cos, sin = cos * back.cos() + sin * back.sin(), sin * back.cos() - cos * back.sin()
+        a = (self.amplitude if scale is None else self.amplitude * scale[:, None])[:, None, :]
         position = torch.cat((a * cos, a * sin), dim=-1).to(content.dtype)  # (H, N, 2F)
         return torch.cat((content, position.expand(len(x), -1, -1, -1)), dim=-1)
 
@@ -192,22 +219,20 @@ class SelectiveSynchronizationAttention(nn.Module):
         return synchrony.order_parameter(self._split(self.phi(x)), self.prefix and is_self, padding_mask)
 
     def _synchronize(
-        self, q: Tensor, k: Tensor, v: Tensor, r: Tensor, causal: bool, is_self: bool, padding_mask: Tensor | None
+        self, q: Tensor, k: Tensor | None, v: Tensor, r: Tensor, causal: bool, padding_mask: Tensor | None
     ) -> Tensor:
         """Mixed values (B, H, N, d)."""
         batch, heads, length = q.shape[:3]
-        scale = self.alpha.sqrt()[:, None, None]
         inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r).expand(batch, heads, length)
         key_mask = None if padding_mask is None else padding_mask.repeat_interleave(heads, dim=0)
         out = operate(
             self.backend,
-            (q * scale).flatten(0, 1),
-            (k * scale).flatten(0, 1),
+            q.flatten(0, 1),
+            None if k is None else k.flatten(0, 1),
             v.flatten(0, 1),
             inverse_rho.flatten(0, 1),
             self.cos_theta.repeat(batch),
             causal=causal,
-            same=is_self and self.query_omega is None,
             key_mask=key_mask,
             cap=self.cap,
             top_k=self.top_k,
@@ -241,7 +266,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         r = squared.clamp_min(synchrony.TINY).sqrt().div(t + 1).mean(-1, keepdim=True)  # (B, H, 1)
         scale = self.alpha.sqrt()[:, None, None]
         u = synchrony.mismatch(q * scale, cache["omega"] * scale)
-        if self.query_omega is None:
+        if self.shared:
             u[..., -1] = 0
         inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r)
         S = strongest(synchrony.strength(u, inverse_rho[..., None], self.cos_theta[:, None, None]), self.top_k)

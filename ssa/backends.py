@@ -45,31 +45,30 @@ def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None) 
 def operate(
     backend: str,
     q: Tensor,
-    k: Tensor,
+    k: Tensor | None,
     v: Tensor,
     inverse_rho: Tensor,
     cos_theta: Tensor,
     *,
     causal: bool,
-    same: bool,
     key_mask: Tensor | None,
     cap: float | None,
     top_k: int | None,
 ) -> Tensor:
     """The operator, arguments as for `ssa.chunked.synchronize`, in the form that `choose` gives."""
     inputs = (q, k, v, inverse_rho, cos_theta)
-    gradients = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    gradients = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
     chosen = choose(backend, q.device.type, gradients, top_k)
     if chosen == "dense":
-        return synchronize_dense(*inputs, causal=causal, same=same, key_mask=key_mask, top_k=top_k)
+        return synchronize_dense(*inputs, causal=causal, key_mask=key_mask, top_k=top_k)
     if chosen == "flex":
         try:
-            return synchronize_flex(*inputs, causal=causal, same=same, key_mask=key_mask)
+            return synchronize_flex(*inputs, causal=causal, key_mask=key_mask)
         except Exception as error:
             if backend == "flex":
                 raise
             _flex_failed(error)
-    return synchronize(*inputs, causal=causal, same=same, key_mask=key_mask, cap=cap, top_k=top_k)
+    return synchronize(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k)
 
 
 @functools.cache

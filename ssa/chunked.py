@@ -28,18 +28,19 @@ from ssa import pairs
 from ssa.rounding import as_multiplied
 
 CHUNK = 64  # queries a chunk (our choice)
-MOST = 2**18  # pairs at a time: heads are taken together up to that, so that what is computed of them stays in a cache
+# Pairs at a time, our choice: heads are taken together up to that many, so that what is computed of them stays in a
+# cache, and up to a quarter of the numbers in the queries' values, so that it is little beside what is kept anyway.
+MOST = 2**18
 
 
 def synchronize(
     q: Tensor,
-    k: Tensor,
+    k: Tensor | None,
     v: Tensor,
     inverse_rho: Tensor,
     cos_theta: Tensor,
     *,
     causal: bool,
-    same: bool,
     key_mask: Tensor | None = None,
     cap: float | None = 5.0,
     top_k: int | None = None,
@@ -47,8 +48,8 @@ def synchronize(
 ) -> Tensor:
     """out (G, N, W) from q (G, N, E), k (G, M, E), v (G, M, W), inverse_rho (G, N) and cos_theta (G,).
 
-    `causal` needs N = M and lets query i see keys j <= i. `same`: q and k are the same frequencies, so that the
-    mismatch of a token with itself is exactly 0 whatever rounding says. `key_mask` (G, M) bool: True for keys that may
+    k None: queries and keys are the same frequencies, and the mismatch of a token with itself is exactly 0 whatever
+    rounding says. `causal` needs N = M and lets query i see keys j <= i. `key_mask` (G, M) bool: True for keys that may
     lock. `top_k` keeps the strongest partners of a query, of equally strong ones the first. A query that locks to
     nothing gets zeros. Halves are computed in float32, also under autocast.
 
@@ -59,9 +60,12 @@ def synchronize(
     dtype = torch.promote_types(q.dtype, torch.float32)
     # On the meta device operations are counted, by custom over the whole window, the masked half included.
     causal = causal and not q.is_meta
-    with torch.autocast(q.device.type if q.device.type != "meta" else "cpu", enabled=False):
-        q_, k_, v_, inverse_rho, cos_theta = (x.to(dtype) for x in (q, k, v, inverse_rho, cos_theta))
-        out = _Synchronize.apply(q_, k_, v_, inverse_rho, cos_theta, causal, same, key_mask, cap, top_k, chunk)
+    with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):
+        # A common offset would cancel badly in them. It is one key, not the mean, which would know the future.
+        centre = (q if k is None else k)[:, :1].detach().to(dtype)
+        q_, k_ = (None if x is None else as_multiplied(x.to(dtype) - centre) for x in (q, k))
+        others = (x.to(dtype) for x in (v, inverse_rho, cos_theta))
+        out = _Synchronize.apply(q_, k_, *others, causal, key_mask, cap, top_k, chunk)
     return out.to(v.dtype)
 
 
@@ -70,47 +74,47 @@ class _Synchronize(torch.autograd.Function):
     def forward(
         ctx: Any,
         q: Tensor,
-        k: Tensor,
+        k: Tensor | None,
         v: Tensor,
         inverse_rho: Tensor,
         cos_theta: Tensor,
         causal: bool,
-        same: bool,
         key_mask: Tensor | None,
         cap: float | None,
         top_k: int | None,
         chunk: int,
     ) -> Tensor:
-        # A common offset would cancel badly in |q|^2 + |k|^2 - 2 q.k. Not the mean: that would know the future.
-        centre = k[:, :1]
-        q, k = as_multiplied(q - centre), as_multiplied(k - centre)
         out = v.new_empty(*q.shape[:2], v.shape[2])
         Z = q.new_empty(q.shape[:2])
-        chunks = _Chunks(q, k, inverse_rho, cos_theta, causal, same, key_mask, chunk)
-        strengths, _ = pairs.maps(q, q.shape[0] * q.shape[1] * k.shape[1])
+        chunks = _Chunks(q, k, v, inverse_rho, cos_theta, causal, key_mask, chunk)
+        strengths, _ = pairs.maps(q, q.shape[0] * q.shape[1] * v.shape[1])
         for part in chunks:
             S = strengths(*chunks.arguments(part)).unflatten(0, part.shape)
             S = strongest(S, top_k)
             Z[part.heads, part.rows] = S.sum(-1)
             out[part.heads, part.rows] = torch.bmm(S, v[part.heads, part.keys])
-        out = out / torch.where(Z > 0, Z, 1.0)[:, :, None]
+        out /= torch.where(Z > 0, Z, 1.0)[:, :, None]
         ctx.save_for_backward(q, k, v, inverse_rho, cos_theta, out, Z, key_mask)
-        ctx.settings = causal, same, cap, top_k, chunk
+        ctx.settings = causal, cap, top_k, chunk
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # its decorators are untyped
         q, k, v, inverse_rho, cos_theta, out, Z, key_mask = ctx.saved_tensors
-        causal, same, cap, top_k, chunk = ctx.settings
-        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        causal, cap, top_k, chunk = ctx.settings
+        same = k is None
+        k = q if same else k
+        grad_k, grad_v = torch.zeros_like(k), torch.zeros_like(v)
+        grad_q = grad_k if same else torch.zeros_like(q)
         grad_rho, grad_cos = torch.empty_like(inverse_rho), torch.zeros_like(cos_theta)
-        row_sum, column_sum = torch.empty_like(Z), k.new_zeros(k.shape[:2])  # of du
+        column_sum = k.new_zeros(k.shape[:2])  # of du, as is the next
+        row_sum = column_sum if same else torch.zeros_like(Z)
         inverse_Z = torch.where(Z > 0, 1 / torch.where(Z > 0, Z, 1.0), 0.0)
         delta = (grad * out).sum(-1)
         limit = torch.tensor(math.inf if cap is None else cap, dtype=q.dtype, device=q.device)
-        chunks = _Chunks(q, k, inverse_rho, cos_theta, causal, same, key_mask, chunk)
-        strengths, gradients = pairs.maps(q, q.shape[0] * q.shape[1] * k.shape[1])
+        chunks = _Chunks(q, None if same else k, v, inverse_rho, cos_theta, causal, key_mask, chunk)
+        strengths, gradients = pairs.maps(q, q.shape[0] * q.shape[1] * v.shape[1])
         for part in chunks:
             heads, rows, keys = part.heads, part.rows, part.keys
             arguments = chunks.arguments(part)
@@ -121,15 +125,16 @@ class _Synchronize(torch.autograd.Function):
                 kept = strongest(strengths(*arguments).unflatten(0, part.shape), top_k) > 0
                 weight, du, u_dy, tilt = (x * kept for x in (weight, du, u_dy, tilt))
             grad_v[heads, keys].baddbmm_(weight.transpose(1, 2), grad[heads, rows])
-            grad_q[heads, rows] = torch.bmm(du, k[heads, keys])
-            grad_k[heads, keys].baddbmm_(du.transpose(1, 2), q[heads, rows])
-            row_sum[heads, rows] = du.sum(-1)
+            grad_q[heads, rows].baddbmm_(du, k[heads, keys], alpha=-2)
+            grad_k[heads, keys].baddbmm_(du.transpose(1, 2), q[heads, rows], alpha=-2)
+            row_sum[heads, rows] += du.sum(-1)
             column_sum[heads, keys] += du.sum(1)
             grad_rho[heads, rows] = -u_dy.sum(-1)
             grad_cos[heads] -= tilt.sum((1, 2))
-        grad_q = 2 * (row_sum[:, :, None] * q - grad_q)
-        grad_k = 2 * (column_sum[:, :, None] * k - grad_k)
-        return grad_q, grad_k, grad_v, grad_rho, grad_cos, None, None, None, None, None, None
+        grad_k.addcmul_(column_sum[:, :, None], k, value=2)
+        if not same:
+            grad_q.addcmul_(row_sum[:, :, None], q, value=2)
+        return grad_q, None if same else grad_k, grad_v, grad_rho, grad_cos, None, None, None, None, None
 
 
 class _Part(NamedTuple):
@@ -154,17 +159,20 @@ class _Chunks:
     def __init__(
         self,
         q: Tensor,
-        k: Tensor,
+        k: Tensor | None,
+        v: Tensor,
         inverse_rho: Tensor,
         cos_theta: Tensor,
         causal: bool,
-        same: bool,
         key_mask: Tensor | None,
         chunk: int,
     ) -> None:
+        same = k is None
+        k = q if k is None else k
         # What requires gradients would have the maps compiled a second time.
         self.q, self.k, self.inverse_rho, self.cos_theta = (x.detach() for x in (q, k, inverse_rho, cos_theta))
         self.causal, self.chunk = causal, chunk
+        self.together = min(MOST, q.shape[0] * q.shape[1] * v.shape[2] // 4)
         self.q2, self.k2 = self.q.square().sum(-1), self.k.square().sum(-1)
         if key_mask is not None:
             self.k2 = self.k2.masked_fill(~key_mask, pairs.MASKED)
@@ -179,7 +187,7 @@ class _Chunks:
         for start in range(0, N, self.chunk):
             rows = slice(start, min(start + self.chunk, N))
             keys = slice(0, rows.stop if self.causal else M)
-            together = max(1, MOST // (self.chunk * keys.stop))
+            together = max(1, self.together // (self.chunk * keys.stop))
             for head in range(0, G, together):
                 yield _Part(slice(head, min(head + together, G)), rows, keys)
 

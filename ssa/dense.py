@@ -12,22 +12,21 @@ from ssa.chunked import strongest
 
 def synchronize_dense(
     q: Tensor,
-    k: Tensor,
+    k: Tensor | None,
     v: Tensor,
     inverse_rho: Tensor,
     cos_theta: Tensor,
     *,
     causal: bool,
-    same: bool,
     key_mask: Tensor | None = None,
     top_k: int | None = None,
 ) -> Tensor:
     """out (G, N, W) as `ssa.chunked.synchronize` gives it, whose arguments it takes, but for the cap: for theta = pi/2
     the gradient at the locking boundary is infinite here, as in the published code.
     """
-    u = synchrony.mismatch(q, k)
+    u = synchrony.mismatch(q, q if k is None else k)
     allowed = torch.ones(u.shape[1:], dtype=torch.bool, device=u.device)
-    if same:
+    if k is None:
         u = u.masked_fill(torch.eye(u.shape[1], dtype=torch.bool, device=u.device), 0)
     if causal:
         allowed = allowed.tril()

@@ -20,13 +20,12 @@ Attend = Callable[..., Any]
 
 def synchronize_flex(
     q: Tensor,
-    k: Tensor,
+    k: Tensor | None,
     v: Tensor,
     inverse_rho: Tensor,
     cos_theta: Tensor,
     *,
     causal: bool,
-    same: bool,
     key_mask: Tensor | None = None,
     attend: Attend | None = None,
 ) -> Tensor:
@@ -35,9 +34,10 @@ def synchronize_flex(
     `attend` replaces the compiled kernel, for example by PyTorch's own slow `flex_attention`, which runs anywhere.
     """
     dtype = torch.promote_types(q.dtype, torch.float32)
+    same = k is None
+    k = q if k is None else k
     q, k, inverse_rho, cos_theta = (x.to(dtype) for x in (q, k, inverse_rho, cos_theta))
-    q, k = q - k[:, :1], k - k[:, :1]  # a common offset would cancel badly
-    q, k = as_multiplied(q), as_multiplied(k)
+    q, k = (as_multiplied(x - k[:, :1]) for x in (q, k))  # a common offset would cancel badly
     q2, k2 = q.square().sum(-1), k.square().sum(-1)
 
     def log_strength(product: Tensor, batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def strengths(
     source, causal = (x if memory is None else memory), layer.causal and memory is None
     scale = layer.alpha.sqrt()[:, None, None]
     u = synchrony.mismatch(layer.frequencies(x, query=True) * scale, layer.frequencies(source) * scale)
-    if memory is None and layer.query_omega is None:
+    if memory is None and layer.shared:
         u.diagonal(0, 2, 3).zero_()
     r = layer.order_parameter(source, memory is None, padding_mask)
     S = synchrony.strength(u, synchrony.inverse_rho(layer.alpha, layer.K, r)[..., None], layer.cos_theta[:, None, None])

@@ -13,6 +13,7 @@ Legend: R rows, the queries of some heads, M keys.
 import functools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,7 +68,8 @@ def gradients(
     dy = dS * torch.minimum(0.5 / root.clamp_min(1e-15), cap)
     tilt = dS * decay
     du = cos_theta[:, None] * tilt - dy * (2 * decay * decay + inverse_rho[:, None])
-    return S * inverse_Z[:, None], du, u * dy, tilt
+    # A query's own u is 0 whatever its frequency is. What is not exactly zero here would be noise of its squares.
+    return S * inverse_Z[:, None], torch.where(own[:, None] == place, 0.0, du), u * dy, tilt
 
 
 EAGER: Maps = (strengths, gradients)
@@ -103,7 +105,13 @@ def _compiled(device: str) -> tuple[Maps, str]:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning("SSA runs eagerly, at about half the speed, for its compiled part failed: %s", reason)
         return EAGER, f"eager: {reason}"
-    return built, "compiled"  # type: ignore[return-value] # a tuple of two, which a generator does not show
+    strongly, steeply = (_beyond_one(ours, theirs) for ours, theirs in zip(built, EAGER, strict=True))
+    return (strongly, steeply), "compiled"
+
+
+def _beyond_one(compiled: Callable[..., Any], eager: Callable[..., Any]) -> Callable[..., Any]:
+    """The compiled map but for a single row or key, a size for which it would be compiled anew."""
+    return lambda product, *others: (compiled if min(product.shape) > 1 else eager)(product, *others)
 
 
 def _example(device: str) -> tuple[Tensor, ...]:

@@ -78,7 +78,7 @@ def attend(
     return torch.stack(out), torch.stack(strengths)
 
 
-def positional_frequency(position: int, amplitude: Tensor, drift: Tensor) -> Tensor:
+def positional_frequency(position: float, amplitude: Tensor, drift: Tensor) -> Tensor:
     """(2F,): a_f cos(nu_f t), then a_f sin(nu_f t), of amplitudes (F,) and drifts (F,) in rad a token (our choice).
 
     Two tokens then differ by sum_f 2 a_f^2 (1 - cos(nu_f (i - j))), which depends on their distance alone.

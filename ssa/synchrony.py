@@ -21,7 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TINY = 1e-12  # a squared length below which its root is taken for constant: the gradient of |z| at 0 is not a number
+from ssa.order import TINY, order_parameter
+
+__all__ = ["TINY", "inverse_rho", "locking_radius", "mismatch", "order_parameter", "strength"]
 
 
 def mismatch(query: Tensor, key: Tensor) -> Tensor:
@@ -33,27 +35,9 @@ def mismatch(query: Tensor, key: Tensor) -> Tensor:
     dtype = torch.promote_types(key.dtype, torch.float32)
     query, key = query.to(dtype), key.to(dtype)
     query, key = query - key[..., :1, :], key - key[..., :1, :]
-    with torch.autocast(key.device.type, enabled=False):
+    with torch.autocast("cpu" if key.is_meta else key.device.type, enabled=False):
         product = query @ key.transpose(-2, -1)
     return (query.square().sum(-1)[..., :, None] + key.square().sum(-1)[..., None, :] - 2 * product).clamp_min(0)
-
-
-def order_parameter(phi: Tensor, causal: bool, padding_mask: Tensor | None = None) -> Tensor:
-    """r from phases (B, H, N, d) in rad: (B, H, N), of each token's prefix, if `causal`, else (B, H, 1), of all tokens.
-
-    `padding_mask` (B, N) bool, True for a real token; others do not count. Sums are float32 at least. Never under 1e-6.
-    """
-    phi = phi.to(torch.promote_types(phi.dtype, torch.float32))
-    cos, sin = phi.cos(), phi.sin()
-    counts = torch.ones(phi.shape[0], 1, phi.shape[2], 1, dtype=phi.dtype, device=phi.device)
-    if padding_mask is not None:
-        counts = counts * padding_mask[:, None, :, None]
-        cos, sin = cos * counts, sin * counts
-    if causal:
-        cos, sin, counts = cos.cumsum(2), sin.cumsum(2), counts.cumsum(2)
-    else:
-        cos, sin, counts = (x.sum(2, keepdim=True) for x in (cos, sin, counts))
-    return (cos.square() + sin.square()).clamp_min(TINY).sqrt().div(counts.clamp_min(1)).mean(-1).clamp_min(TINY**0.5)
 
 
 def inverse_rho(alpha: Tensor, K: Tensor, r: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 position=model.position,
                 n_drifts=model.drifts,
                 drift_base=model.drift_base,
+                lag=model.lag,
                 query_frequency=model.query_frequency,
                 frequency_width=model.frequency_width,
                 start=model.start,

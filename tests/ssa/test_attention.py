@@ -27,17 +27,18 @@ def loops(layer, x, source, causal, real=None):
         rows = slice(h * d, (h + 1) * d)
         own = layer.omega.weight if layer.query_omega is None else layer.query_omega.weight
 
-        def omega(tokens, weight, h=h, rows=rows):
+        def omega(tokens, weight, h=h, rows=rows, back=0.0):
             positions = []
             for t in range(len(tokens)):
                 content = tokens[t] @ weight[rows].T
                 if layer.rotary is not None:
-                    place = reference.positional_frequency(t, layer.amplitude[h], layer.rotary.drift)
+                    place = reference.positional_frequency(t - back, layer.amplitude[h], layer.rotary.drift)
                     content = torch.cat((content, place))
                 positions.append(content)
             return torch.stack(positions)
 
-        q, k = omega(x, own), omega(source, layer.omega.weight)
+        back = 0.0 if layer.lag is None else float(layer.lag[h])
+        q, k = omega(x, own, back=back), omega(source, layer.omega.weight)
         phi, v = source @ layer.phi.weight[rows].T, source @ layer.value.weight[rows].T
         settings = (layer.alpha[h], layer.K[h], layer.theta[h])
         out = []
@@ -54,7 +55,7 @@ def loops(layer, x, source, causal, real=None):
     return torch.cat(heads, dim=-1) @ layer.out.weight.T
 
 
-@pytest.mark.parametrize("options", [{}, {"position": False}, {"query_frequency": "separate"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"position": False}, {"query_frequency": "separate"}, {"lag": 1.0}], ids=str)
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_layer_equals_the_loops(options, causal):
     layer = shaken(causal=causal, **options)

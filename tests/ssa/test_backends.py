@@ -20,7 +20,7 @@ def operands(same, dtype=torch.double):
     g = torch.Generator().manual_seed(0)
     keys = N if same else M
     q = 0.25 * torch.randn(G, N, 8, generator=g, dtype=dtype)
-    k = q if same else 0.25 * torch.randn(G, M, 8, generator=g, dtype=dtype)
+    k = None if same else 0.25 * torch.randn(G, M, 8, generator=g, dtype=dtype)
     v = torch.randn(G, keys, 8, generator=g, dtype=dtype)
     inverse_rho = 0.2 + torch.rand(G, N, generator=g, dtype=dtype)
     return q, k, v, inverse_rho, torch.tensor([0.1, 0.3, 0.5], dtype=dtype)
@@ -33,8 +33,8 @@ def test_all_forms_give_the_same(same, causal, masked):
     if causal and not same:
         return
     inputs = operands(same)
-    mask = torch.rand(G, inputs[1].shape[1], generator=torch.Generator().manual_seed(1)) > 0.4 if masked else None
-    settings = {"causal": causal, "same": same, "key_mask": mask}
+    mask = torch.rand(G, inputs[2].shape[1], generator=torch.Generator().manual_seed(1)) > 0.4 if masked else None
+    settings = {"causal": causal, "key_mask": mask}
     expected = synchronize(*inputs, **settings, cap=None)
     assert torch.allclose(synchronize_dense(*inputs, **settings), expected, atol=1e-10)
     assert torch.allclose(synchronize_flex(*inputs, **settings, attend=flex_attention), expected, atol=1e-10)
@@ -78,7 +78,7 @@ def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, c
     monkeypatch.setattr(backends, "synchronize_flex", fails)
     monkeypatch.setattr(backends, "choose", lambda *_: "flex")
     inputs = operands(True)
-    settings = {"causal": True, "same": True, "key_mask": None, "cap": 5.0, "top_k": None}
+    settings = {"causal": True, "key_mask": None, "cap": 5.0, "top_k": None}
     try:
         with caplog.at_level(logging.WARNING):
             for _ in range(2):

@@ -27,7 +27,7 @@ def fast(omega, phi, v, alpha, K, theta, causal, real=None, chunk=4, cap=None):
     inverse_rho = synchrony.inverse_rho(alpha[None], K[None], r).expand(1, 1, len(omega))[0]
     q = (alpha.sqrt() * omega)[None]
     out = synchronize(
-        q, q, v[None], inverse_rho, theta.cos()[None], causal=causal, same=True, key_mask=mask, cap=cap, chunk=chunk
+        q, None, v[None], inverse_rho, theta.cos()[None], causal=causal, key_mask=mask, cap=cap, chunk=chunk
     )
     return out[0]
 
@@ -97,7 +97,7 @@ def test_gradcheck_without_a_cap():
     cos_theta = torch.tensor([0.3], dtype=torch.double, requires_grad=True)
     for causal in (True, False):
         assert torch.autograd.gradcheck(
-            lambda *x, causal=causal: synchronize(*x, causal=causal, same=False, cap=None, chunk=4),
+            lambda *x, causal=causal: synchronize(*x, causal=causal, cap=None, chunk=4),
             (q, k, v[None].detach().requires_grad_(), inverse_rho, cos_theta),
         )
 
@@ -111,7 +111,7 @@ def test_the_cap_bounds_the_slope_at_the_boundary_and_nothing_else():
         q = torch.tensor([[[0.0], [inside]]], dtype=torch.double, requires_grad=True)
         v = torch.tensor([[[1.0], [-1.0]]], dtype=torch.double)
         ones = torch.full((1, 2), 1 / rho, dtype=torch.double)
-        out = synchronize(q, q, v, ones, torch.zeros(1, dtype=torch.double), causal=True, same=True, cap=cap)
+        out = synchronize(q, None, v, ones, torch.zeros(1, dtype=torch.double), causal=True, cap=cap)
         grads[cap] = float(torch.autograd.grad(out[0, 1, 0], q)[0].abs().max())
     assert grads[None] > 1e3 and grads[5.0] < 50
     inputs = [*oscillators(), torch.tensor(0.7, dtype=torch.double)]  # root > cos(theta) e^-u > 0.1 everywhere
@@ -163,5 +163,5 @@ def test_a_token_is_locked_to_itself_whatever_rounding_says():
     q, v = 100 * torch.randn(1, 70, 33, generator=g), torch.randn(1, 70, 4, generator=g)
     inverse_rho, cos_theta = torch.full((1, 70), 1e3), torch.tensor([0.3])
     for causal in (True, False):
-        out = synchronize(q, q, v, inverse_rho, cos_theta, causal=causal, same=True)
+        out = synchronize(q, None, v, inverse_rho, cos_theta, causal=causal)
         assert torch.allclose(out, v, atol=1e-6)

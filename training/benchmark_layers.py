@@ -1,0 +1,146 @@
+"""Time and memory of attention layers against length: forward and backward, in turn within one process.
+
+Every layer maps (1, N, D) to (1, N, D) with its own projections. `published` is the published operator computed step by
+step as its equations stand, with plain autograd, which is what anyone would write first; it is bidirectional.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baseline import SelfAttention
+from configs.schema import BenchmarkConfig
+from fsn import SynchronizationAttention
+from ssa import SelectiveSynchronizationAttention, published, synchrony
+
+FIT_FROM = 1024  # tokens; below it the parts of memory that do not grow weigh in
+
+
+@dataclass(frozen=True)
+class LayerTiming:
+    """One layer at one length. `ratio`: median over rounds of its time over that of the first layer in the round."""
+
+    layer: str
+    tokens: int
+    seconds: float  # median of forward and backward
+    ratio: float
+    peak_memory_bytes: int  # of tensors, above what there was before: activations, buffers, gradients
+
+
+class SDPA(nn.Module):
+    """Causal scaled dot-product attention and nothing else: no positions. (B, N, D) -> (B, N, D)."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.out = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (y.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
+        return self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+
+
+class PublishedSteps(nn.Module):
+    """The published operator from its three steps: mismatch and coupling, phase difference, strength."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.layer = published(d_model, n_heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, N, D) -> (B, N, D), bidirectional."""
+        layer = self.layer
+        omega = layer.frequencies(x)
+        Delta2 = synchrony.mismatch(omega, omega)  # (B, H, N, N), as is all that follows
+        Delta2 = Delta2.masked_fill(torch.eye(x.shape[1], dtype=torch.bool, device=x.device), 0)
+        J = torch.exp(-layer.alpha[:, None, None] * Delta2)
+        reach = layer.K[:, None, None] * layer.order_parameter(x)[..., None]
+        sin = Delta2.clamp_min(synchrony.TINY).sqrt() / (reach * J).clamp_min(synchrony.TINY)
+        S = torch.where(sin < 1, J * (1 - sin.clamp(max=1).square()).clamp_min(synchrony.TINY).sqrt(), 0.0)
+        mixed = S / S.sum(-1, keepdim=True) @ layer.value(x).unflatten(-1, (layer.n_heads, -1)).transpose(1, 2)
+        return layer.out(mixed.transpose(1, 2).flatten(2))
+
+
+LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
+    "sdpa": SDPA,
+    "transformer": SelfAttention,
+    "fsn": SynchronizationAttention,
+    "ssa": lambda d_model, n_heads: SelectiveSynchronizationAttention(d_model, n_heads, backend="chunked"),
+    "ssa_dense": lambda d_model, n_heads: SelectiveSynchronizationAttention(d_model, n_heads, backend="dense"),
+    "published": PublishedSteps,
+}
+
+
+def measure_layers(config: BenchmarkConfig, on_round: Callable[[int], None] = lambda done: None) -> list[LayerTiming]:
+    """Take `config.rounds` steps of every layer at every length, in turn; in units of the first of `config.layers`."""
+    torch.manual_seed(0)
+    layers = {name: LAYERS[name](config.d_model, config.n_heads).to(config.device) for name in config.layers}
+    inputs = {n: torch.randn(1, n, config.d_model, device=config.device) for n in config.lengths}
+    for x in inputs.values():  # each length once: tables, kernels, compilation
+        for layer in layers.values():
+            step(layer, x)
+    memory = {(name, n): peak_bytes(layers[name], x) for n, x in inputs.items() for name in layers}
+    seconds: dict[tuple[str, int], list[float]] = {key: [] for key in memory}
+    for done in range(config.rounds):
+        for n, x in inputs.items():
+            for name, layer in layers.items():
+                start = time.perf_counter()
+                step(layer, x)
+                seconds[name, n].append(time.perf_counter() - start)
+        on_round(done + 1)
+    first = config.layers[0]
+    return [
+        LayerTiming(
+            layer=name,
+            tokens=n,
+            seconds=statistics.median(taken),
+            ratio=statistics.median(ours / theirs for ours, theirs in zip(taken, seconds[first, n], strict=True)),
+            peak_memory_bytes=memory[name, n],
+        )
+        for (name, n), taken in seconds.items()
+    ]
+
+
+def step(layer: nn.Module, x: Tensor) -> None:
+    """Forward and backward, with gradients of the weights and of x."""
+    layer.zero_grad()
+    out: Tensor = layer(x.detach().requires_grad_())
+    out.sum().backward()
+    if x.is_cuda:
+        torch.cuda.synchronize()
+
+
+def peak_bytes(layer: nn.Module, x: Tensor) -> int:
+    """The most bytes of tensors that a step holds at once, above what there was before it."""
+    layer.zero_grad()
+    if x.is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step(layer, x)
+        return torch.cuda.max_memory_allocated() - before
+    # Resident memory would count what a compiler or an allocator keeps; the profiler sees each allocation by itself.
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step(layer, x)
+    assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def memory_exponent(timings: list[LayerTiming], layer: str) -> float | None:
+    """b of the fit memory = a N^b over the lengths from `FIT_FROM` on; None for fewer than two of them."""
+    found = [(t.tokens, t.peak_memory_bytes) for t in timings if t.layer == layer and t.tokens >= FIT_FROM]
+    if len(found) < 2:
+        return None
+    N, memory = torch.tensor(found, dtype=torch.float64).log().unbind(1)
+    N = N - N.mean()
+    return float((N * memory).sum() / N.square().sum())
