@@ -1,9 +1,18 @@
-"""Time and memory of training steps, models side by side: `python bench.py`. Keys are written in configs/schema.py."""
+"""Time and memory side by side: `python bench.py` of training steps, `python bench.py task=layers` of attention layers.
+
+Keys are written in configs/schema.py.
+"""
 
 import json
+import os
 import sys
+from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler, which counts memory, is told to be quiet at import
 
 from configs.entry import entry_point
 from configs.schema import BenchmarkConfig
@@ -11,17 +20,17 @@ from configs.schema import BenchmarkConfig
 
 @entry_point("bench")
 def main(config: BenchmarkConfig) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
+    {"steps": steps, "layers": layers}[config.task](config)
 
+
+def steps(config: BenchmarkConfig) -> None:
+    """Training steps of models, and the loading of a batch."""
     from results.tables import markdown
     from training.benchmark import loading_seconds, measure
-    from training.environment import cpu_name, git, versions
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task(f"{config.rounds} rounds", total=config.rounds)
+    with rounds(config) as done:
         loading = loading_seconds(config)
-        timings = measure(config, lambda done: progress.update(bar, completed=done))
+        timings = measure(config, done)
     print(
         f"Training steps of {config.batch_size} x {config.context} bytes, scale={config.scale.name}, {config.device}, "
         f"precision {config.precision}, compile {str(config.compile).lower()}; medians of {config.rounds} rounds\n"
@@ -41,22 +50,71 @@ def main(config: BenchmarkConfig) -> None:
     print(markdown(rows, left=("model", "layers x width")))
     quickest = min(timing.seconds for timing in timings)
     print(f"\nLoading a batch takes {1e3 * loading:.2f} ms, {loading / quickest:.2%} of the quickest step.")
-    if config.output is not None:
-        result = {
-            "config": asdict(config) | {"output": None},
-            "device": cpu_name() if config.device == "cpu" else _cuda_name(),
-            "versions": versions(),
-            "git": asdict(git()),
-            "loading_seconds": loading,
-            "timings": [asdict(timing) for timing in timings],
+    write(config, {"loading_seconds": loading, "timings": [asdict(timing) for timing in timings]})
+
+
+def layers(config: BenchmarkConfig) -> None:
+    """Forward and backward of attention layers against length."""
+    from results.layer_figure import plot_layers
+    from results.tables import markdown
+    from training.benchmark_layers import measure_layers, memory_exponent
+
+    with rounds(config) as done:
+        timings = measure_layers(config, done)
+    first = config.layers[0]
+    print(
+        f"Attention layers, forward and backward of 1 x N x {config.d_model}, {config.n_heads} heads, {config.device}; "
+        f"medians of {config.rounds} rounds; ratios to {first}\n"
+    )
+    memory = {t.tokens: t.peak_memory_bytes for t in timings if t.layer == first}
+    rows = [
+        {
+            "layer": t.layer,
+            "N": f"{t.tokens:,}",
+            "ms": f"{1e3 * t.seconds:,.1f}",
+            f"time / {first}": f"{t.ratio:.2f}",
+            "peak MiB": f"{t.peak_memory_bytes / 2**20:,.1f}",
+            f"memory / {first}": f"{t.peak_memory_bytes / memory[t.tokens]:.2f}",
         }
-        Path(config.output).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        for t in timings
+    ]
+    print(markdown(rows, left=("layer",)))
+    exponents = {name: memory_exponent(timings, name) for name in config.layers}
+    if any(exponents.values()):
+        print("\nPeak memory grows as N to the power of (from 1,024 tokens on):")
+        print(", ".join(f"{name} {b:.2f}" for name, b in exponents.items() if b is not None))
+    write(config, {"timings": [asdict(timing) for timing in timings], "memory_exponents": exponents})
+    if config.figure is not None:
+        print("\n" + ", ".join(str(file) for file in plot_layers(timings, Path(config.figure))))
 
 
-def _cuda_name() -> str:
+@contextmanager
+def rounds(config: BenchmarkConfig) -> Any:
+    """A progress bar over rounds; what it yields is told how many are done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task(f"{config.rounds} rounds", total=config.rounds)
+        on_round: Callable[[int], None] = lambda done: progress.update(bar, completed=done)  # noqa: E731
+        yield on_round
+
+
+def write(config: BenchmarkConfig, result: dict[str, Any]) -> None:
+    """The result with what it was measured on, into `output`, if that was asked for."""
     import torch
 
-    return torch.cuda.get_device_name()
+    from training.environment import cpu_name, git, versions
+
+    if config.output is None:
+        return
+    made_with = {
+        "config": asdict(config) | {"output": None, "figure": None},
+        "device": cpu_name() if config.device == "cpu" else torch.cuda.get_device_name(),
+        "versions": versions(),
+        "git": asdict(git()),
+    }
+    Path(config.output).write_text(json.dumps(made_with | result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import BenchmarkConfig, EvaluationConfig, FSNConfig, OSNConfig, RunConfig
+from configs.schema import LAYERS, BenchmarkConfig, EvaluationConfig, FSNConfig, OSNConfig, RunConfig
 from configs.strict import illegal_value
 
 FEED_FORWARDS = {FSNConfig: ("swiglu", "native"), OSNConfig: ("swiglu", "gelu")}
@@ -128,6 +128,20 @@ def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:
     for model in config.models or [""]:
         if model not in models:
             raise UserError(f"models={config.models}: legal are {', '.join(models)}; type models=[transformer,fsn]")
+    for layer in config.layers or [""]:
+        if layer not in LAYERS:
+            raise UserError(f"layers={config.layers}: legal are {', '.join(LAYERS)}; type layers=[sdpa,ssa]")
+    for length in config.lengths or [0]:
+        at_least("lengths", length, 2, "[512,1024]")
+    at_least("d_model", config.d_model, 1, 512)
+    at_least("n_heads", config.n_heads, 1, 8)
+    _divides("n_heads", config.n_heads, "d_model", config.d_model)
+    if config.task == "layers" and config.d_model // config.n_heads % 2:
+        raise UserError(f"d_model={config.d_model} over n_heads={config.n_heads} is an odd head width; type n_heads=8")
+    if config.task == "layers" and (config.precision, config.compile) != ("32", False):
+        raise UserError("task=layers measures float32 without compile; leave out precision= and compile=")
+    if config.figure is not None and config.task != "layers":
+        raise UserError("figure= is drawn by task=layers; type task=layers too")
     at_least("batch_size", config.batch_size, 1, 16)
     at_least("context", config.context, 2, 256)
     at_least("rounds", config.rounds, 1, 9)

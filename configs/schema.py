@@ -197,20 +197,27 @@ class EvaluationConfig:
 
 @dataclass
 class BenchmarkConfig:
-    """What `bench.py` measures: full training steps (forward, backward, optimizer) of models side by side, and the
-    loading of a batch.
+    """What `bench.py` measures. task=steps: full training steps (forward, backward, optimizer) of models side by side,
+    and the loading of a batch. task=layers: forward and backward of attention layers against length.
     """
 
+    task: str = "steps"  # steps | layers
     models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native"])
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     batch_size: int = 16  # windows a step
     context: int = 256  # bytes a window holds
-    rounds: int = 9  # in each round every model takes one step; medians over rounds
+    # layers: the first one is the unit
+    layers: list[str] = field(default_factory=lambda: list(LAYERS))
+    lengths: list[int] = field(default_factory=lambda: [128, 256, 512, 1024, 2048, 4096])  # layers: tokens
+    d_model: int = 512  # layers
+    n_heads: int = 8  # layers
+    rounds: int = 9  # in each round every model, or layer and length, takes one step; medians over rounds
     device: str = "cpu"  # cpu | cuda
     precision: str = "32"  # 32 | bf16
     compile: bool = False
     threads: int | None = None  # CPU threads of torch; None: torch's own choice
     output: str | None = None  # a JSON file for the result
+    figure: str | None = None  # layers: draw time and memory against length into FIGURE.png and FIGURE.svg
 
 
 MODELS: dict[str, type[ModelConfig]] = {
@@ -250,4 +257,10 @@ EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
     "ssa.backend": BACKENDS,
 }
 
-BENCHMARK_CHOICES: dict[str, tuple[str, ...]] = {"device": ("cpu", "cuda"), "precision": ("32", "bf16")}
+LAYERS = ("sdpa", "transformer", "fsn", "ssa", "ssa_dense", "published")
+
+BENCHMARK_CHOICES: dict[str, tuple[str, ...]] = {
+    "task": ("steps", "layers"),
+    "device": ("cpu", "cuda"),
+    "precision": ("32", "bf16"),
+}

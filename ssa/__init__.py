@@ -1,7 +1,8 @@
 """Selective Synchronization Attention (arXiv 2602.14445): plain PyTorch modules, importable as drop-in layers."""
 
-from ssa.attention import SelectiveSynchronizationAttention, published
+from ssa.attention import SelectiveSynchronizationAttention
 from ssa.network import OSN, OSNBlock
+from ssa.published import published
 from ssa.synchrony import locking_radius
 
 __all__ = ["OSN", "OSNBlock", "SelectiveSynchronizationAttention", "locking_radius", "published"]

@@ -292,24 +292,3 @@ class SelectiveSynchronizationAttention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, H, N, d)."""
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-
-
-def published(d_model: int, n_heads: int, top_k: int | None = None) -> SelectiveSynchronizationAttention:
-    """The operator as the author published it: (B, N, D) -> (B, N, D), bidirectional.
-
-    theta = pi/2, an order parameter of the whole sequence, no positional part, PyTorch's own initial weights, alpha = K
-    = 1. Three things follow, which tests show: r knows the future, the layer is permutation-equivariant, and at the
-    start a token is locked to itself alone. The cap on the slope at the boundary is off, as in plain autograd.
-    """
-    return SelectiveSynchronizationAttention(
-        d_model,
-        n_heads,
-        causal=False,
-        theta=math.pi / 2,
-        learn_theta=False,
-        position=False,
-        start="published",
-        order="sequence",
-        top_k=top_k,
-        cap=None,
-    )

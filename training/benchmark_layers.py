@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from baseline import SelfAttention
 from configs.schema import BenchmarkConfig
 from fsn import SynchronizationAttention
-from ssa import SelectiveSynchronizationAttention, published, synchrony
+from ssa import SelectiveSynchronizationAttention
+from ssa.published import PublishedSteps
+from training.environment import require_cuda
 
 FIT_FROM = 1024  # tokens; below it the parts of memory that do not grow weigh in
 
@@ -46,27 +48,6 @@ class SDPA(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
 
 
-class PublishedSteps(nn.Module):
-    """The published operator from its three steps: mismatch and coupling, phase difference, strength."""
-
-    def __init__(self, d_model: int, n_heads: int) -> None:
-        super().__init__()
-        self.layer = published(d_model, n_heads)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, N, D) -> (B, N, D), bidirectional."""
-        layer = self.layer
-        omega = layer.frequencies(x)
-        Delta2 = synchrony.mismatch(omega, omega)  # (B, H, N, N), as is all that follows
-        Delta2 = Delta2.masked_fill(torch.eye(x.shape[1], dtype=torch.bool, device=x.device), 0)
-        J = torch.exp(-layer.alpha[:, None, None] * Delta2)
-        reach = layer.K[:, None, None] * layer.order_parameter(x)[..., None]
-        sin = Delta2.clamp_min(synchrony.TINY).sqrt() / (reach * J).clamp_min(synchrony.TINY)
-        S = torch.where(sin < 1, J * (1 - sin.clamp(max=1).square()).clamp_min(synchrony.TINY).sqrt(), 0.0)
-        mixed = S / S.sum(-1, keepdim=True) @ layer.value(x).unflatten(-1, (layer.n_heads, -1)).transpose(1, 2)
-        return layer.out(mixed.transpose(1, 2).flatten(2))
-
-
 LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
     "sdpa": SDPA,
     "transformer": SelfAttention,
@@ -78,7 +59,15 @@ LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 def measure_layers(config: BenchmarkConfig, on_round: Callable[[int], None] = lambda done: None) -> list[LayerTiming]:
-    """Take `config.rounds` steps of every layer at every length, in turn; in units of the first of `config.layers`."""
+    """Take `config.rounds` steps of every layer at every length, in turn; in units of the first of `config.layers`.
+
+    Raises UserError when CUDA is asked for and absent.
+    """
+    if config.device == "cuda":
+        require_cuda("device", "device=cpu")
+    torch.set_float32_matmul_precision("high")  # as in training; a CPU takes no notice
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
     torch.manual_seed(0)
     layers = {name: LAYERS[name](config.d_model, config.n_heads).to(config.device) for name in config.layers}
     inputs = {n: torch.randn(1, n, config.d_model, device=config.device) for n in config.lengths}

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, bmm_flop
 
 from baseline import Transformer
 from configs.errors import UserError
@@ -153,7 +153,9 @@ def flops_per_token(model: nn.Module, context: int) -> int:
     """
     meta = deepcopy(model).to("meta")
     tokens = torch.zeros(1, context, dtype=torch.int64, device="meta")
-    with FlopCounterMode(display=False) as counter:
+    # PyTorch counts products that are added to something, but not those added in place.
+    in_place = {torch.ops.aten.baddbmm_: lambda _, a, b, **__: bmm_flop(a, b)}
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
         meta(tokens).sum().backward()
     return counter.get_total_flops() // context
 

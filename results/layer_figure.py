@@ -1,0 +1,61 @@
+"""Time and memory of attention layers against length, as PNG and SVG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from training.benchmark_layers import LayerTiming
+
+# As results.figures: Okabe and Ito's colours, and markers and lines that differ in grey print too.
+STYLES: dict[str, tuple[str, str, str]] = {
+    "sdpa": ("#56B4E9", "--", "x"),
+    "transformer": ("#0072B2", "--", "s"),
+    "fsn": ("#D55E00", "-", "o"),
+    "ssa": ("#000000", "-", "v"),
+    "ssa_dense": ("#999999", ":", "^"),
+    "published": ("#CC79A7", "-.", "D"),
+}
+
+
+def plot_layers(timings: Sequence[LayerTiming], path: Path) -> list[Path]:
+    """Two panels, milliseconds and MiB against tokens, on log axes; the files written: `path`.png and .svg."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    with rc_context({"svg.hashsalt": "synchrony", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+        axes: Any = figure.subplots(1, 2)
+        for panel, title, of in (
+            (axes[0], "time of forward and backward (ms)", lambda t: 1e3 * t.seconds),
+            (axes[1], "peak memory (MiB)", lambda t: t.peak_memory_bytes / 2**20),
+        ):
+            for name in dict.fromkeys(t.layer for t in timings):
+                color, line, marker = STYLES[name]
+                own = [t for t in timings if t.layer == name]
+                panel.plot(
+                    [t.tokens for t in own],
+                    [of(t) for t in own],
+                    color=color,
+                    linestyle=line,
+                    marker=marker,
+                    markersize=4.5,
+                    linewidth=1.5,
+                    label=name,
+                )
+            panel.set_xscale("log", base=2)
+            panel.set_yscale("log")
+            panel.set_xticks(sorted({t.tokens for t in timings}))
+            for axis in (panel.xaxis, panel.yaxis):
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            panel.xaxis.set_minor_locator(NullLocator())
+            panel.set_xlabel("tokens")
+            panel.set_title(title, fontsize=10)
+            panel.grid(alpha=0.25, linewidth=0.6)
+            panel.spines[["top", "right"]].set_visible(False)
+        axes[0].legend(frameon=False, fontsize=9, handlelength=3.2)
+        files = [path.with_name(path.name + ending) for ending in (".png", ".svg")]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
+    return files
