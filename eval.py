@@ -9,7 +9,7 @@ from configs.schema import EvaluationConfig
 
 @entry_point("eval", literal=("prompt",))
 def main(config: EvaluationConfig) -> None:
-    tasks = {"loss": loss, "sample": write}
+    tasks = {"loss": loss, "sample": write, "synchrony": synchrony}
     tasks[config.task](config)
 
 
@@ -57,6 +57,24 @@ def loss(config: EvaluationConfig) -> None:
         )
     entry = {"split": config.split, "checkpoint": run.checkpoint.name, "step": run.step, "context": context}
     run.add_evaluation(entry | asdict(result))
+
+
+def synchrony(config: EvaluationConfig) -> None:
+    """Print how much heads differ and how widely they look, draw their maps, and add the numbers to the record."""
+    from results.head_figure import plot_heads
+    from results.heads import entry, first_windows, table
+    from results.tables import markdown
+    from training.head_maps import head_maps, measure
+    from training.trained_run import open_run
+
+    run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
+    maps = head_maps(run.model, first_windows(run, config.data, config.split))
+    layers = [measure(A) for A in maps]
+    print(markdown(table(run.config.model.name, layers), left=("model",)))
+    rows = [(f"layer {layer}", A[0]) for layer, A in enumerate(maps)]
+    name = f"heads-{config.split}-{run.checkpoint.stem}"
+    print("\n" + ", ".join(str(file) for file in plot_heads(rows, run.folder / name)))
+    run.add_evaluation(entry(run, layers, config.split))
 
 
 def write(config: EvaluationConfig) -> None:

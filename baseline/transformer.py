@@ -38,6 +38,15 @@ class SelfAttention(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
+    @torch.no_grad()
+    def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
+        """attention (B, H, N, N): weight of each token for each query, from the dense matrix."""
+        q, k, _ = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        cos, sin = self.rotary.table(x.shape[1], x.dtype)
+        scores = self.rotary.rotate(q, cos, sin) @ self.rotary.rotate(k, cos, sin).transpose(2, 3) * q.shape[-1] ** -0.5
+        future = torch.ones(scores.shape[2:], dtype=torch.bool, device=x.device).triu(1)
+        return {"attention": scores.masked_fill(future, float("-inf")).softmax(-1)}
+
     def init_cache(self, batch_size: int) -> dict[str, Any]:
         """Keys and values of the tokens seen so far: none."""
         d = self.qkv.in_features // self.n_heads

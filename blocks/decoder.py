@@ -27,6 +27,9 @@ class Mixer(Protocol):
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
         """(B, D) -> (B, D) for one more token; the cache is updated in place."""
 
+    def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
+        """What the mixer does with x (B, N, D), `attention` (B, H, N, N) among it."""
+
 
 class DecoderBlock(nn.Module):
     """One pre-norm residual block around a mixer and a feed-forward."""
@@ -58,12 +61,15 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.norm = nn.RMSNorm(width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """tokens (B, N) int64 -> logits (B, N, V)."""
-        x = self.embedding(tokens)
-        for layer in self.layers:
+    def forward(self, tokens: Tensor, return_diagnostics: bool = False) -> Any:
+        """tokens (B, N) int64 -> logits (B, N, V); with `return_diagnostics` also a list of what each mixer reports."""
+        x, diagnostics = self.embedding(tokens), []
+        for layer in cast(Iterable[DecoderBlock], self.layers):
+            if return_diagnostics:
+                diagnostics.append(layer.mixer.diagnostics(layer.mixer_norm(x)))
             x = layer(x)
-        return F.linear(self.norm(x), self.embedding.weight)
+        logits = F.linear(self.norm(x), self.embedding.weight)
+        return (logits, diagnostics) if return_diagnostics else logits
 
     def init_cache(self, batch_size: int) -> Cache:
         """An empty cache for `step`, one dictionary a layer."""

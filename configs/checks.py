@@ -45,6 +45,9 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
     at_least("model.drifts", getattr(model, "drifts", None), 1, 8)
     above("model.drift_base", getattr(model, "drift_base", None), 1, 1000)
     at_least("model.lag", getattr(model, "lag", None), 0, 1.0)
+    at_least("model.delayed_heads", getattr(model, "delayed_heads", None), 0, 2)
+    above("model.position_share", getattr(model, "position_share", None), 0, 0.6)
+    between("model.position_share", getattr(model, "position_share", 0.6), 0, 0.99, 0.6)
     above("model.theta", getattr(model, "theta", None), 0, 1.2)
     between("model.theta", getattr(model, "theta", 1.2), 0, math.pi / 2, 1.2)
     if getattr(model, "learn_theta", False) and model.theta == math.pi / 2:
@@ -189,7 +192,7 @@ def _divides(part_key: str, part: int | None, whole_key: str, whole: int | None)
 def _check_idle(config: RunConfig) -> None:
     """Refuse what would change nothing: its record would claim an ablation that did not take place."""
     model, optim = config.model, config.optim
-    oscillators = hasattr(model, "harmonics")
+    oscillators, positions = hasattr(model, "harmonics"), getattr(model, "position", True)
     for key, is_set, works, needs in (
         ("model.null", getattr(model, "null", "zero") != "zero", getattr(model, "delay", True), "model.delay=true"),
         (
@@ -198,14 +201,16 @@ def _check_idle(config: RunConfig) -> None:
             getattr(model, "gate", "") != "constant",
             "model.gate=content",
         ),
-        ("model.drifts", getattr(model, "drifts", 8) != 8, getattr(model, "position", True), "model.position=true"),
+        ("model.drifts", getattr(model, "drifts", 8) != 8, positions, "model.position=true"),
+        ("model.drift_base", getattr(model, "drift_base", 1000) != 1000, positions, "model.position=true"),
+        ("model.position_share", getattr(model, "position_share", 0.6) != 0.6, positions, "model.position=true"),
+        ("model.lag", getattr(model, "lag", 0) != 0, positions, "model.position=true"),
         (
-            "model.drift_base",
-            getattr(model, "drift_base", 1000) != 1000,
-            getattr(model, "position", True),
-            "model.position=true",
+            "optim.kernel_lr",
+            optim.kernel_lr != 1,
+            oscillators or isinstance(model, OSNConfig),
+            "model=fsn or model=osn",
         ),
-        ("optim.kernel_lr", optim.kernel_lr != 1, oscillators, "model=fsn"),
         ("optim.gate_lr", optim.gate_lr != 1, oscillators, "model=fsn"),
         (
             "optim.readout_lr",

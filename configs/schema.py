@@ -63,6 +63,8 @@ class OSNConfig(ModelConfig):
     position: bool = True  # ours: frequencies have a positional part
     drifts: int = 8  # ours: pairs of the positional part
     drift_base: float = 1000.0  # ours: positional drifts are base^(-f / drifts) rad a token
+    position_share: float = 0.6  # ours: of the last head's frequencies at the start; the first head has a sixth of it
+    delayed_heads: int = 0  # ours: heads whose keys have the content of the token before
     lag: float = 0.0  # ours: queries of head h stand h lags (tokens) back at the start, learned; 0: not
     query_frequency: str = "shared"  # shared | separate: queries have a map of their own, equal at the start
     frequency_width: int | None = None  # of the content part, a head; None: that of the head
@@ -179,9 +181,10 @@ class EvaluationConfig:
     """What `eval.py` may be asked. The run itself says which data, model and precision."""
 
     run: str | None = None  # run directory
-    task: str = "loss"  # loss: bits per byte of a split | sample: write text
+    # loss: bits per byte of a split | sample: write text | synchrony: what the heads look at, with a picture
+    task: str = "loss"
     split: str = "test"  # train | validation | test
-    checkpoint: str = "last"  # last: the newest whole one | a .ckpt file, of the run or by its path
+    checkpoint: str = "last"  # last: the newest whole one | start: step 0 | a .ckpt file, of the run or by its path
     context: int | None = None  # bytes a window holds; None: as in training
     batch_size: int = 64  # windows per forward pass; does not change the result
     max_bytes: int | None = None  # only the first bytes of the split
@@ -251,7 +254,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
-    "task": ("loss", "sample"),
+    "task": ("loss", "sample", "synchrony"),
     "split": ("train", "validation", "test"),
     "device": ("auto", "cpu", "cuda"),
     "ssa.backend": BACKENDS,

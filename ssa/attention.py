@@ -35,13 +35,15 @@ class SelectiveSynchronizationAttention(nn.Module):
     threshold at the start, learned unless `learn_theta` is false; pi/2 is the published operator. `position`: the
     frequencies have a positional part, the only positional encoding there is. `lag`: queries of head h stand h lags
     (tokens, learned from there) further back than they are, so that a head may look for what came before.
+    `position_share`: of the last head's frequencies at the start, the first having a sixth of it. `delayed_heads`: so
+    many heads' keys have the content of the token before, so that a query finds what followed tokens like it.
     `query_frequency`: "shared" as published, or "separate", a map of its own for queries that starts equal.
     `frequency_width`: of the content part of a head's frequencies, by default d. `locked_fraction`: share of random
     pairs that lock at the start in every head (`ssa.calibration`), unless `start` is "published": PyTorch's own weights
     and alpha = K = 1. `order` "sequence" takes the order parameter of a causal layer over all tokens, as published,
     which leaks the future. `top_k` keeps the strongest partners of each token. `cap` bounds the slope at the locking
     boundary (`ssa.chunked`). `backend`: auto, chunked, flex or dense (`ssa.backends`). `published` sets all of this as
-    the paper has it. Raises ValueError for an impossible head count, threshold, share, top_k, cap or name.
+    the paper has it. Raises ValueError for an impossible count, threshold, share, top_k, cap or name.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class SelectiveSynchronizationAttention(nn.Module):
         position: bool = True,
         n_drifts: int = 8,
         drift_base: float = 1000.0,
+        position_share: float = 0.6,
         lag: float = 0.0,
+        delayed_heads: int = 0,
         query_frequency: str = "shared",
         frequency_width: int | None = None,
         locked_fraction: float = 0.3,
@@ -72,6 +76,10 @@ class SelectiveSynchronizationAttention(nn.Module):
             raise ValueError(f"theta={theta} does not lie in (0, pi/2]")
         if learn_theta and theta == math.pi / 2:
             raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
+        if not 0 <= delayed_heads <= n_heads:
+            raise ValueError(f"delayed_heads={delayed_heads} is not between 0 and the {n_heads} heads there are")
+        if not 0 < position_share < 1:
+            raise ValueError(f"position_share={position_share} does not lie between 0 and 1")
         if lag and not position:
             raise ValueError(f"lag={lag} needs positions: leave it out, or position=False")
         if frequency_width is not None and frequency_width < 1:
@@ -107,11 +115,15 @@ class SelectiveSynchronizationAttention(nn.Module):
             self.query_omega.weight.data.copy_(self.omega.weight.data)
         self.rotary = Rotary(n_drifts, drift_base) if position else None
         if position:
-            # Heads range from nearly content alone to more position than content (our choice). The content part has a
-            # mean square of its width, the positional part of F a^2.
-            share = torch.linspace(0.1, 0.6, n_heads) if n_heads > 1 else torch.tensor([0.3])
+            # Heads range from nearly content alone to `position_share` (our choice). The content part has a mean square
+            # of its width, the positional part of F a^2.
+            least = position_share / 6
+            share = (
+                torch.linspace(least, position_share, n_heads) if n_heads > 1 else torch.tensor([position_share / 2])
+            )
             amplitude = (share / (1 - share) * self.content_width / n_drifts).sqrt()
             self.amplitude = nn.Parameter(amplitude[:, None].repeat(1, n_drifts))  # a, (H, F)
+        self.delayed_heads = delayed_heads
         self.lag = nn.Parameter(lag * torch.arange(n_heads, dtype=torch.float32)) if lag else None  # (H,), tokens
         self.log_alpha = nn.Parameter(torch.zeros(n_heads))
         self.log_K = nn.Parameter(torch.zeros(n_heads))
@@ -131,7 +143,7 @@ class SelectiveSynchronizationAttention(nn.Module):
     @property
     def shared(self) -> bool:
         """Whether a token has one frequency, as query and as key: it is then always locked to itself."""
-        return self.query_omega is None and self.lag is None
+        return self.query_omega is None and self.lag is None and not self.delayed_heads
 
     @property
     def alpha(self) -> Tensor:
@@ -195,8 +207,17 @@ class SelectiveSynchronizationAttention(nn.Module):
         y = self.out(mixed.transpose(1, 2).flatten(2))
         return (y, diagnostics(self, x, memory, padding_mask)) if return_diagnostics else y
 
-    def frequencies(self, x: Tensor, query: bool = False, start: int = 0, scale: Tensor | None = None) -> Tensor:
+    def frequencies(
+        self,
+        x: Tensor,
+        query: bool = False,
+        start: int = 0,
+        scale: Tensor | None = None,
+        previous: Tensor | None = None,
+    ) -> Tensor:
         """omega (B, H, N, d + 2F) of x (B, N, D), whose first token stands at position `start`; `scale` (H,) times it.
+
+        `previous`: content of the delayed heads' keys, where x is one token and that before it is not in x.
 
         The scale goes to the weights, which are few: a product with every frequency would be kept for its gradient.
         """
@@ -204,6 +225,11 @@ class SelectiveSynchronizationAttention(nn.Module):
         if scale is not None:
             weight = weight * scale.repeat_interleave(self.content_width)[:, None]
         content = self._split(F.linear(x, weight))
+        if self.delayed_heads and not query:
+            before = content[:, : self.delayed_heads, :-1] if previous is None else previous
+            if previous is None:
+                before = F.pad(before, (0, 0, 1, 0))  # the first token has none before it: zeros
+            content = torch.cat((before, content[:, self.delayed_heads :]), dim=1)
         if self.rotary is None:
             return content
         cos, sin = self.rotary.phase(start, start + x.shape[1], x.dtype)  # each (N, F)
@@ -213,6 +239,10 @@ class SelectiveSynchronizationAttention(nn.Module):
         a = (self.amplitude if scale is None else self.amplitude * scale[:, None])[:, None, :]
         position = torch.cat((a * cos, a * sin), dim=-1).to(content.dtype)  # (H, N, 2F)
         return torch.cat((content, position.expand(len(x), -1, -1, -1)), dim=-1)
+
+    def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
+        """What the layer does with x (B, N, D): see `ssa.inspection.diagnostics`."""
+        return diagnostics(self, x)
 
     def order_parameter(self, x: Tensor, is_self: bool = True, padding_mask: Tensor | None = None) -> Tensor:
         """r of x (B, N, D): (B, H, N), of each prefix, or (B, H, 1), of all where the layer or `is_self` says so."""
@@ -250,6 +280,7 @@ class SelectiveSynchronizationAttention(nn.Module):
             "v": empty,
             "cos": total.to(empty.device),
             "sin": total.clone().to(empty.device),
+            "previous": empty.new_zeros(batch_size, self.delayed_heads, 1, self.content_width),
         }
 
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
@@ -258,7 +289,9 @@ class SelectiveSynchronizationAttention(nn.Module):
             raise ValueError("a layer that is not causal, or knows the whole sequence, cannot decode token by token")
         x = x[:, None]
         t = cache["omega"].shape[2]
-        q, k, v = self.frequencies(x, True, t), self.frequencies(x, start=t), self._split(self.value(x))
+        q, v = self.frequencies(x, True, t), self._split(self.value(x))
+        k = self.frequencies(x, start=t, previous=cache["previous"])
+        cache["previous"] = self._split(self.omega(x))[:, : self.delayed_heads]
         phi = self._split(self.phi(x))[:, :, 0].to(cache["cos"].dtype)
         cache["cos"], cache["sin"] = cache["cos"] + phi.cos(), cache["sin"] + phi.sin()
         cache["omega"], cache["v"] = torch.cat((cache["omega"], k), dim=2), torch.cat((cache["v"], v), dim=2)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from blocks.decoder import Decoder, DecoderBlock
 from blocks.swiglu import SwiGLU
-from ssa import inspection
 from ssa.attention import SelectiveSynchronizationAttention
 from ssa.calibration import calibrate
 
@@ -97,16 +96,6 @@ class OSN(Decoder):
             generator = torch.Generator().manual_seed(0)
             tokens = torch.randint(0, vocabulary_size, SAMPLE, generator=generator, device="cpu")
             self.calibrate(tokens.to(self.embedding.weight.device))
-
-    def forward(self, tokens: Tensor, return_diagnostics: bool = False) -> Any:
-        """Logits (B, N, V); with `return_diagnostics` also a list of each layer's `ssa.inspection.diagnostics`."""
-        if not return_diagnostics:
-            return super().forward(tokens)
-        x, diagnostics = self.embedding(tokens), []
-        for layer in self._blocks():
-            diagnostics.append(inspection.diagnostics(layer.mixer, layer.mixer_norm(x)))
-            x = layer(x)
-        return F.linear(self.norm(x), self.embedding.weight), diagnostics
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:

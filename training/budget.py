@@ -61,6 +61,8 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 position=model.position,
                 n_drifts=model.drifts,
                 drift_base=model.drift_base,
+                position_share=model.position_share,
+                delayed_heads=model.delayed_heads,
                 lag=model.lag,
                 query_frequency=model.query_frequency,
                 frequency_width=model.frequency_width,

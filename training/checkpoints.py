@@ -187,13 +187,18 @@ def newest_whole(run_dir: Path) -> Path | None:
     return max(found)[-1] if found else None
 
 
-def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+def load_model(path: Path, device: str | torch.device = "cpu", start: bool = False) -> tuple[nn.Module, dict[str, Any]]:
     """The model of a checkpoint, on `device` and in eval mode, and its resolved config as a plain dict.
+
+    With `start` the weights are those of the run's step 0, drawn again from its seed.
 
     Raises UserError for a file that is no whole checkpoint, or one whose weights do not fit its model.
     """
     content = read(Path(path))
     config = resolve(content["config"])
+    if start:
+        L.seed_everything(config.seed, workers=True, verbose=False)
+        return build_model(config.model, content["vocabulary_size"]).to(device).eval(), content["config"]
     model = build_model(config.model, content["vocabulary_size"])
     weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
     try:

@@ -62,7 +62,8 @@ class TrainedRun:
 
 
 def open_run(path: str, checkpoint: str = "last", device: str = "auto", ssa_backend: str = "auto") -> TrainedRun:
-    """The run in a directory, with the model of its newest whole checkpoint or of the file `checkpoint`.
+    """The run in a directory, with the model of its newest whole checkpoint ("last"), of step 0 ("start") or of the
+    file `checkpoint`.
 
     Raises UserError for what is no run, has no whole checkpoint, a checkpoint of another run, an absent device, or an
     `ssa_backend` that cannot run on it.
@@ -75,14 +76,17 @@ def open_run(path: str, checkpoint: str = "last", device: str = "auto", ssa_back
         torch.set_float32_matmul_precision("high")  # as in training
     folder = record_path(path).parent
     config = _read_config(folder / "config.yaml")
-    found = newest_whole(folder) if checkpoint == "last" else _checkpoint_file(folder, checkpoint)
+    found = newest_whole(folder) if checkpoint in ("last", "start") else _checkpoint_file(folder, checkpoint)
     if found is None:
         raise UserError(f"{folder} has no whole checkpoint yet; let it train on, or type checkpoint=FILE")
     content = read(found)
     if content["config_hash"] != record.config_hash:
         raise UserError(f"{found} is a checkpoint of another run than {folder}; type checkpoint=last")
-    model, _ = load_model(found, device)
+    start = checkpoint == "start"
+    model, _ = load_model(found, device, start)
     set_backend(model, ssa_backend, device, gradients=False)
+    if start:
+        return TrainedRun(folder, record, config, Path("start"), 0, model)
     return TrainedRun(folder, record, config, found, content["global_step"], model)
 
 

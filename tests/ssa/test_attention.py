@@ -27,10 +27,11 @@ def loops(layer, x, source, causal, real=None):
         rows = slice(h * d, (h + 1) * d)
         own = layer.omega.weight if layer.query_omega is None else layer.query_omega.weight
 
-        def omega(tokens, weight, h=h, rows=rows, back=0.0):
+        def omega(tokens, weight, h=h, rows=rows, back=0.0, is_key=False):
             positions = []
             for t in range(len(tokens)):
-                content = tokens[t] @ weight[rows].T
+                source = t - 1 if is_key and h < layer.delayed_heads else t
+                content = tokens[source] @ weight[rows].T if source >= 0 else torch.zeros(d, dtype=x.dtype)
                 if layer.rotary is not None:
                     place = reference.positional_frequency(t - back, layer.amplitude[h], layer.rotary.drift)
                     content = torch.cat((content, place))
@@ -38,7 +39,7 @@ def loops(layer, x, source, causal, real=None):
             return torch.stack(positions)
 
         back = 0.0 if layer.lag is None else float(layer.lag[h])
-        q, k = omega(x, own, back=back), omega(source, layer.omega.weight)
+        q, k = omega(x, own, back=back), omega(source, layer.omega.weight, is_key=True)
         phi, v = source @ layer.phi.weight[rows].T, source @ layer.value.weight[rows].T
         settings = (layer.alpha[h], layer.K[h], layer.theta[h])
         out = []
@@ -55,7 +56,9 @@ def loops(layer, x, source, causal, real=None):
     return torch.cat(heads, dim=-1) @ layer.out.weight.T
 
 
-@pytest.mark.parametrize("options", [{}, {"position": False}, {"query_frequency": "separate"}, {"lag": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"position": False}, {"query_frequency": "separate"}, {"lag": 1.0}, {"delayed_heads": 1}], ids=str
+)
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_layer_equals_the_loops(options, causal):
     layer = shaken(causal=causal, **options)

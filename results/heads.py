@@ -1,0 +1,84 @@
+"""Heads of several runs side by side: `python -m results.heads RUN... [--checkpoint start] [--figure FILE]`.
+
+Prints, for each layer, how much the heads' maps differ and how widely each looks; the figure shows maps of one layer.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from configs.entry import fail
+from configs.errors import UserError
+from configs.schema import EvaluationDataConfig
+from results.head_figure import plot_heads
+from results.tables import Row, markdown
+from training.head_maps import Heads, head_maps, measure
+from training.trained_run import TrainedRun, open_run
+
+WINDOWS = 8  # of the split's start
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; `arguments`: those of the command line. UserError for a run that has no maps."""
+    parser = argparse.ArgumentParser(prog="python -m results.heads", description="Heads of runs side by side.")
+    parser.add_argument("runs", nargs="+", help="run directories")
+    parser.add_argument("--checkpoint", default="last", help="last, start (step 0), or a file of the run")
+    parser.add_argument("--data-path", help="where the corpus is now, if it was moved")
+    parser.add_argument("--layer", type=int, default=0, help="layer that the figure shows")
+    parser.add_argument("--figure", type=Path, help="draw maps into FILE.png and FILE.svg")
+    asked = parser.parse_args(arguments)
+    opened = [open_run(path, asked.checkpoint) for path in asked.runs]
+    data = EvaluationDataConfig(path=asked.data_path)
+    maps = [head_maps(run.model, first_windows(run, data)) for run in opened]
+    names = [str(run.record.config["model"]["name"]) for run in opened]
+    rows = [row for name, layers in zip(names, maps, strict=True) for row in table(name, [measure(A) for A in layers])]
+    print(markdown(rows, left=("model",)))
+    if asked.figure is not None:
+        for name, layers in zip(names, maps, strict=True):
+            if not 0 <= asked.layer < len(layers):
+                raise UserError(f"--layer {asked.layer}: {name} has layers 0 to {len(layers) - 1}")
+        shown = [(name, layers[asked.layer][0]) for name, layers in zip(names, maps, strict=True)]
+        print("\n" + ", ".join(str(file) for file in plot_heads(shown, asked.figure)))
+
+
+def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "validation") -> torch.Tensor:
+    """Tokens (W, N) from the start of a split, N the run's context. UserError for a split that is too short."""
+    context = run.config.data.context
+    content = run.corpus(data).split(split)
+    n_windows = min(WINDOWS, len(content) // context)
+    if n_windows == 0:
+        raise UserError(f"the {split} split has {len(content):,} bytes, less than the context of {context}")
+    windows = torch.from_numpy(content[: n_windows * context].astype(np.int64)).view(n_windows, context)
+    return windows.to(next(run.model.parameters()).device)
+
+
+def table(name: str, layers: Sequence[Heads]) -> list[Row]:
+    """A row for each layer: distance between heads, and by head entropy and share of active pairs."""
+    return [
+        {
+            "model": name,
+            "layer": str(layer),
+            "diversity of heads": f"{heads.diversity:.3f}",
+            "entropy / log N, by head": " ".join(f"{value:.2f}" for value in heads.entropy),
+            "active pairs, by head": " ".join(f"{value:.2f}" for value in heads.active),
+        }
+        for layer, heads in enumerate(layers)
+    ]
+
+
+def entry(run: TrainedRun, layers: Sequence[Heads], split: str) -> dict[str, Any]:
+    """What the record keeps of it."""
+    measures = [asdict(heads) for heads in layers]
+    return {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step, "heads": measures}
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        fail(error)
