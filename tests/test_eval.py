@@ -168,3 +168,14 @@ def test_mistakes_are_one_line_and_code_2(evaluate, run_dir, trained, tmp_path):
     assert "no whole checkpoint yet" in refused(f"run={run_dir}")
     (run_dir / "config.yaml").unlink()
     assert "cannot read the run's config" in refused(f"run={run_dir}")
+
+
+def test_heads_are_measured_drawn_and_recorded(run_dir, evaluate):
+    code, out, _ = evaluate(f"run={run_dir}", "task=synchrony", "split=validation")
+    assert code == 0 and "diversity of heads" in out and "heads-validation-last.png" in out
+    assert (run_dir / "heads-validation-last.svg").exists()
+    entry = load(run_dir).evaluations[-1]
+    assert (entry["task"], entry["step"], len(entry["heads"])) == ("synchrony", 3, 2)
+    assert set(entry["heads"][0]) == {"diversity", "entropy", "active"}
+    code, out, _ = evaluate(f"run={run_dir}", "task=synchrony", "checkpoint=start")
+    assert code == 0 and load(run_dir).evaluations[-1]["step"] == 0
