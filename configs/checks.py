@@ -46,8 +46,9 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
     above("model.drift_base", getattr(model, "drift_base", None), 1, 1000)
     at_least("model.lag", getattr(model, "lag", None), 0, 1.0)
     at_least("model.delayed_heads", getattr(model, "delayed_heads", None), 0, 2)
-    above("model.position_share", getattr(model, "position_share", None), 0, 0.6)
-    between("model.position_share", getattr(model, "position_share", 0.6), 0, 0.99, 0.6)
+    shares = getattr(model, "position_share", [0.1, 0.6])
+    if len(shares) != 2 or not all(0 < share < 1 for share in shares):
+        raise UserError(f"model.position_share={shares}: takes two numbers between 0 and 1; type for example [0.1,0.6]")
     above("model.theta", getattr(model, "theta", None), 0, 1.2)
     between("model.theta", getattr(model, "theta", 1.2), 0, math.pi / 2, 1.2)
     if getattr(model, "learn_theta", False) and model.theta == math.pi / 2:
@@ -203,7 +204,12 @@ def _check_idle(config: RunConfig) -> None:
         ),
         ("model.drifts", getattr(model, "drifts", 8) != 8, positions, "model.position=true"),
         ("model.drift_base", getattr(model, "drift_base", 1000) != 1000, positions, "model.position=true"),
-        ("model.position_share", getattr(model, "position_share", 0.6) != 0.6, positions, "model.position=true"),
+        (
+            "model.position_share",
+            getattr(model, "position_share", [0.1, 0.6]) != [0.1, 0.6],
+            positions,
+            "model.position=true",
+        ),
         ("model.lag", getattr(model, "lag", 0) != 0, positions, "model.position=true"),
         (
             "optim.kernel_lr",

@@ -63,7 +63,8 @@ class OSNConfig(ModelConfig):
     position: bool = True  # ours: frequencies have a positional part
     drifts: int = 8  # ours: pairs of the positional part
     drift_base: float = 1000.0  # ours: positional drifts are base^(-f / drifts) rad a token
-    position_share: float = 0.6  # ours: of the last head's frequencies at the start; the first head has a sixth of it
+    # ours: of the square of the first and of the last head's frequencies at the start; those between in equal steps
+    position_share: list[float] = field(default_factory=lambda: [0.1, 0.6])
     delayed_heads: int = 0  # ours: heads whose keys have the content of the token before
     lag: float = 0.0  # ours: queries of head h stand h lags (tokens) back at the start, learned; 0: not
     query_frequency: str = "shared"  # shared | separate: queries have a map of their own, equal at the start

@@ -11,6 +11,7 @@ per token), a their amplitudes, alpha coupling bandwidth, K coupling strength, t
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -35,8 +36,9 @@ class SelectiveSynchronizationAttention(nn.Module):
     threshold at the start, learned unless `learn_theta` is false; pi/2 is the published operator. `position`: the
     frequencies have a positional part, the only positional encoding there is. `lag`: queries of head h stand h lags
     (tokens, learned from there) further back than they are, so that a head may look for what came before.
-    `position_share`: of the last head's frequencies at the start, the first having a sixth of it. `delayed_heads`: so
-    many heads' keys have the content of the token before, so that a query finds what followed tokens like it.
+    `position_share`: of the square of the first and the last head's frequencies at the start, those between in equal
+    steps; a single head takes their mean. `delayed_heads`: so many heads' keys have the content of the token before, so
+    that a query finds what followed tokens like it.
     `query_frequency`: "shared" as published, or "separate", a map of its own for queries that starts equal.
     `frequency_width`: of the content part of a head's frequencies, by default d. `locked_fraction`: share of random
     pairs that lock at the start in every head (`ssa.calibration`), unless `start` is "published": PyTorch's own weights
@@ -57,7 +59,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         position: bool = True,
         n_drifts: int = 8,
         drift_base: float = 1000.0,
-        position_share: float = 0.6,
+        position_share: Sequence[float] = (0.1, 0.6),
         lag: float = 0.0,
         delayed_heads: int = 0,
         query_frequency: str = "shared",
@@ -78,8 +80,8 @@ class SelectiveSynchronizationAttention(nn.Module):
             raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
         if not 0 <= delayed_heads <= n_heads:
             raise ValueError(f"delayed_heads={delayed_heads} is not between 0 and the {n_heads} heads there are")
-        if not 0 < position_share < 1:
-            raise ValueError(f"position_share={position_share} does not lie between 0 and 1")
+        if len(position_share) != 2 or not all(0 < share < 1 for share in position_share):
+            raise ValueError(f"position_share={position_share} is not two numbers between 0 and 1")
         if lag and not position:
             raise ValueError(f"lag={lag} needs positions: leave it out, or position=False")
         if frequency_width is not None and frequency_width < 1:
@@ -115,12 +117,9 @@ class SelectiveSynchronizationAttention(nn.Module):
             self.query_omega.weight.data.copy_(self.omega.weight.data)
         self.rotary = Rotary(n_drifts, drift_base) if position else None
         if position:
-            # Heads range from nearly content alone to `position_share` (our choice). The content part has a mean square
-            # of its width, the positional part of F a^2.
-            least = position_share / 6
-            share = (
-                torch.linspace(least, position_share, n_heads) if n_heads > 1 else torch.tensor([position_share / 2])
-            )
+            # The content part has a mean square of its width, the positional part of F a^2.
+            first, last = position_share
+            share = torch.linspace(first, last, n_heads) if n_heads > 1 else torch.tensor([(first + last) / 2])
             amplitude = (share / (1 - share) * self.content_width / n_drifts).sqrt()
             self.amplitude = nn.Parameter(amplitude[:, None].repeat(1, n_drifts))  # a, (H, F)
         self.delayed_heads = delayed_heads
