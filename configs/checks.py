@@ -45,10 +45,15 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
     at_least("model.drifts", getattr(model, "drifts", None), 1, 8)
     above("model.drift_base", getattr(model, "drift_base", None), 1, 1000)
     at_least("model.lag", getattr(model, "lag", None), 0, 1.0)
+    at_least("model.floor", getattr(model, "floor", None), 0, 0.1)
     at_least("model.delayed_heads", getattr(model, "delayed_heads", None), 0, 2)
-    shares = getattr(model, "position_share", [0.1, 0.6])
+    shares = getattr(model, "position_share", [0.3, 0.98])
     if len(shares) != 2 or not all(0 < share < 1 for share in shares):
-        raise UserError(f"model.position_share={shares}: takes two numbers between 0 and 1; type for example [0.1,0.6]")
+        raise UserError(
+            f"model.position_share={shares}: takes two numbers between 0 and 1; type for example [0.3,0.98]"
+        )
+    if getattr(model, "lag", 0) and not getattr(model, "position", True):
+        raise UserError("model.position=false leaves model.lag no positions to go back in: type model.lag=0 too")
     above("model.theta", getattr(model, "theta", None), 0, 1.2)
     between("model.theta", getattr(model, "theta", 1.2), 0, math.pi / 2, 1.2)
     if getattr(model, "learn_theta", False) and model.theta == math.pi / 2:
@@ -193,7 +198,7 @@ def _divides(part_key: str, part: int | None, whole_key: str, whole: int | None)
 def _check_idle(config: RunConfig) -> None:
     """Refuse what would change nothing: its record would claim an ablation that did not take place."""
     model, optim = config.model, config.optim
-    oscillators, positions = hasattr(model, "harmonics"), getattr(model, "position", True)
+    oscillators, positions, shares = hasattr(model, "harmonics"), getattr(model, "position", True), [0.3, 0.98]
     for key, is_set, works, needs in (
         ("model.null", getattr(model, "null", "zero") != "zero", getattr(model, "delay", True), "model.delay=true"),
         (
@@ -204,13 +209,7 @@ def _check_idle(config: RunConfig) -> None:
         ),
         ("model.drifts", getattr(model, "drifts", 8) != 8, positions, "model.position=true"),
         ("model.drift_base", getattr(model, "drift_base", 1000) != 1000, positions, "model.position=true"),
-        (
-            "model.position_share",
-            getattr(model, "position_share", [0.1, 0.6]) != [0.1, 0.6],
-            positions,
-            "model.position=true",
-        ),
-        ("model.lag", getattr(model, "lag", 0) != 0, positions, "model.position=true"),
+        ("model.position_share", getattr(model, "position_share", shares) != shares, positions, "model.position=true"),
         (
             "optim.kernel_lr",
             optim.kernel_lr != 1,

@@ -64,9 +64,10 @@ class OSNConfig(ModelConfig):
     drifts: int = 8  # ours: pairs of the positional part
     drift_base: float = 1000.0  # ours: positional drifts are base^(-f / drifts) rad a token
     # ours: of the square of the first and of the last head's frequencies at the start; those between in equal steps
-    position_share: list[float] = field(default_factory=lambda: [0.1, 0.6])
-    delayed_heads: int = 0  # ours: heads whose keys have the content of the token before
-    lag: float = 0.0  # ours: queries of head h stand h lags (tokens) back at the start, learned; 0: not
+    position_share: list[float] = field(default_factory=lambda: [0.3, 0.98])
+    delayed_heads: int = 1  # ours: heads whose keys have the content of the token before
+    lag: float = 1.0  # ours: queries of head h stand h lags (tokens) back at the start, learned; 0: not
+    floor: float = 0.1  # ours: added to the sum of strengths where a token need not lock to itself
     query_frequency: str = "shared"  # shared | separate: queries have a map of their own, equal at the start
     frequency_width: int | None = None  # of the content part, a head; None: that of the head
     start: str = "calibrated"  # calibrated (ours) | published: PyTorch's own weights in attention, alpha = K = 1

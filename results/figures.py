@@ -11,11 +11,12 @@ from results.tables import differing_settings, label, same_data
 from training.record import RunRecord
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart: colour, line style, marker.
-STYLES: dict[str, tuple[str, str, str]] = {
+STYLES: dict[str, tuple[str, Any, str]] = {
     "transformer": ("#0072B2", "--", "s"),
     "kuramoto": ("#009E73", ":", "^"),
     "fsn": ("#D55E00", "-", "o"),
     "fsn_native": ("#CC79A7", "-.", "D"),
+    "osn": ("#E69F00", (0, (5, 1, 1, 1, 1, 1)), "P"),
 }
 OTHER = ("#000000", (0, (1, 1, 4, 1)), "v")
 

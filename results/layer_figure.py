@@ -11,7 +11,7 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "sdpa": ("#56B4E9", "--", "x"),
     "transformer": ("#0072B2", "--", "s"),
     "fsn": ("#D55E00", "-", "o"),
-    "ssa": ("#000000", "-", "v"),
+    "ssa": ("#E69F00", "-", "v"),
     "ssa_dense": ("#999999", ":", "^"),
     "published": ("#CC79A7", "-.", "D"),
 }

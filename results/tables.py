@@ -19,7 +19,13 @@ NOT_SETTINGS = (*NOT_IN_HASH, "seed", "model.ff_width")
 RENAMED = {"model.embedding": ("model.grading", {"uniform": 0.0, "graded": 1.0})}
 DROPPED = {"model.lag": 0.0}  # constant gates of head h started at cos(nu lag h)
 # What records from before a key ran with, where that is not its default of today.
-BEFORE = {"model.grading": 0.0}
+BEFORE = {
+    "model.grading": 0.0,
+    "model.lag": 0.0,
+    "model.floor": 0.0,
+    "model.delayed_heads": 0,
+    "model.position_share": [0.1, 0.6],
+}
 
 
 def comparison(records: Sequence[RunRecord]) -> list[Row]:

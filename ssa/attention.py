@@ -44,8 +44,10 @@ class SelectiveSynchronizationAttention(nn.Module):
     pairs that lock at the start in every head (`ssa.calibration`), unless `start` is "published": PyTorch's own weights
     and alpha = K = 1. `order` "sequence" takes the order parameter of a causal layer over all tokens, as published,
     which leaks the future. `top_k` keeps the strongest partners of each token. `cap` bounds the slope at the locking
-    boundary (`ssa.chunked`). `backend`: auto, chunked, flex or dense (`ssa.backends`). `published` sets all of this as
-    the paper has it. Raises ValueError for an impossible count, threshold, share, top_k, cap or name.
+    boundary; `floor` is added to the sum of strengths where a token need not lock to itself, so that a partner fades
+    out of the mix instead of leaving it at once (`ssa.chunked`, our choice). `backend`: auto, chunked, flex or dense
+    (`ssa.backends`). `published` sets all of this as the paper has it. Raises ValueError for an impossible count,
+    threshold, share, top_k, cap, floor or name.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         order: str = "prefix",
         top_k: int | None = None,
         cap: float | None = 5.0,
+        floor: float = 0.1,
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -88,6 +91,8 @@ class SelectiveSynchronizationAttention(nn.Module):
             raise ValueError(f"frequency_width={frequency_width} is less than 1")
         if cap is not None and not cap > 0:
             raise ValueError(f"cap={cap} is not positive; None takes the exact gradient")
+        if not floor >= 0:
+            raise ValueError(f"floor={floor} is negative")
         if not 0 < locked_fraction < 1:
             raise ValueError(f"locked_fraction={locked_fraction} does not lie between 0 and 1")
         if query_frequency not in ("shared", "separate"):
@@ -122,7 +127,7 @@ class SelectiveSynchronizationAttention(nn.Module):
             share = torch.linspace(first, last, n_heads) if n_heads > 1 else torch.tensor([(first + last) / 2])
             amplitude = (share / (1 - share) * self.content_width / n_drifts).sqrt()
             self.amplitude = nn.Parameter(amplitude[:, None].repeat(1, n_drifts))  # a, (H, F)
-        self.delayed_heads = delayed_heads
+        self.delayed_heads, self.floor = delayed_heads, floor
         self.lag = nn.Parameter(lag * torch.arange(n_heads, dtype=torch.float32)) if lag else None  # (H,), tokens
         self.log_alpha = nn.Parameter(torch.zeros(n_heads))
         self.log_K = nn.Parameter(torch.zeros(n_heads))
@@ -220,10 +225,8 @@ class SelectiveSynchronizationAttention(nn.Module):
 
         The scale goes to the weights, which are few: a product with every frequency would be kept for its gradient.
         """
-        weight = (self.query_omega if query and self.query_omega is not None else self.omega).weight
-        if scale is not None:
-            weight = weight * scale.repeat_interleave(self.content_width)[:, None]
-        content = self._split(F.linear(x, weight))
+        own = query and self.query_omega is not None
+        content = self._content(x, self.query_omega if own else self.omega, scale)
         if self.delayed_heads and not query:
             before = content[:, : self.delayed_heads, :-1] if previous is None else previous
             if previous is None:
@@ -238,6 +241,14 @@ class SelectiveSynchronizationAttention(nn.Module):
         a = (self.amplitude if scale is None else self.amplitude * scale[:, None])[:, None, :]
         position = torch.cat((a * cos, a * sin), dim=-1).to(content.dtype)  # (H, N, 2F)
         return torch.cat((content, position.expand(len(x), -1, -1, -1)), dim=-1)
+
+    def _content(self, x: Tensor, linear: nn.Linear | None, scale: Tensor | None) -> Tensor:
+        """The content part of the frequencies, (B, H, N, d)."""
+        assert linear is not None
+        weight = (
+            linear.weight if scale is None else linear.weight * scale.repeat_interleave(self.content_width)[:, None]
+        )
+        return self._split(F.linear(x, weight))
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
         """What the layer does with x (B, N, D): see `ssa.inspection.diagnostics`."""
@@ -265,11 +276,12 @@ class SelectiveSynchronizationAttention(nn.Module):
             key_mask=key_mask,
             cap=self.cap,
             top_k=self.top_k,
+            floor=0.0 if k is None else self.floor,
         )
         return out.unflatten(0, (batch, heads))
 
     def init_cache(self, batch_size: int) -> dict[str, Any]:
-        """Frequencies and values of the tokens seen so far, and the running sums of e^{i phi}: none."""
+        """Scaled frequencies and values of the tokens seen so far, and the running sums of e^{i phi}: none."""
         d = self.d_model // self.n_heads
         empty = self.omega.weight.new_empty(batch_size, self.n_heads, 0, d)
         width = self.content_width + (2 * self.amplitude.shape[1] if self.rotary else 0)
@@ -288,21 +300,21 @@ class SelectiveSynchronizationAttention(nn.Module):
             raise ValueError("a layer that is not causal, or knows the whole sequence, cannot decode token by token")
         x = x[:, None]
         t = cache["omega"].shape[2]
-        q, v = self.frequencies(x, True, t), self._split(self.value(x))
-        k = self.frequencies(x, start=t, previous=cache["previous"])
-        cache["previous"] = self._split(self.omega(x))[:, : self.delayed_heads]
+        scale = self.alpha.sqrt()
+        q, v = self.frequencies(x, True, t, scale), self._split(self.value(x))
+        k = self.frequencies(x, start=t, scale=scale, previous=cache["previous"])
+        cache["previous"] = self._content(x, self.omega, scale)[:, : self.delayed_heads]
         phi = self._split(self.phi(x))[:, :, 0].to(cache["cos"].dtype)
         cache["cos"], cache["sin"] = cache["cos"] + phi.cos(), cache["sin"] + phi.sin()
         cache["omega"], cache["v"] = torch.cat((cache["omega"], k), dim=2), torch.cat((cache["v"], v), dim=2)
         squared = cache["cos"].square() + cache["sin"].square()
         r = squared.clamp_min(synchrony.TINY).sqrt().div(t + 1).mean(-1, keepdim=True)  # (B, H, 1)
-        scale = self.alpha.sqrt()[:, None, None]
-        u = synchrony.mismatch(q * scale, cache["omega"] * scale)
+        u = synchrony.mismatch(q, cache["omega"])
         if self.shared:
             u[..., -1] = 0
         inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r)
         S = strongest(synchrony.strength(u, inverse_rho[..., None], self.cos_theta[:, None, None]), self.top_k)
-        total = S.sum(-1, keepdim=True)
+        total = S.sum(-1, keepdim=True) + (0.0 if self.shared else self.floor)
         mixed = (S / torch.where(total > 0, total, 1.0)).to(v.dtype) @ cache["v"]
         return self.out(mixed[:, :, 0].flatten(1))
 

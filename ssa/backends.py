@@ -54,21 +54,22 @@ def operate(
     key_mask: Tensor | None,
     cap: float | None,
     top_k: int | None,
+    floor: float,
 ) -> Tensor:
     """The operator, arguments as for `ssa.chunked.synchronize`, in the form that `choose` gives."""
     inputs = (q, k, v, inverse_rho, cos_theta)
     gradients = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
     chosen = choose(backend, q.device.type, gradients, top_k)
     if chosen == "dense":
-        return synchronize_dense(*inputs, causal=causal, key_mask=key_mask, top_k=top_k)
+        return synchronize_dense(*inputs, causal=causal, key_mask=key_mask, top_k=top_k, floor=floor)
     if chosen == "flex":
         try:
-            return synchronize_flex(*inputs, causal=causal, key_mask=key_mask)
+            return synchronize_flex(*inputs, causal=causal, key_mask=key_mask, floor=floor)
         except Exception as error:
             if backend == "flex":
                 raise
             _flex_failed(error)
-    return synchronize(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k)
+    return synchronize(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor)
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """Synchronization attention in chunks of queries: O(N d) memory, its own backward pass.
 
-    out_i = sum_j S_ij v_j / Z_i       Z_i = sum_j S_ij       S from u_ij = |q_i - k_j|^2 (see ssa/synchrony.py)
+    out_i = sum_j S_ij v_j / Z_i       Z_i = floor + sum_j S_ij       S from u_ij = |q_i - k_j|^2 (see ssa/synchrony.py)
 
 q and k are frequencies times sqrt(alpha). S is at most 1, so no running maximum is kept and nothing is rescaled. Only
 q, k, v, 1 / rho, out and Z are saved; the backward pass computes S again, chunk by chunk:
@@ -44,6 +44,7 @@ def synchronize(
     key_mask: Tensor | None = None,
     cap: float | None = 5.0,
     top_k: int | None = None,
+    floor: float = 0.0,
     chunk: int = CHUNK,
 ) -> Tensor:
     """out (G, N, W) from q (G, N, E), k (G, M, E), v (G, M, W), inverse_rho (G, N) and cos_theta (G,).
@@ -53,8 +54,8 @@ def synchronize(
     lock. `top_k` keeps the strongest partners of a query, of equally strong ones the first. A query that locks to
     nothing gets zeros. Halves are computed in float32, also under autocast.
 
-    Where a query need not lock to itself (cross-attention, frequencies of its own), Z may be small and gradients large:
-    they grow as 1 / Z, which `cap` does not bound.
+    Where a query need not lock to itself (cross-attention, frequencies of its own), Z may be small, and what is mixed and
+    its gradients change as 1 / Z, which `cap` does not bound. `floor` is added to Z: it does (our choice).
     """
     # |q|^2 + |k|^2 - 2 q.k is a small difference of large numbers, all of which must be rounded alike.
     dtype = torch.promote_types(q.dtype, torch.float32)
@@ -65,7 +66,7 @@ def synchronize(
         centre = (q if k is None else k)[:, :1].detach().to(dtype)
         q_, k_ = (None if x is None else as_multiplied(x.to(dtype) - centre) for x in (q, k))
         others = (x.to(dtype) for x in (v, inverse_rho, cos_theta))
-        out = _Synchronize.apply(q_, k_, *others, causal, key_mask, cap, top_k, chunk)
+        out = _Synchronize.apply(q_, k_, *others, causal, key_mask, cap, top_k, floor, chunk)
     return out.to(v.dtype)
 
 
@@ -82,6 +83,7 @@ class _Synchronize(torch.autograd.Function):
         key_mask: Tensor | None,
         cap: float | None,
         top_k: int | None,
+        floor: float,
         chunk: int,
     ) -> Tensor:
         out = v.new_empty(*q.shape[:2], v.shape[2])
@@ -93,6 +95,7 @@ class _Synchronize(torch.autograd.Function):
             S = strongest(S, top_k)
             Z[part.heads, part.rows] = S.sum(-1)
             out[part.heads, part.rows] = torch.bmm(S, v[part.heads, part.keys])
+        Z += floor
         out /= torch.where(Z > 0, Z, 1.0)[:, :, None]
         ctx.save_for_backward(q, k, v, inverse_rho, cos_theta, out, Z, key_mask)
         ctx.settings = causal, cap, top_k, chunk
@@ -134,7 +137,7 @@ class _Synchronize(torch.autograd.Function):
         grad_k.addcmul_(column_sum[:, :, None], k, value=2)
         if not same:
             grad_q.addcmul_(row_sum[:, :, None], q, value=2)
-        return grad_q, None if same else grad_k, grad_v, grad_rho, grad_cos, None, None, None, None, None
+        return grad_q, None if same else grad_k, grad_v, grad_rho, grad_cos, None, None, None, None, None, None
 
 
 class _Part(NamedTuple):

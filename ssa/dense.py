@@ -20,6 +20,7 @@ def synchronize_dense(
     causal: bool,
     key_mask: Tensor | None = None,
     top_k: int | None = None,
+    floor: float = 0.0,
 ) -> Tensor:
     """out (G, N, W) as `ssa.chunked.synchronize` gives it, whose arguments it takes, but for the cap: for theta = pi/2
     the gradient at the locking boundary is infinite here, as in the published code.
@@ -34,5 +35,5 @@ def synchronize_dense(
         allowed = allowed & key_mask[:, None, :]
     S = synchrony.strength(u, inverse_rho.to(u.dtype)[..., None], cos_theta.to(u.dtype)[:, None, None])
     S = strongest(S * allowed, top_k)
-    total = S.sum(-1, keepdim=True)
+    total = S.sum(-1, keepdim=True) + floor
     return (S / torch.where(total > 0, total, 1.0)).to(v.dtype) @ v

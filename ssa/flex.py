@@ -27,12 +27,15 @@ def synchronize_flex(
     *,
     causal: bool,
     key_mask: Tensor | None = None,
+    floor: float = 0.0,
     attend: Attend | None = None,
 ) -> Tensor:
     """out (G, N, W) as `ssa.chunked.synchronize` gives it, whose arguments it takes, without gradients.
 
     `attend` replaces the compiled kernel, for example by PyTorch's own slow `flex_attention`, which runs anywhere.
     """
+    from torch.nn.attention.flex_attention import AuxRequest  # slow to import
+
     dtype = torch.promote_types(q.dtype, torch.float32)
     same = k is None
     k = q if k is None else k
@@ -54,7 +57,13 @@ def synchronize_flex(
         return torch.where(S > 0, torch.log(torch.where(S > 0, S, 1.0)), -math.inf)
 
     blocks = _causal_blocks(q.shape[1], q.device) if causal else None
-    out = (attend or _compiled())(q[None], k[None], v.to(dtype)[None], log_strength, blocks, scale=1.0)[0]
+    attend = attend or _compiled()
+    out, aux = attend(
+        q[None], k[None], v.to(dtype)[None], log_strength, blocks, scale=1.0, return_aux=AuxRequest(lse=True)
+    )
+    out = out[0]
+    if floor:  # the logarithm of the sum is log Z without the floor
+        out = out * torch.sigmoid(aux.lse[0] - math.log(floor))[..., None]
     if (
         not same or key_mask is not None
     ):  # a query that locks to nothing: softmax knows no such row, and kernels differ in what they give

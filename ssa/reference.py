@@ -49,8 +49,9 @@ def attend(
     causal: bool,
     real: list[bool] | None = None,
     top_k: int | None = None,
+    floor: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """out_i = sum_j S_ij v_j / sum_j S_ij and the strengths: (N, W) and (N, N). `real`: False for padding.
+    """out_i = sum_j S_ij v_j / (floor + sum_j S_ij) and the strengths: (N, W) and (N, N). `real`: False for padding.
 
     Padding neither counts for r nor is attended; what it gets itself is zero. `top_k` keeps the strongest partners of a
     token, of equally strong ones the first.
@@ -68,7 +69,7 @@ def attend(
             if top_k is not None:
                 kept = sorted(range(N), key=lambda j: (-row[j].item(), j))[:top_k]
                 row = [s if j in kept else torch.zeros_like(s) for j, s in enumerate(row)]
-        total = sum(row, torch.zeros((), dtype=omega.dtype))
+        total = sum(row, torch.full((), floor, dtype=omega.dtype))
         mixed = torch.zeros(v.shape[1], dtype=v.dtype)
         for j in range(N):
             if row[j] > 0:

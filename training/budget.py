@@ -64,6 +64,7 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 position_share=model.position_share,
                 delayed_heads=model.delayed_heads,
                 lag=model.lag,
+                floor=model.floor,
                 query_frequency=model.query_frequency,
                 frequency_width=model.frequency_width,
                 start=model.start,

@@ -22,7 +22,7 @@ MISTAKES = [
     ("model=osn model.theta=1.5707963267948966", "type model.learn_theta=false too"),
     ("model=osn model.locked_fraction=1", "must lie between 0 and 0.99"),
     (
-        "model=osn model.position=false model.drifts=4",
+        "model=osn model.position=false model.lag=0 model.drifts=4",
         "model.drifts changes nothing here: it needs model.position=true",
     ),
     ("model=transformer model.harmonics=2", "this model has no key 'model.harmonics'; kuramoto, fsn, fsn_native have"),

@@ -47,7 +47,7 @@ def loops(layer, x, source, causal, real=None):
             seen = [j for j in range(len(source)) if (real is None or real[j]) and (j <= i or not causal)]
             r = reference.order_parameter(phi, seen)
             S = [reference.strength(q[i], k[j], *settings[:2], r, settings[2]) for j in seen]
-            total = sum(S)
+            total = sum(S) + (0 if layer.shared and torch.equal(x, source) else layer.floor)
             mixed = torch.zeros(d, dtype=x.dtype)
             if total > 0:
                 mixed = sum((s / total * v[j] for s, j in zip(S, seen, strict=True)), mixed)
@@ -108,15 +108,18 @@ def test_positions_enter_through_their_distance_alone():
     ("vocabulary", "width", "layers", "heads"),
     [(256, 80, 3, 4), (256, 128, 4, 1), (16, 64, 6, 2), (5000, 192, 3, 8), (50, 256, 2, 4)],
 )
-@pytest.mark.parametrize("options", [{}, {"query_frequency": "separate", "theta": 0.8}, {"position": False}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"query_frequency": "separate", "theta": 0.8}, {"position": False}, {"lag": 0, "delayed_heads": 0}],
+    ids=str,
+)
 def test_a_third_of_random_pairs_lock_at_the_start_in_every_head(vocabulary, width, layers, heads, options):
-    for seed in range(2):
-        torch.manual_seed(seed)
-        model = OSN(vocabulary, width, layers, heads, width, feed_forward="swiglu", **options)
-        tokens = torch.randint(0, vocabulary, (4, 256))
-        _, diagnostics = model(tokens, return_diagnostics=True)
-        for layer in diagnostics:
-            assert (layer["locked_fraction"] - 0.3).abs().max() <= 0.1, layer["locked_fraction"]
+    torch.manual_seed(0)
+    model = OSN(vocabulary, width, layers, heads, width, feed_forward="swiglu", **options)
+    tokens = torch.randint(0, vocabulary, (16, 256))
+    _, diagnostics = model(tokens, return_diagnostics=True)
+    for layer in diagnostics:
+        assert (layer["locked_fraction"] - 0.3).abs().max() <= 0.1, layer["locked_fraction"]
 
 
 def test_diagnostics_are_what_they_say():

@@ -34,7 +34,7 @@ def test_all_forms_give_the_same(same, causal, masked):
         return
     inputs = operands(same)
     mask = torch.rand(G, inputs[2].shape[1], generator=torch.Generator().manual_seed(1)) > 0.4 if masked else None
-    settings = {"causal": causal, "key_mask": mask}
+    settings = {"causal": causal, "key_mask": mask, "floor": 0.0 if same else 0.2}
     expected = synchronize(*inputs, **settings, cap=None)
     assert torch.allclose(synchronize_dense(*inputs, **settings), expected, atol=1e-10)
     assert torch.allclose(synchronize_flex(*inputs, **settings, attend=flex_attention), expected, atol=1e-10)
@@ -78,7 +78,7 @@ def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, c
     monkeypatch.setattr(backends, "synchronize_flex", fails)
     monkeypatch.setattr(backends, "choose", lambda *_: "flex")
     inputs = operands(True)
-    settings = {"causal": True, "key_mask": None, "cap": 5.0, "top_k": None}
+    settings = {"causal": True, "key_mask": None, "cap": 5.0, "top_k": None, "floor": 0.0}
     try:
         with caplog.at_level(logging.WARNING):
             for _ in range(2):
