@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blocks.rotary import Rotary
-from ssa import synchrony
-from ssa.backends import choose, operate
+from ssa import checks, synchrony
+from ssa.backends import operate
 from ssa.calibration import calibrate
 from ssa.chunked import strongest
 from ssa.inspection import diagnostics
@@ -75,36 +75,23 @@ class SelectiveSynchronizationAttention(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        if n_heads < 1 or d_model % n_heads:
-            raise ValueError(f"width {d_model} does not split into {n_heads} heads")
-        if not 0 < theta <= math.pi / 2:
-            raise ValueError(f"theta={theta} does not lie in (0, pi/2]")
-        if learn_theta and theta == math.pi / 2:
-            raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
-        if not 0 <= delayed_heads <= n_heads:
-            raise ValueError(f"delayed_heads={delayed_heads} is not between 0 and the {n_heads} heads there are")
-        if len(position_share) != 2 or not all(0 < share < 1 for share in position_share):
-            raise ValueError(f"position_share={position_share} is not two numbers between 0 and 1")
-        if lag and not position:
-            raise ValueError(f"lag={lag} needs positions: leave it out, or position=False")
-        if frequency_width is not None and frequency_width < 1:
-            raise ValueError(f"frequency_width={frequency_width} is less than 1")
-        if cap is not None and not cap > 0:
-            raise ValueError(f"cap={cap} is not positive; None takes the exact gradient")
-        if not floor >= 0:
-            raise ValueError(f"floor={floor} is negative")
-        if not 0 < locked_fraction < 1:
-            raise ValueError(f"locked_fraction={locked_fraction} does not lie between 0 and 1")
-        if query_frequency not in ("shared", "separate"):
-            raise ValueError(f"query_frequency={query_frequency!r} is neither 'shared' nor 'separate'")
-        if start not in ("calibrated", "published"):
-            raise ValueError(f"start={start!r} is neither 'calibrated' nor 'published'")
-        if order not in ("prefix", "sequence"):
-            raise ValueError(f"order={order!r} is neither 'prefix' nor 'sequence'")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k={top_k} is less than 1")
+        checks.settings(
+            d_model=d_model,
+            n_heads=n_heads,
+            theta=theta,
+            learn_theta=learn_theta,
+            position=position,
+            position_share=position_share,
+            lag=lag,
+            delayed_heads=delayed_heads,
+            frequency_width=frequency_width,
+            locked_fraction=locked_fraction,
+            top_k=top_k,
+            cap=cap,
+            floor=floor,
+            names={"query_frequency": query_frequency, "start": start, "order": order, "backend": backend},
+        )
         self.d_model, self.n_heads, self.causal, self.cap, self.top_k = d_model, n_heads, causal, cap, top_k
-        choose(backend, "cuda", False)  # names what is none
         self.backend = backend
         self.prefix = causal and order == "prefix"
         self.locked_fraction = locked_fraction
@@ -192,17 +179,14 @@ class SelectiveSynchronizationAttention(nn.Module):
         bool, True for a real token of what is attended to: padding neither locks nor counts for r. A padded row of x
         itself gets zeros, as does a row that finds nothing to lock to. Raises ValueError for shapes that do not fit.
         """
-        self._check(x, memory, padding_mask)
+        checks.shapes(x, memory, padding_mask, self.d_model, self.top_k)
         if padding_mask is not None:  # what padding holds, be it nan, must not reach the sums
             padding = ~padding_mask[:, :, None]
             memory = None if memory is None else memory.masked_fill(padding, 0)
             x = x.masked_fill(padding, 0) if memory is None else x
         source = x if memory is None else memory
         causal = self.causal and memory is None
-        scale = self.alpha.sqrt()
-        q, k = self.frequencies(x, query=True, scale=scale), None
-        if memory is not None or not self.shared:
-            k = self.frequencies(source, scale=scale)
+        q, k = self._query_key(x, source, self.alpha.sqrt())
         v = self._split(self.value(source))
         r = self.order_parameter(source, memory is None, padding_mask)
         mixed = self._synchronize(q, k, v, r, causal, padding_mask)
@@ -211,44 +195,46 @@ class SelectiveSynchronizationAttention(nn.Module):
         y = self.out(mixed.transpose(1, 2).flatten(2))
         return (y, diagnostics(self, x, memory, padding_mask)) if return_diagnostics else y
 
-    def frequencies(
-        self,
-        x: Tensor,
-        query: bool = False,
-        start: int = 0,
-        scale: Tensor | None = None,
-        previous: Tensor | None = None,
-    ) -> Tensor:
-        """omega (B, H, N, d + 2F) of x (B, N, D), whose first token stands at position `start`; `scale` (H,) times it.
+    def frequencies(self, x: Tensor, query: bool = False) -> Tensor:
+        """omega (B, H, N, d + 2F) of x (B, N, D), as queries or as keys."""
+        q, k = self._query_key(x, x)
+        return q if query or k is None else k
 
-        `previous`: content of the delayed heads' keys, where x is one token and that before it is not in x.
+    def _query_key(self, x: Tensor, source: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """omega of x as queries, and of `source` as keys, None where they are the same; times `scale` (H,).
 
         The scale goes to the weights, which are few: a product with every frequency would be kept for its gradient.
         """
-        own = query and self.query_omega is not None
-        content = self._content(x, self.query_omega if own else self.omega, scale)
-        if self.delayed_heads and not query:
-            before = content[:, : self.delayed_heads, :-1] if previous is None else previous
-            if previous is None:
-                before = F.pad(before, (0, 0, 1, 0))  # the first token has none before it: zeros
-            content = torch.cat((before, content[:, self.delayed_heads :]), dim=1)
+        key = self._content(source, self.omega, scale)
+        query = key if x is source else self._content(x, self.omega, scale)
+        if self.query_omega is not None:
+            query = self._content(x, self.query_omega, scale)
+        q = self._placed(query, 0, scale, query=True)
+        if x is source and self.shared:
+            return q, None
+        before = F.pad(key[:, : self.delayed_heads, :-1], (0, 0, 1, 0))  # the first token has none before it: zeros
+        return q, self._placed(self._delayed(key, before), 0, scale)
+
+    def _content(self, x: Tensor, linear: nn.Linear, scale: Tensor | None) -> Tensor:
+        """The content part of the frequencies, (B, H, N, d)."""
+        factor = 1 if scale is None else scale.repeat_interleave(self.content_width)[:, None]
+        return self._split(F.linear(x, linear.weight * factor))
+
+    def _delayed(self, content: Tensor, before: Tensor) -> Tensor:
+        """`content` (B, H, N, d) as keys have it: delayed heads that of the tokens before, (B, delayed heads, N, d)."""
+        return torch.cat((before, content[:, self.delayed_heads :]), dim=1) if self.delayed_heads else content
+
+    def _placed(self, content: Tensor, start: int, scale: Tensor | None, query: bool = False) -> Tensor:
+        """`content` (B, H, N, d) with the positional part, (B, H, N, d + 2F); its first token stands at `start`."""
         if self.rotary is None:
             return content
-        cos, sin = self.rotary.phase(start, start + x.shape[1], x.dtype)  # each (N, F)
+        cos, sin = self.rotary.phase(start, start + content.shape[2], content.dtype)  # each (N, F)
         if query and self.lag is not None:  # cos and sin of nu (t - lag), each (H, N, F)
             back = self.lag[:, None, None] * self.rotary.drift.to(self.lag.dtype)
             cos, sin = cos * back.cos() + sin * back.sin(), sin * back.cos() - cos * back.sin()
         a = (self.amplitude if scale is None else self.amplitude * scale[:, None])[:, None, :]
         position = torch.cat((a * cos, a * sin), dim=-1).to(content.dtype)  # (H, N, 2F)
-        return torch.cat((content, position.expand(len(x), -1, -1, -1)), dim=-1)
-
-    def _content(self, x: Tensor, linear: nn.Linear | None, scale: Tensor | None) -> Tensor:
-        """The content part of the frequencies, (B, H, N, d)."""
-        assert linear is not None
-        weight = (
-            linear.weight if scale is None else linear.weight * scale.repeat_interleave(self.content_width)[:, None]
-        )
-        return self._split(F.linear(x, weight))
+        return torch.cat((content, position.expand(len(content), -1, -1, -1)), dim=-1)
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
         """What the layer does with x (B, N, D): see `ssa.inspection.diagnostics`."""
@@ -301,9 +287,11 @@ class SelectiveSynchronizationAttention(nn.Module):
         x = x[:, None]
         t = cache["omega"].shape[2]
         scale = self.alpha.sqrt()
-        q, v = self.frequencies(x, True, t, scale), self._split(self.value(x))
-        k = self.frequencies(x, start=t, scale=scale, previous=cache["previous"])
-        cache["previous"] = self._content(x, self.omega, scale)[:, : self.delayed_heads]
+        key = query = self._content(x, self.omega, scale)
+        if self.query_omega is not None:
+            query = self._content(x, self.query_omega, scale)
+        q, k = self._placed(query, t, scale, query=True), self._placed(self._delayed(key, cache["previous"]), t, scale)
+        cache["previous"], v = key[:, : self.delayed_heads], self._split(self.value(x))
         phi = self._split(self.phi(x))[:, :, 0].to(cache["cos"].dtype)
         cache["cos"], cache["sin"] = cache["cos"] + phi.cos(), cache["sin"] + phi.sin()
         cache["omega"], cache["v"] = torch.cat((cache["omega"], k), dim=2), torch.cat((cache["v"], v), dim=2)
@@ -317,21 +305,6 @@ class SelectiveSynchronizationAttention(nn.Module):
         total = S.sum(-1, keepdim=True) + (0.0 if self.shared else self.floor)
         mixed = (S / torch.where(total > 0, total, 1.0)).to(v.dtype) @ cache["v"]
         return self.out(mixed[:, :, 0].flatten(1))
-
-    def _check(self, x: Tensor, memory: Tensor | None, padding_mask: Tensor | None) -> None:
-        source = x if memory is None else memory
-        for name, tensor in (("x", x), ("memory", source)):
-            if tensor.ndim != 3 or tensor.shape[2] != self.d_model or len(tensor) != len(x):
-                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not (batch, tokens, {self.d_model})")
-            if tensor.shape[1] == 0:
-                raise ValueError(f"{name} has no tokens")
-        if self.top_k is not None and self.top_k > source.shape[1]:
-            raise ValueError(f"top_k={self.top_k} is more than the {source.shape[1]} tokens there are")
-        if padding_mask is not None:
-            if padding_mask.dtype != torch.bool:
-                raise ValueError(f"padding_mask is {padding_mask.dtype}, not torch.bool with True for a real token")
-            if padding_mask.shape != source.shape[:2]:
-                raise ValueError(f"padding_mask has shape {tuple(padding_mask.shape)}, not {tuple(source.shape[:2])}")
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, H, N, d)."""

@@ -54,8 +54,8 @@ def synchronize(
     lock. `top_k` keeps the strongest partners of a query, of equally strong ones the first. A query that locks to
     nothing gets zeros. Halves are computed in float32, also under autocast.
 
-    Where a query need not lock to itself (cross-attention, frequencies of its own), Z may be small, and what is mixed and
-    its gradients change as 1 / Z, which `cap` does not bound. `floor` is added to Z: it does (our choice).
+    Where a query need not lock to itself (cross-attention, frequencies of its own), Z may be small, and what is mixed
+    and its gradients change as 1 / Z, which `cap` does not bound. `floor` is added to Z: it does (our choice).
     """
     # |q|^2 + |k|^2 - 2 q.k is a small difference of large numbers, all of which must be rounded alike.
     dtype = torch.promote_types(q.dtype, torch.float32)

@@ -49,8 +49,8 @@ def diagnostics(
     """What the layer does with x (our choice of quantities). All detached.
 
     attention (B, H, N, M): S over its row sum and the floor; locked_fraction (H,): share of the pairs that may lock and
-    do, a token with itself left out; order_parameter (H,): mean r; alpha, K, theta, locking_radius (H,), the last at the
-    mean r and in the unit of omega.
+    do, a token with itself left out; order_parameter (H,): mean r; alpha, K, theta, locking_radius (H,), the last at
+    the mean r and in the unit of omega.
     """
     S, allowed, r = strengths(layer, x, memory, padding_mask)
     total = S.sum(-1, keepdim=True) + (0.0 if memory is None and layer.shared else layer.floor)

@@ -148,7 +148,15 @@ def test_a_block_is_a_drop_in_layer():
         ({"theta": 2.0}, "does not lie in"),
         ({"theta": math.pi / 2}, "cannot be learned from there"),
         ({"locked_fraction": 1.0}, "between 0 and 1"),
-        ({"query_frequency": "own"}, "neither 'shared' nor 'separate'"),
+        ({"query_frequency": "own"}, "'own' is none of shared, separate"),
+        ({"start": "zero"}, "'zero' is none of calibrated, published"),
+        ({"order": "all"}, "'all' is none of prefix, sequence"),
+        ({"delayed_heads": 3}, "not between 0 and the 2 heads"),
+        ({"position_share": (0.5, 1.0)}, "not two numbers between 0 and 1"),
+        ({"lag": 1.0, "position": False}, "needs positions"),
+        ({"frequency_width": 0}, "is less than 1"),
+        ({"cap": 0.0}, "is not positive"),
+        ({"floor": -0.1}, "is negative"),
     ],
 )
 def test_impossible_settings_are_named(options, words):

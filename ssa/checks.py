@@ -1,0 +1,77 @@
+"""What a layer of Selective Synchronization Attention refuses, one readable line for each mistake."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ssa.backends import BACKENDS
+
+NAMES = {
+    "query_frequency": ("shared", "separate"),
+    "start": ("calibrated", "published"),
+    "order": ("prefix", "sequence"),
+    "backend": BACKENDS,
+}
+
+
+def settings(
+    d_model: int,
+    n_heads: int,
+    theta: float,
+    learn_theta: bool,
+    position: bool,
+    position_share: Sequence[float],
+    lag: float,
+    delayed_heads: int,
+    frequency_width: int | None,
+    locked_fraction: float,
+    top_k: int | None,
+    cap: float | None,
+    floor: float,
+    names: Mapping[str, str],
+) -> None:
+    """ValueError for the first setting of a layer that is impossible; `names`: those that are words."""
+    if n_heads < 1 or d_model % n_heads:
+        raise ValueError(f"width {d_model} does not split into {n_heads} heads")
+    if not 0 < theta <= math.pi / 2:
+        raise ValueError(f"theta={theta} does not lie in (0, pi/2]")
+    if learn_theta and theta == math.pi / 2:
+        raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
+    if not 0 <= delayed_heads <= n_heads:
+        raise ValueError(f"delayed_heads={delayed_heads} is not between 0 and the {n_heads} heads there are")
+    if len(position_share) != 2 or not all(0 < share < 1 for share in position_share):
+        raise ValueError(f"position_share={position_share} is not two numbers between 0 and 1")
+    if lag and not position:
+        raise ValueError(f"lag={lag} needs positions: leave it out, or position=False")
+    if frequency_width is not None and frequency_width < 1:
+        raise ValueError(f"frequency_width={frequency_width} is less than 1")
+    if not 0 < locked_fraction < 1:
+        raise ValueError(f"locked_fraction={locked_fraction} does not lie between 0 and 1")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k={top_k} is less than 1")
+    if cap is not None and not cap > 0:
+        raise ValueError(f"cap={cap} is not positive; None takes the exact gradient")
+    if not floor >= 0:
+        raise ValueError(f"floor={floor} is negative")
+    for key, value in names.items():
+        if value not in NAMES[key]:
+            raise ValueError(f"{key}={value!r} is none of {', '.join(NAMES[key])}")
+
+
+def shapes(x: Tensor, memory: Tensor | None, padding_mask: Tensor | None, d_model: int, top_k: int | None) -> None:
+    """ValueError for what a forward pass cannot take: x (B, N, D), memory (B, M, D), padding_mask (B, M) bool."""
+    source = x if memory is None else memory
+    for name, tensor in (("x", x), ("memory", source)):
+        if tensor.ndim != 3 or tensor.shape[2] != d_model or len(tensor) != len(x):
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not (batch, tokens, {d_model})")
+        if tensor.shape[1] == 0:
+            raise ValueError(f"{name} has no tokens")
+    if top_k is not None and top_k > source.shape[1]:
+        raise ValueError(f"top_k={top_k} is more than the {source.shape[1]} tokens there are")
+    if padding_mask is not None:
+        if padding_mask.dtype != torch.bool:
+            raise ValueError(f"padding_mask is {padding_mask.dtype}, not torch.bool with True for a real token")
+        if padding_mask.shape != source.shape[:2]:
+            raise ValueError(f"padding_mask has shape {tuple(padding_mask.shape)}, not {tuple(source.shape[:2])}")
