@@ -207,6 +207,22 @@ def _check_idle(config: RunConfig) -> None:
             getattr(model, "gate", "") != "constant",
             "model.gate=content",
         ),
+        (
+            "model.locked_fraction",
+            getattr(model, "locked_fraction", 0.3) != 0.3,
+            getattr(model, "start", "calibrated") == "calibrated",
+            "model.start=calibrated",
+        ),
+        (
+            "model.floor",
+            getattr(model, "floor", 0.1) != 0.1,
+            bool(
+                getattr(model, "lag", 1)
+                or getattr(model, "delayed_heads", 1)
+                or getattr(model, "query_frequency", "") == "separate"
+            ),
+            "model.lag=1, model.delayed_heads=1 or model.query_frequency=separate",
+        ),
         ("model.drifts", getattr(model, "drifts", 8) != 8, positions, "model.position=true"),
         ("model.drift_base", getattr(model, "drift_base", 1000) != 1000, positions, "model.position=true"),
         ("model.position_share", getattr(model, "position_share", shares) != shares, positions, "model.position=true"),

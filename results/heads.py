@@ -16,11 +16,11 @@ from configs.entry import fail
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig
 from results.head_figure import plot_heads
-from results.tables import Row, markdown
+from results.tables import Row, markdown, same_data
 from training.head_maps import Heads, head_maps, measure
 from training.trained_run import TrainedRun, open_run
 
-WINDOWS = 8  # of the split's start
+WINDOWS, LONGEST = 8, 512  # of the split's start; their bytes, for maps are N x N
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     opened = [open_run(path, asked.checkpoint) for path in asked.runs]
     data = EvaluationDataConfig(path=asked.data_path)
     maps = [head_maps(run.model, first_windows(run, data)) for run in opened]
-    names = [str(run.record.config["model"]["name"]) for run in opened]
+    same_data([run.record for run in opened])
+    models = [str(run.record.config["model"]["name"]) for run in opened]
+    names = [m if models.count(m) == 1 else f"{m} ({run.folder.name})" for m, run in zip(models, opened, strict=True)]
     rows = [row for name, layers in zip(names, maps, strict=True) for row in table(name, [measure(A) for A in layers])]
     print(markdown(rows, left=("model",)))
     if asked.figure is not None:
@@ -47,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "validation") -> torch.Tensor:
-    """Tokens (W, N) from the start of a split, N the run's context. UserError for a split that is too short."""
-    context = run.config.data.context
+    """Tokens (W, N) from the start of a split, N the run's context, 512 at most. UserError for too short a split."""
+    context = min(run.config.data.context, LONGEST)
     content = run.corpus(data).split(split)
     n_windows = min(WINDOWS, len(content) // context)
     if n_windows == 0:

@@ -105,7 +105,7 @@ def _settings(record: RunRecord) -> dict[str, Any]:
 
 
 def _defaults(model: str) -> dict[str, Any]:
-    return flat(asdict(RunConfig()) | {"model": asdict(MODELS[model]()) if model in MODELS else {}}) | DROPPED
+    return DROPPED | flat(asdict(RunConfig()) | {"model": asdict(MODELS[model]()) if model in MODELS else {}})
 
 
 def _shown(value: object) -> str:

@@ -186,7 +186,7 @@ class SelectiveSynchronizationAttention(nn.Module):
             x = x.masked_fill(padding, 0) if memory is None else x
         source = x if memory is None else memory
         causal = self.causal and memory is None
-        q, k = self._query_key(x, source, self.alpha.sqrt())
+        q, k = self._query_key(x, memory, self.alpha.sqrt())
         v = self._split(self.value(source))
         r = self.order_parameter(source, memory is None, padding_mask)
         mixed = self._synchronize(q, k, v, r, causal, padding_mask)
@@ -197,20 +197,21 @@ class SelectiveSynchronizationAttention(nn.Module):
 
     def frequencies(self, x: Tensor, query: bool = False) -> Tensor:
         """omega (B, H, N, d + 2F) of x (B, N, D), as queries or as keys."""
-        q, k = self._query_key(x, x)
+        q, k = self._query_key(x)
         return q if query or k is None else k
 
-    def _query_key(self, x: Tensor, source: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """omega of x as queries, and of `source` as keys, None where they are the same; times `scale` (H,).
+    def _query_key(
+        self, x: Tensor, memory: Tensor | None = None, scale: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """omega of x as queries, and of x or `memory` as keys, None where they are the same; times `scale` (H,).
 
         The scale goes to the weights, which are few: a product with every frequency would be kept for its gradient.
         """
-        key = self._content(source, self.omega, scale)
-        query = key if x is source else self._content(x, self.omega, scale)
-        if self.query_omega is not None:
-            query = self._content(x, self.query_omega, scale)
+        key = self._content(x if memory is None else memory, self.omega, scale)
+        own = self.omega if self.query_omega is None else self.query_omega
+        query = key if memory is None and own is self.omega else self._content(x, own, scale)
         q = self._placed(query, 0, scale, query=True)
-        if x is source and self.shared:
+        if memory is None and self.shared:
             return q, None
         before = F.pad(key[:, : self.delayed_heads, :-1], (0, 0, 1, 0))  # the first token has none before it: zeros
         return q, self._placed(self._delayed(key, before), 0, scale)

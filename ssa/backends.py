@@ -32,7 +32,7 @@ def choose(backend: str, device: str, gradients: bool, top_k: int | None = None)
 
 
 def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None) -> dict[str, str]:
-    """What trains and what evaluates on a device type, and how chunks of calls of `n_pairs` pairs are computed there.
+    """What will train and evaluate on a device type, and how training's chunks, of calls of `n_pairs`, are computed.
 
     Compiles them if they are to be, which takes some seconds.
     """
@@ -40,6 +40,11 @@ def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None) 
     if used["training"] == "chunked":
         used["pairs"] = pairs.how(device) if n_pairs >= pairs.FEWEST else "eager: too few to compile"
     return used
+
+
+def fallen_back() -> dict[str, str]:
+    """What `describe` said that did not come true in this process: FlexAttention failed. Else empty."""
+    return {"evaluation": f"chunked, for FlexAttention failed: {_failures()[0]}"} if _failures() else {}
 
 
 def operate(
@@ -60,11 +65,15 @@ def operate(
     inputs = (q, k, v, inverse_rho, cos_theta)
     gradients = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
     chosen = choose(backend, q.device.type, gradients, top_k)
+    if backend == "auto" and q.dtype == torch.float64:  # FlexAttention takes none
+        chosen = "chunked"
     if chosen == "dense":
         return synchronize_dense(*inputs, causal=causal, key_mask=key_mask, top_k=top_k, floor=floor)
     if chosen == "flex":
         try:
             return synchronize_flex(*inputs, causal=causal, key_mask=key_mask, floor=floor)
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:
             if backend == "flex":
                 raise
@@ -80,6 +89,6 @@ def _failures() -> list[str]:
 def _flex_failed(error: Exception | None = None) -> bool:
     """Whether FlexAttention has failed in this process; an `error` says that it did, and is logged once."""
     if error is not None and not _failures():
-        _failures().append(str(error))
-        log.warning("SSA goes on in chunks, for FlexAttention failed: %s", str(error).strip().splitlines()[:1])
+        _failures().append((str(error).strip() or type(error).__name__).splitlines()[0])
+        log.warning("SSA goes on in chunks, for FlexAttention failed: %s", _failures()[0])
     return bool(_failures())

@@ -28,11 +28,13 @@ from ssa import pairs
 from ssa.rounding import as_multiplied
 
 CHUNK = 64  # queries a chunk (our choice)
+ON_CUDA = 256, 2**24  # the same two on CUDA, where many small products would wait for each other; guesses, not timed
 # Pairs at a time, our choice: heads are taken together up to that many, so that what is computed of them stays in a
 # cache, and up to a quarter of the numbers in the queries' values, so that it is little beside what is kept anyway.
 MOST = 2**18
 
 
+@torch.compiler.disable  # its loop over chunks would be unrolled; what is worth compiling in it is (ssa/pairs.py)
 def synchronize(
     q: Tensor,
     k: Tensor | None,
@@ -45,7 +47,7 @@ def synchronize(
     cap: float | None = 5.0,
     top_k: int | None = None,
     floor: float = 0.0,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> Tensor:
     """out (G, N, W) from q (G, N, E), k (G, M, E), v (G, M, W), inverse_rho (G, N) and cos_theta (G,).
 
@@ -84,7 +86,7 @@ class _Synchronize(torch.autograd.Function):
         cap: float | None,
         top_k: int | None,
         floor: float,
-        chunk: int,
+        chunk: int | None,
     ) -> Tensor:
         out = v.new_empty(*q.shape[:2], v.shape[2])
         Z = q.new_empty(q.shape[:2])
@@ -104,40 +106,47 @@ class _Synchronize(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # its decorators are untyped
-        q, k, v, inverse_rho, cos_theta, out, Z, key_mask = ctx.saved_tensors
-        causal, cap, top_k, chunk = ctx.settings
-        same = k is None
-        k = q if same else k
-        grad_k, grad_v = torch.zeros_like(k), torch.zeros_like(v)
-        grad_q = grad_k if same else torch.zeros_like(q)
-        grad_rho, grad_cos = torch.empty_like(inverse_rho), torch.zeros_like(cos_theta)
-        column_sum = k.new_zeros(k.shape[:2])  # of du, as is the next
-        row_sum = column_sum if same else torch.zeros_like(Z)
-        inverse_Z = torch.where(Z > 0, 1 / torch.where(Z > 0, Z, 1.0), 0.0)
-        delta = (grad * out).sum(-1)
-        limit = torch.tensor(math.inf if cap is None else cap, dtype=q.dtype, device=q.device)
-        chunks = _Chunks(q, None if same else k, v, inverse_rho, cos_theta, causal, key_mask, chunk)
-        strengths, gradients = pairs.maps(q, q.shape[0] * q.shape[1] * v.shape[1])
-        for part in chunks:
-            heads, rows, keys = part.heads, part.rows, part.keys
-            arguments = chunks.arguments(part)
-            dP = torch.bmm(grad[heads, rows], v[heads, keys].transpose(1, 2)).flatten(0, 1)
-            found = gradients(*arguments, dP, *(part.flat(x) for x in (delta, inverse_Z)), limit)
-            weight, du, u_dy, tilt = (x.unflatten(0, part.shape) for x in found)
-            if top_k is not None:
-                kept = strongest(strengths(*arguments).unflatten(0, part.shape), top_k) > 0
-                weight, du, u_dy, tilt = (x * kept for x in (weight, du, u_dy, tilt))
-            grad_v[heads, keys].baddbmm_(weight.transpose(1, 2), grad[heads, rows])
-            grad_q[heads, rows].baddbmm_(du, k[heads, keys], alpha=-2)
-            grad_k[heads, keys].baddbmm_(du.transpose(1, 2), q[heads, rows], alpha=-2)
-            row_sum[heads, rows] += du.sum(-1)
-            column_sum[heads, keys] += du.sum(1)
-            grad_rho[heads, rows] = -u_dy.sum(-1)
-            grad_cos[heads] -= tilt.sum((1, 2))
-        grad_k.addcmul_(column_sum[:, :, None], k, value=2)
-        if not same:
-            grad_q.addcmul_(row_sum[:, :, None], q, value=2)
-        return grad_q, None if same else grad_k, grad_v, grad_rho, grad_cos, None, None, None, None, None, None
+        # Autocast may be on where backward is called, and would have u computed otherwise than in the forward pass.
+        with torch.autocast("cpu" if grad.is_meta else grad.device.type, enabled=False):
+            return _backward(ctx, grad)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, inverse_rho, cos_theta, out, Z, key_mask = ctx.saved_tensors
+    causal, cap, top_k, chunk = ctx.settings
+    same = k is None
+    k = q if same else k
+    grad_k, grad_v = torch.zeros_like(k), torch.zeros_like(v)
+    grad_q = grad_k if same else torch.zeros_like(q)
+    grad_rho, grad_cos = torch.empty_like(inverse_rho), torch.zeros_like(cos_theta)
+    column_sum = k.new_zeros(k.shape[:2])  # of du, as is the next
+    row_sum = column_sum if same else torch.zeros_like(Z)
+    inverse_Z = torch.where(Z > 0, 1 / torch.where(Z > 0, Z, 1.0), 0.0)
+    delta = (grad * out).sum(-1)
+    limit = torch.tensor(math.inf if cap is None else cap, dtype=q.dtype, device=q.device)
+    chunks = _Chunks(q, None if same else k, v, inverse_rho, cos_theta, causal, key_mask, chunk)
+    strengths, gradients = pairs.maps(q, q.shape[0] * q.shape[1] * v.shape[1])
+    for part in chunks:
+        heads, rows, keys = part.heads, part.rows, part.keys
+        arguments = chunks.arguments(part)
+        dP = torch.bmm(grad[heads, rows], v[heads, keys].transpose(1, 2)).flatten(0, 1)
+        found = gradients(*arguments, dP, *(part.flat(x) for x in (delta, inverse_Z)), limit)
+        weight, du, u_dy, tilt = (x.unflatten(0, part.shape) for x in found)
+        if top_k is not None:
+            kept = strongest(strengths(*arguments).unflatten(0, part.shape), top_k) > 0
+            weight, du, u_dy, tilt = (x * kept for x in (weight, du, u_dy, tilt))
+        du = as_multiplied(du)  # its sums meet its products
+        grad_v[heads, keys].baddbmm_(weight.transpose(1, 2), grad[heads, rows])
+        grad_q[heads, rows].baddbmm_(du, k[heads, keys], alpha=-2)
+        grad_k[heads, keys].baddbmm_(du.transpose(1, 2), q[heads, rows], alpha=-2)
+        row_sum[heads, rows] += du.sum(-1)
+        column_sum[heads, keys] += du.sum(1)
+        grad_rho[heads, rows] = -u_dy.sum(-1)
+        grad_cos[heads] -= tilt.sum((1, 2))
+    grad_k.addcmul_(column_sum[:, :, None], k, value=2)
+    if not same:
+        grad_q.addcmul_(row_sum[:, :, None], q, value=2)
+    return grad_q, None if same else grad_k, grad_v, grad_rho, grad_cos, None, None, None, None, None, None
 
 
 class _Part(NamedTuple):
@@ -168,14 +177,15 @@ class _Chunks:
         cos_theta: Tensor,
         causal: bool,
         key_mask: Tensor | None,
-        chunk: int,
+        chunk: int | None,
     ) -> None:
         same = k is None
         k = q if k is None else k
         # What requires gradients would have the maps compiled a second time.
         self.q, self.k, self.inverse_rho, self.cos_theta = (x.detach() for x in (q, k, inverse_rho, cos_theta))
-        self.causal, self.chunk = causal, chunk
-        self.together = min(MOST, q.shape[0] * q.shape[1] * v.shape[2] // 4)
+        own_chunk, most = ON_CUDA if q.is_cuda else (CHUNK, MOST)
+        self.causal, self.chunk = causal, chunk or own_chunk
+        self.together = min(most, q.shape[0] * q.shape[1] * v.shape[2] // 4)
         self.q2, self.k2 = self.q.square().sum(-1), self.k.square().sum(-1)
         if key_mask is not None:
             self.k2 = self.k2.masked_fill(~key_mask, pairs.MASKED)

@@ -58,16 +58,14 @@ def synchronize_flex(
 
     blocks = _causal_blocks(q.shape[1], q.device) if causal else None
     attend = attend or _compiled()
-    out, aux = attend(
-        q[None], k[None], v.to(dtype)[None], log_strength, blocks, scale=1.0, return_aux=AuxRequest(lse=True)
-    )
-    out = out[0]
+    with torch.autocast(q.device.type, enabled=False):  # it would round q and k, but not their squares
+        out, aux = attend(
+            q[None], k[None], v.to(dtype)[None], log_strength, blocks, scale=1.0, return_aux=AuxRequest(lse=True)
+        )
+    # A query that locks to nothing: softmax knows no such row, and kernels differ in what they give.
+    out = torch.where(torch.isneginf(aux.lse[0])[..., None], 0.0, out[0])
     if floor:  # the logarithm of the sum is log Z without the floor
         out = out * torch.sigmoid(aux.lse[0] - math.log(floor))[..., None]
-    if (
-        not same or key_mask is not None
-    ):  # a query that locks to nothing: softmax knows no such row, and kernels differ in what they give
-        out = out.nan_to_num(0.0)
     return out.to(v.dtype)
 
 
@@ -75,7 +73,7 @@ def synchronize_flex(
 def _compiled() -> Attend:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=False)
+    return torch.compile(flex_attention)  # for any length from the second on
 
 
 @functools.lru_cache(maxsize=16)

@@ -68,7 +68,8 @@ class OSN(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V). Keywords as for `OSNBlock`.
 
     By default queries of head h stand h tokens back, positions take 0.3 of the first head's frequencies to 0.98 of the
-    last one's, and the first head's keys are delayed; `lag=0, delayed_heads=0` takes the paper's operator.
+    last one's, and the first head's keys are delayed; `lag=0, delayed_heads=0` leaves queries and
+    keys where they are, as in the paper.
 
     Raises ValueError for a block that knows the future (causal=False, order="sequence").
 

@@ -77,9 +77,9 @@ EAGER: Maps = (strengths, gradients)
 
 def maps(like: Tensor, pairs: int) -> Maps:
     """The two maps for tensors of the type and device of `like`, compiled if a call of `pairs` pairs is worth it."""
-    # Float64 is for checks; inside torch.compile the maps are compiled with the rest.
+    # Float64 is for checks.
     small = pairs < FEWEST or like.dtype != torch.float32 or like.device.type not in ("cpu", "cuda")
-    if small or torch.compiler.is_compiling():
+    if small:
         return EAGER
     return _compiled(like.device.type)[0]
 
@@ -117,10 +117,10 @@ def _beyond_one(compiled: Callable[..., Any], eager: Callable[..., Any]) -> Call
 def _example(device: str) -> tuple[Tensor, ...]:
     """Arguments to compile for. No two sizes are equal: what is equal here would have to be so in every call."""
     R, M = 372, 1000
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator).to(device)
+        return torch.rand(*shape, generator=generator, device="cpu").to(device)
 
     q, k = uniform(R, 8), uniform(M, 8)
     product = k.square().sum(1) - 2 * q @ k.T

@@ -9,10 +9,21 @@ from torch import Tensor
 
 
 def as_multiplied(x: Tensor) -> Tensor:
-    """x (..., E) rounded to TF32 where float32 products are taken in it (CUDA), else x itself."""
-    if x.device.type != "cuda" or x.dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest":
-        return x
-    return to_tf32(x)
+    """x (..., E) rounded to TF32 where float32 products are taken in it (CUDA), else x itself; its gradient is 1."""
+    return rounded(x) if x.device.type == "cuda" and x.dtype == torch.float32 and takes_tf32() else x
+
+
+def takes_tf32() -> bool:
+    """Whether float32 products on CUDA are taken in TF32."""
+    try:
+        return torch.get_float32_matmul_precision() != "highest"
+    except RuntimeError:  # torch's newer setting is in use, and mixing the two is an error
+        return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
+
+
+def rounded(x: Tensor) -> Tensor:
+    """`to_tf32` with a gradient of 1: the difference can be represented, so the sum is exact."""
+    return x + (to_tf32(x.detach()) - x.detach())
 
 
 def to_tf32(x: Tensor) -> Tensor:

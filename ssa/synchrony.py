@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ssa.order import TINY, order_parameter
+from ssa.rounding import as_multiplied
 
 __all__ = ["TINY", "inverse_rho", "locking_radius", "mismatch", "order_parameter", "strength"]
 
@@ -34,7 +35,7 @@ def mismatch(query: Tensor, key: Tensor) -> Tensor:
     """
     dtype = torch.promote_types(key.dtype, torch.float32)
     query, key = query.to(dtype), key.to(dtype)
-    query, key = query - key[..., :1, :], key - key[..., :1, :]
+    query, key = as_multiplied(query - key[..., :1, :]), as_multiplied(key - key[..., :1, :])
     with torch.autocast("cpu" if key.is_meta else key.device.type, enabled=False):
         product = query @ key.transpose(-2, -1)
     return (query.square().sum(-1)[..., :, None] + key.square().sum(-1)[..., None, :] - 2 * product).clamp_min(0)

@@ -71,7 +71,12 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 locked_fraction=model.locked_fraction,
             )
     except ValueError as error:
-        raise UserError(f"model={model.name}: {error}; set model.width and model.n_heads") from error
+        hint = (
+            "; set model.width and model.n_heads"
+            if "split into" in str(error)
+            else f"; set model.{str(error).partition('=')[0]}"
+        )
+        raise UserError(f"model={model.name}: {error}{hint}") from error
     raise UserError(f"model={model.name} is not a language model")
 
 

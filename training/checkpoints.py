@@ -15,6 +15,7 @@ from torch import nn
 
 from configs.compose import resolve
 from configs.errors import UserError
+from configs.schema import RunConfig
 from training.atomic import WriteError, sync_file, temporary_name, write_atomically
 from training.budget import build_model
 from training.meter import NonFiniteError
@@ -197,8 +198,7 @@ def load_model(path: Path, device: str | torch.device = "cpu", start: bool = Fal
     content = read(Path(path))
     config = resolve(content["config"])
     if start:
-        L.seed_everything(config.seed, workers=True, verbose=False)
-        return build_model(config.model, content["vocabulary_size"]).to(device).eval(), content["config"]
+        return _at_start(path, config, content).to(device).eval(), content["config"]
     model = build_model(config.model, content["vocabulary_size"])
     weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
     try:
@@ -207,3 +207,16 @@ def load_model(path: Path, device: str | torch.device = "cpu", start: bool = Fal
         reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
         raise UserError(f"{path} holds the weights of another model than its config: {reason}") from None
     return model.to(device).eval(), content["config"]
+
+
+def _at_start(path: Path, config: RunConfig, content: dict[str, Any]) -> nn.Module:
+    """The model as the run's seed draws it. UserError where today's code would draw another than the run's."""
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    model = build_model(config.model, content["vocabulary_size"])
+    saved = {name.removeprefix("model."): value.shape for name, value in content["state_dict"].items()}
+    drawn = {name: value.shape for name, value in model.state_dict().items()}
+    unknown = sorted(vars(config.model).keys() - content["config"]["model"].keys())
+    if unknown or saved != drawn:
+        reason = f"it knows no model.{unknown[0]}" if unknown else "its weights have other shapes"
+        raise UserError(f"{path} is of a run by older code, whose start cannot be drawn again: {reason}")
+    return model

@@ -33,6 +33,8 @@ def by_head(model: nn.Module, split: np.ndarray, context: int) -> ByHead:
             if value:  # (H,), or (1, H, N)
                 means = torch.stack([v if v.ndim == 1 else v.mean((0, 2)) for v in value]) / n_windows
                 found[name] = found[name] + means if name in found else means
+        if not found:  # nothing by head: the transformer shows its maps alone
+            return {}
     return {name: means.tolist() for name, means in found.items()}
 
 

@@ -6,6 +6,7 @@ the synchronization test of arXiv 2602.14445; the measures are our choice.
 Legend: W windows, H heads, N tokens, A (W, H, N, N) maps, causal.
 """
 
+import inspect
 from dataclasses import dataclass
 
 import torch
@@ -26,10 +27,9 @@ class Heads:
 @torch.no_grad()
 def head_maps(model: nn.Module, windows: Tensor) -> list[Tensor]:
     """A of each layer for windows (W, N) of tokens. UserError for a model that does not show its maps."""
-    try:
-        _, layers = model(windows, return_diagnostics=True)
-    except TypeError:
-        raise UserError(f"{type(model).__name__} does not show what its heads look at") from None
+    if "return_diagnostics" not in inspect.signature(model.forward).parameters:
+        raise UserError(f"{type(model).__name__} does not show what its heads look at")
+    _, layers = model(windows, return_diagnostics=True)
     return [normalised(layer["attention"].float()) for layer in layers]
 
 

@@ -21,6 +21,7 @@ from configs.schema import RunConfig
 from data.corpus import Corpus
 from data.language import LanguageData
 from data.sources import open_corpus
+from ssa.backends import fallen_back
 from training import announce, environment
 from training.atomic import WriteError
 from training.budget import build_model, flops_per_token, parameters_by_part, resolve_shape
@@ -73,10 +74,6 @@ def run(config: RunConfig) -> RunRecord:
             print(plan, flush=True)
         if config.plan:
             return plan.record
-        windows = config.trainer.micro_batch_size or config.batch_size // config.trainer.devices
-        plan.record.ssa = backends(plan.model, plan.kind, windows, config.data.context)
-        if main and plan.record.ssa:
-            print(announce.row("attention", ", ".join(f"{what} {how}" for what, how in plan.record.ssa.items())))
         if not main:
             # Only the first process speaks for an interrupted run; Lightning kills it when another one fails.
             with contextlib.suppress(Interrupted):
@@ -88,6 +85,10 @@ def run(config: RunConfig) -> RunRecord:
                 print(f"already finished: {announce.outcome(earlier, plan.folder)}")
                 return earlier
             checkpoint = checkpoint_to_resume(plan)
+            windows = config.trainer.micro_batch_size or config.batch_size // config.trainer.devices
+            plan.record.ssa = backends(plan.model, plan.kind, windows, config.data.context)
+            if plan.record.ssa:
+                print(announce.row("attention", ", ".join(f"{what} {how}" for what, how in plan.record.ssa.items())))
             if earlier is not None and checkpoint is not None:
                 plan.record.go_on_from(earlier)
                 if changed := differing_keys(earlier.made_with(), plan.record.made_with()):
@@ -168,6 +169,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
         if checkpoint is not None:
             os.environ[RESUME] = str(checkpoint)
         trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint)
+        record.ssa |= fallen_back()
         if main:
             loop.complete(module, torch.device(plan.kind))
         recorder.finish("done")

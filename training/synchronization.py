@@ -29,7 +29,9 @@ def set_backend(model: nn.Module, backend: str, device: str, gradients: bool) ->
 
 
 def backends(model: nn.Module, device: str, windows: int, context: int) -> dict[str, str]:
-    """What trains and what evaluates, for the record, with `windows` in a forward pass. Empty without such a layer.
+    """What trains and what evaluates, for the record. Empty without such a layer.
+
+    `windows`: those of a forward pass of training.
 
     Compiles what training will need, which takes some seconds.
     """

@@ -11,12 +11,13 @@ from ssa.backends import choose
 from ssa.chunked import synchronize
 from ssa.dense import synchronize_dense
 from ssa.flex import synchronize_flex
-from ssa.rounding import to_tf32
+from ssa.rounding import rounded, to_tf32
 
 G, N, M = 3, 20, 13
+FORMS = [(True, True), (True, False), (False, False), (False, True)]  # same, causal
 
 
-def operands(same, dtype=torch.double):
+def operands(same, dtype=torch.double, M=M):
     g = torch.Generator().manual_seed(0)
     keys = N if same else M
     q = 0.25 * torch.randn(G, N, 8, generator=g, dtype=dtype)
@@ -26,13 +27,10 @@ def operands(same, dtype=torch.double):
     return q, k, v, inverse_rho, torch.tensor([0.1, 0.3, 0.5], dtype=dtype)
 
 
-@pytest.mark.parametrize("same", [True, False])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(("same", "causal"), FORMS)
 @pytest.mark.parametrize("masked", [True, False])
 def test_all_forms_give_the_same(same, causal, masked):
-    if causal and not same:
-        return
-    inputs = operands(same)
+    inputs = operands(same, M=N if causal else M)
     mask = torch.rand(G, inputs[2].shape[1], generator=torch.Generator().manual_seed(1)) > 0.4 if masked else None
     settings = {"causal": causal, "key_mask": mask, "floor": 0.0 if same else 0.2}
     expected = synchronize(*inputs, **settings, cap=None)
@@ -77,7 +75,8 @@ def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, c
 
     monkeypatch.setattr(backends, "synchronize_flex", fails)
     monkeypatch.setattr(backends, "choose", lambda *_: "flex")
-    inputs = operands(True)
+    inputs = operands(True, torch.float32)
+    assert backends.fallen_back() == {}
     settings = {"causal": True, "key_mask": None, "cap": 5.0, "top_k": None, "floor": 0.0}
     try:
         with caplog.at_level(logging.WARNING):
@@ -85,6 +84,8 @@ def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, c
                 out = backends.operate("auto", *inputs, **settings)
         assert torch.equal(out, synchronize(*inputs, **settings))
         assert len(caplog.records) == 1 and "no valid triton config" in caplog.text
+        assert choose("auto", "cuda", False) == "chunked", "it is not tried again"
+        assert "no valid triton config" in backends.fallen_back()["evaluation"]
         with pytest.raises(RuntimeError):
             backends.operate("flex", *inputs, **settings)
     finally:
@@ -99,3 +100,51 @@ def test_tf32_keeps_ten_bits_and_rounds_to_nearest():
     random = torch.randn(1000)
     assert (to_tf32(random) / random - 1).abs().max() <= 2**-11
     assert torch.equal(to_tf32(to_tf32(random)), to_tf32(random))
+
+
+@pytest.mark.parametrize("options", [{}, {"lag": 1.0, "delayed_heads": 1}, {"query_frequency": "separate"}], ids=str)
+@pytest.mark.parametrize("form", ["causal", "padded", "cross"])
+def test_dense_and_chunked_layers_agree_in_every_form(options, form):
+    torch.manual_seed(0)
+    layer = SelectiveSynchronizationAttention(12, 2, causal=form == "causal", **options).double()
+    x, memory = torch.randn(2, 30, 12, dtype=torch.double), torch.randn(2, 17, 12, dtype=torch.double)
+    given = {} if form != "cross" else {"memory": memory}
+    if form != "causal":
+        given["padding_mask"] = torch.rand(2, 30 if form == "padded" else 17) > 0.3
+    found = {}
+    for layer.backend in ("chunked", "dense"):
+        y, diagnostics = layer(x, return_diagnostics=True, **given)
+        found[layer.backend] = (y, *torch.autograd.grad(y.square().sum(), list(layer.parameters())))
+    for a, b in zip(*found.values(), strict=True):
+        assert torch.allclose(a, b, atol=1e-10)
+    v = layer.value(memory if form == "cross" else x).unflatten(-1, (2, -1)).transpose(1, 2)
+    mixed = layer.out((diagnostics["attention"] @ v).transpose(1, 2).flatten(2))
+    assert torch.allclose(mixed, y, atol=1e-10), "the maps that are shown are those that mix"
+
+
+def test_memory_that_is_the_sequence_itself_is_still_memory():
+    torch.manual_seed(0)
+    layer, x = SelectiveSynchronizationAttention(12, 2), torch.randn(1, 9, 12)
+    assert torch.equal(layer(x, memory=x), layer(x, memory=x.clone()))
+
+
+def test_rounding_lets_gradients_through(monkeypatch):
+    """As on CUDA with TF32: every parameter still learns, from nearly the same gradient."""
+    torch.manual_seed(0)
+    layer, x, grads = SelectiveSynchronizationAttention(12, 2, lag=1.0), torch.randn(2, 30, 12), []
+    for round_them in (lambda tensor: tensor, rounded):
+        monkeypatch.setattr("ssa.chunked.as_multiplied", round_them)
+        grads.append(torch.autograd.grad(layer(x).square().sum(), list(layer.parameters())))
+    for exact, ours in zip(*grads, strict=True):
+        assert exact.abs().max() > 0 and (ours - exact).abs().max() <= 0.05 * exact.abs().max()
+
+
+def test_autocast_around_the_backward_pass_changes_nothing():
+    g = torch.Generator().manual_seed(0)
+    q, v = (torch.randn(2, 40, 8, generator=g).mul(s).requires_grad_() for s in (0.3, 1.0))
+    grads = []
+    for enabled in (False, True):
+        out = synchronize(q, None, v, torch.full((2, 40), 0.3), torch.tensor([0.1, 0.3]), causal=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            grads.append(torch.autograd.grad(out.square().sum(), (q, v)))
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))

@@ -33,6 +33,7 @@ def test_compiled_equals_eager_for_any_shape_and_is_compiled_once(compiled_alway
         for cap in (None, 5.0):
             mask = torch.rand(G, M, generator=torch.Generator().manual_seed(1)) > 0.3
             cases += [(G, N, M, False, {"causal": N == M, "cap": cap})]
+            cases += [(G, N, M, N == M, {"causal": N == M, "cap": cap, "floor": 0.1})]
             cases += [(G, N, M, N == M, {"causal": False, "cap": cap, "key_mask": mask})]
     pairs.how("cpu")
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]

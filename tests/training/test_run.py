@@ -169,7 +169,7 @@ def test_bf16_trains_close_to_float32(model, make_config, tmp_path):
     assert half.final["nats"] == pytest.approx(full.final["nats"], abs=0.03)
 
 
-@pytest.mark.parametrize("model", ["transformer", "fsn"])
+@pytest.mark.parametrize("model", ["transformer", "fsn", "osn"])
 def test_a_compiled_run_saves_plain_weights(model, make_config, tmp_path, monkeypatch, same_weights):
     """Traced forward and backward, the chunked attention's too, but run without the minutes of code generation."""
     backends = []
@@ -183,5 +183,9 @@ def test_a_compiled_run_saves_plain_weights(model, make_config, tmp_path, monkey
     run(make_config(*asked))
     run(make_config(*asked, "compile=true", f"run_dir={tmp_path / 'compiled'}"))
     assert len(backends) == 1, "the inner model alone is compiled"
-    same_weights(tmp_path / "run", tmp_path / "compiled")
+    if model == "osn":  # its gradients are summed in another order
+        final = [load(tmp_path / name).final["nats"] for name in ("run", "compiled")]
+        assert final[0] == pytest.approx(final[1], abs=1e-4)
+    else:
+        same_weights(tmp_path / "run", tmp_path / "compiled")
     load_model(tmp_path / "compiled" / "checkpoints" / "last.ckpt")
