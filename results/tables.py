@@ -105,7 +105,8 @@ def _settings(record: RunRecord) -> dict[str, Any]:
 
 
 def _defaults(model: str) -> dict[str, Any]:
-    return DROPPED | flat(asdict(RunConfig()) | {"model": asdict(MODELS[model]()) if model in MODELS else {}})
+    defaults = flat(asdict(RunConfig()) | {"model": asdict(MODELS[model]()) if model in MODELS else {}})
+    return defaults | {key: value for key, value in DROPPED.items() if key not in defaults}
 
 
 def _shown(value: object) -> str:
