@@ -34,6 +34,7 @@ class ModelConfig:
 @dataclass
 class TransformerConfig(ModelConfig):
     rope_base: float = 10_000.0
+    delayed_heads: int = 0  # ours, for comparison with osn: heads whose keys have the content of the token before
 
 
 @dataclass

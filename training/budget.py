@@ -26,7 +26,13 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
     try:
         if isinstance(model, TransformerConfig):
             return Transformer(
-                vocabulary_size, model.width, model.n_layers, model.n_heads, model.ff_width, rope_base=model.rope_base
+                vocabulary_size,
+                model.width,
+                model.n_layers,
+                model.n_heads,
+                model.ff_width,
+                rope_base=model.rope_base,
+                delayed_heads=model.delayed_heads,
             )
         if isinstance(model, FSNConfig):
             return FSN(

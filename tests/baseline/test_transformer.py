@@ -8,9 +8,10 @@ import torch
 from baseline import SelfAttention, Transformer
 
 
-def test_attention_against_loops_over_tokens_and_heads() -> None:
+@pytest.mark.parametrize("delayed", [0, 1, 2])
+def test_attention_against_loops_over_tokens_and_heads(delayed: int) -> None:
     torch.manual_seed(0)
-    layer = SelfAttention(8, 2, rope_base=100.0).double()
+    layer = SelfAttention(8, 2, rope_base=100.0, delayed_heads=delayed).double()
     x = torch.randn(1, 5, 8, dtype=torch.float64)
     q, k, v = (part.view(5, 2, 4) for part in layer.qkv(x)[0].chunk(3, dim=-1))
     mixed = torch.zeros(5, 2, 4, dtype=torch.float64)
@@ -18,10 +19,11 @@ def test_attention_against_loops_over_tokens_and_heads() -> None:
         for t in range(5):
             scores = []
             for u in range(t + 1):
+                key = k[u, head] if head >= delayed else k[u - 1, head] if u else torch.zeros_like(k[u, head])
                 score = 0.0
                 for pair, drift in enumerate((1.0, 100.0 ** (-1 / 2))):
                     a = torch.complex(q[t, head, pair], q[t, head, pair + 2])
-                    b = torch.complex(k[u, head, pair], k[u, head, pair + 2])
+                    b = torch.complex(key[pair], key[pair + 2])
                     # RoPE: the real part of a conj(b) turned by the drift over the distance.
                     turn = torch.exp(1j * torch.tensor(drift * (t - u), dtype=torch.float64))
                     score = score + (a * b.conj() * turn).real
@@ -35,6 +37,11 @@ def test_attention_against_loops_over_tokens_and_heads() -> None:
 def test_heads_must_divide_the_width_evenly(width: int, heads: int) -> None:
     with pytest.raises(ValueError, match=f"width {width} does not split into {heads} heads"):
         SelfAttention(width, heads)
+
+
+def test_no_more_heads_are_delayed_than_there_are() -> None:
+    with pytest.raises(ValueError, match="delayed_heads=3 is not between 0 and the 2 heads"):
+        SelfAttention(8, 2, delayed_heads=3)
 
 
 def test_residual_projections_start_smaller() -> None:
