@@ -20,6 +20,11 @@ from configs.schema import BenchmarkConfig
 
 @entry_point("bench")
 def main(config: BenchmarkConfig) -> None:
+    from training.atomic import make_parent
+
+    for path in (config.output, config.figure):
+        if path is not None:
+            make_parent(Path(path))  # before minutes of measuring, not after
     {"steps": steps, "layers": layers}[config.task](config)
 
 
@@ -104,6 +109,7 @@ def write(config: BenchmarkConfig, result: dict[str, Any]) -> None:
     """The result with what it was measured on, into `output`, if that was asked for."""
     import torch
 
+    from training.atomic import write_atomically
     from training.environment import cpu_name, git, versions
 
     if config.output is None:
@@ -114,7 +120,7 @@ def write(config: BenchmarkConfig, result: dict[str, Any]) -> None:
         "versions": versions(),
         "git": asdict(git()),
     }
-    Path(config.output).write_text(json.dumps(made_with | result, indent=1) + "\n", encoding="utf-8")
+    write_atomically(Path(config.output), (json.dumps(made_with | result, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ class Rotary(nn.Module):
         super().__init__()
         # float64 until the product with t is taken: float32 drift is off by 1e-3 rad after 10^4 tokens.
         drift = base ** (-torch.arange(n_pairs, dtype=torch.float64) / n_pairs)
+        self.base = base
         self.register_buffer("drift", drift, persistent=False)
         self._table: tuple[int, Tensor, Tensor] | None = None
 

@@ -233,6 +233,7 @@ def _check_idle(config: RunConfig) -> None:
             "model=fsn or model=osn",
         ),
         ("optim.gate_lr", optim.gate_lr != 1, oscillators, "model=fsn"),
+        ("optim.final_lr", optim.final_lr != 0.1, optim.schedule != "constant", "optim.schedule=cosine"),
         (
             "optim.readout_lr",
             optim.readout_lr != 1,

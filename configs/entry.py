@@ -1,5 +1,6 @@
 """What every command shares: its overrides are checked before anything happens, and a user's mistake is one line."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -22,8 +23,8 @@ def entry_point(
     """Make `main(config) -> exit code` a command that is configured by `configs/<config_name>.yaml`.
 
     `main` gets the typed, checked config. A UserError, from the overrides or from `main`, is printed as
-    `error: ...` on stderr, exit code 2. Values of the keys in `literal` are taken as they are typed, without
-    Hydra's grammar, so that a prompt may hold brackets and quotes.
+    `error: ...` on stderr, exit code 2; a closed pipe ends it without a word, exit code 141. Values of the keys
+    in `literal` are taken as they are typed, without Hydra's grammar, so that a prompt may hold brackets and quotes.
     """
 
     def decorate(main: Callable[[Any], int | None]) -> Callable[[], None]:
@@ -32,6 +33,8 @@ def entry_point(
                 code = main(resolve_entry(config_name, cfg))
             except UserError as error:
                 fail(error)
+            except BrokenPipeError:
+                reader_left()
             if code:
                 # Hydra drops what a job returns, so a code other than 0 leaves as an exit; it also ends a sweep.
                 raise SystemExit(code)
@@ -50,6 +53,13 @@ def entry_point(
     return decorate
 
 
+def reader_left() -> NoReturn:
+    """Whoever read our output has gone (`| head`): leave as programs that a signal ends, with 128 + SIGPIPE."""
+    # The interpreter flushes once more at exit, and would complain again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(141)
+
+
 def fail(error: UserError) -> NoReturn:
     """Print a user's mistake on one line of stderr and exit with 2."""
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
@@ -62,6 +72,8 @@ def _check(config_name: str, arguments: list[str]) -> None:
     parser.error = _refuse  # type: ignore[method-assign]
     args, unknown = parser.parse_known_args(arguments)
     for flag in unknown:
+        if not flag.startswith("-"):
+            raise UserError(f"{flag}: key=value goes before or after all options, not between them and other keys")
         key, _, value = flag.lstrip("-").partition("=")
         raise UserError(f"{flag}: keys are written without dashes; type {key}={value or 'VALUE'}, or --help")
     looks_only = args.help or args.hydra_help or args.info or args.shell_completion

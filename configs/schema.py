@@ -16,7 +16,7 @@ class TunedConfig:
     n_layers: int | None = None
     n_heads: int | None = None
     lr: float | None = None  # peak learning rate
-    embedding_lr: float | None = None  # multiple of it for the token embedding and other learned phases
+    embedding_lr: float | None = None  # ours: multiple of it for the token embedding and other learned phases
 
 
 @dataclass
@@ -53,7 +53,7 @@ class FSNConfig(ModelConfig):
     feed_forward: str = "swiglu"  # ours: its form, swiglu | native: collective modes (paper)
     readout: str = "linear"  # ours: linear | tied to the embedding's phases
     grading: float = 1.0  # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the drift is fast
-    rope_base: float = 10_000.0
+    rope_base: float = 10_000.0  # ours: as the transformer has it
 
 
 @dataclass
@@ -120,7 +120,7 @@ class TrainerConfig:
 class OptimConfig:
     name: str = "???"
     lr: float | None = None  # peak learning rate; None: the model's tuned one
-    # Multiple of it for the token embedding and other learned phases (rad); None: the model's tuned one, else 1.
+    # ours: multiple of it for the token embedding and other learned phases (rad); None: the model's tuned one, else 1.
     embedding_lr: float | None = None
     kernel_lr: float = 1.0  # multiple of it for the coupling kernels of an FSN, and for alpha, K and theta of SSA
     gate_lr: float = 1.0  # multiple of it for the gates of an FSN's scores

@@ -25,6 +25,11 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         batch, heads = q.shape[:2]
         out = _ChunkedCausalAttention.apply(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), scale)
         return out.unflatten(0, (batch, heads))
+    return library_attention(q, k, v, scale)
+
+
+def library_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """The same by PyTorch's own kernels: what devices other than a CPU take."""
     return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
 
 

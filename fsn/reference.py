@@ -41,7 +41,7 @@ def attention_weights(layer: SynchronizationAttention, theta: Tensor, head: int)
         for u in range(t if layer.delay else t + 1):
             score = theta.new_zeros(())
             for c in coordinates:
-                drift = layer.rotary.drift[c - head * d_h]
+                drift = layer.rotary.base ** (-(c - head * d_h) / d_h)
                 score = score + gate[t, c] * torch.cos(theta[t, c] - theta[u, c] + drift * (t - u))
             scores.append(score / math.sqrt(d_h))
         if layer.delay and (t == 0 or layer.null != "none"):  # token 0 has nothing else to attend

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from results.figure_file import REPRODUCIBLE, write_figure
 from results.tables import differing_settings, label, same_data
 from training.record import RunRecord
 
@@ -40,8 +41,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
 
     same_data(records)
     curves = validation_curves(records)
-    # Fixed ids and real text make the SVG the same in every run and its words searchable.
-    with rc_context({"svg.hashsalt": "synchrony", "svg.fonttype": "none"}):
+    with rc_context(REPRODUCIBLE):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes: Any = figure.subplots()
         for model, name, seeds in sorted(_by_model(records, curves), key=lambda group: -_mean(group[2])[-1]):
@@ -68,11 +68,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
         axes.spines[["top", "right"]].set_visible(False)
         # Curves fall, so the upper right is free; the legend's order is that of the curves' ends, top to bottom.
         axes.legend(loc="upper right", frameon=False, title="model, last value", handlelength=3.5)
-        files = [path.with_name(path.name + ending) for ending in (".png", ".svg")]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
-    return files
+        return write_figure(figure, path)
 
 
 def validation_curves(records: Sequence[RunRecord]) -> list[Curve]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from results.figure_file import REPRODUCIBLE, write_figure
+
 MOST_TOKENS = 64  # of a map; more could not be told apart
 MOST_HEADS = 8
 
@@ -22,7 +24,7 @@ def plot_heads(maps: Sequence[tuple[str, Tensor]], path: Path) -> list[Path]:
     columns = min(MOST_HEADS, max(A.shape[0] for _, A in maps))
     shade = colormaps["viridis_r"].copy()
     shade.set_bad("white")
-    with rc_context({"svg.hashsalt": "synchrony", "svg.fonttype": "none"}):
+    with rc_context(REPRODUCIBLE):
         figure = Figure(figsize=(1.0 + 1.75 * columns, 0.5 + 1.95 * len(maps)), layout="constrained")
         panels: Any = figure.subplots(len(maps), columns, squeeze=False)
         image: Any = None
@@ -42,8 +44,4 @@ def plot_heads(maps: Sequence[tuple[str, Tensor]], path: Path) -> list[Path]:
         for head in range(columns):
             panels[-1][head].set_xlabel("key token", fontsize=9)
         figure.colorbar(image, ax=panels, shrink=0.8, label="weight of the key (white: exactly 0)")
-        files = [path.with_name(path.name + ending) for ending in (".png", ".svg")]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
-    return files
+        return write_figure(figure, path)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from results.figure_file import REPRODUCIBLE, write_figure
 from training.benchmark_layers import LayerTiming
 
 # As results.figures: Okabe and Ito's colours, and markers and lines that differ in grey print too.
@@ -23,7 +24,7 @@ def plot_layers(timings: Sequence[LayerTiming], path: Path) -> list[Path]:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    with rc_context({"svg.hashsalt": "synchrony", "svg.fonttype": "none"}):
+    with rc_context(REPRODUCIBLE):
         figure = Figure(figsize=(8.4, 3.8), layout="constrained")
         axes: Any = figure.subplots(1, 2)
         for panel, title, of in (
@@ -54,8 +55,4 @@ def plot_layers(timings: Sequence[LayerTiming], path: Path) -> list[Path]:
             panel.grid(alpha=0.25, linewidth=0.6)
             panel.spines[["top", "right"]].set_visible(False)
         axes[0].legend(frameon=False, fontsize=9, handlelength=3.2)
-        files = [path.with_name(path.name + ending) for ending in (".png", ".svg")]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
-    return files
+        return write_figure(figure, path)

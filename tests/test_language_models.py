@@ -86,3 +86,20 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     model(torch.randint(0, 256, (2, 70))).square().sum().backward()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_cuda_gives_what_the_cpu_gives(model: torch.nn.Module) -> None:
+    """Logits and gradients, at the rounding of float32 without TF32."""
+    from copy import deepcopy
+
+    tokens = torch.randint(0, 256, (2, 140))
+    on_cuda = deepcopy(model).cuda()
+    here, there = model(tokens), on_cuda(tokens.cuda())
+    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-3)
+    here.square().mean().backward()
+    there.square().mean().backward()
+    for ours, theirs in zip(model.parameters(), on_cuda.parameters(), strict=True):
+        if ours.grad is not None:
+            assert theirs.grad is not None
+            torch.testing.assert_close(theirs.grad.cpu(), ours.grad, rtol=1e-2, atol=1e-4)

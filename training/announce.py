@@ -31,6 +31,12 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
     return "\n".join(row(name, text) for name, text in rows.items())
 
 
+def duration(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds: 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
 def row(name: str, text: str) -> str:
     """One line of a plan."""
     return f"{name:<11} {text}"

@@ -38,6 +38,14 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         raise WriteError(path, error) from error
 
 
+def make_parent(path: Path) -> None:
+    """Make the folder that `path` is to lie in, where it is missing. Raises WriteError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(path, error) from error
+
+
 def sync_file(path: Path) -> None:
     """Force what was written to a file to the disk; of a folder its names, so that a rename outlives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,10 +1,12 @@
 """What a person sees while a run trains: bits per byte, speed and time left."""
 
+import contextlib
 import math
 import sys
 import time
 from typing import Any
 
+from training.announce import duration
 from training.meter import Row
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
@@ -95,12 +97,12 @@ class Progress:
 
     def _line(self, text: str) -> None:
         self._last_line = time.monotonic()
-        print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # whoever read it has gone; that ends no run
+            print(text, file=sys.stderr, flush=True)
 
     def _left(self, step: int) -> str:
         """Time left at the pace since the start."""
         if self._started is None or step <= self._started[1]:
             return "?"
         pace = (time.monotonic() - self._started[0]) / (step - self._started[1])
-        minutes, seconds = divmod(round(pace * (self.total_steps - step)), 60)
-        return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+        return duration(pace * (self.total_steps - step))

@@ -1,13 +1,17 @@
 """What a command does with its arguments, its exit codes, and that it leaves nothing behind."""
 
 import random
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from configs.compose import compose
 from configs.entry import _quoted, entry_point
 from configs.errors import UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -50,6 +54,24 @@ def test_a_mistake_is_one_line_and_code_2(command, tmp_path, argument):
     assert output.err.startswith("error: ")
     assert output.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_has_gone_ends_it_without_a_word():
+    """`python train.py plan=true | head -0`, in a process of its own: the interpreter flushes once more at exit."""
+    code = (
+        "from configs.entry import entry_point\n"
+        "print('begun', flush=True)\n"
+        "input()\n"
+        "entry_point('train')(lambda config: print('more', flush=True))()"
+    )
+    ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **ends) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.stdout.close()
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
 
 
 def test_a_user_error_of_main_is_one_line_and_code_2(command):

@@ -26,6 +26,10 @@ MISTAKES = [
         "model.drifts changes nothing here: it needs model.position=true",
     ),
     ("model=transformer model.harmonics=2", "this model has no key 'model.harmonics'; kuramoto, fsn, fsn_native have"),
+    (
+        "optim.schedule=constant optim.final_lr=0.5",
+        "optim.final_lr changes nothing here: it needs optim.schedule=cosine",
+    ),
     ("model=transformer optim.gate_lr=2", "optim.gate_lr changes nothing here: it needs model=fsn"),
     # group options
     ("model=fns", "model=fns: legal values are fsn, fsn_native, kuramoto, osn, transformer; type model=fsn"),

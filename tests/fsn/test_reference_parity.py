@@ -1,9 +1,13 @@
 """The fast FSN equals the loops written from the equations, values and gradients, in float64 to 1e-10."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from fsn import FSN, CollectiveModes, SynchronizationAttention, coupling_function, coupling_kernel, reference
+from fsn.causal_attention import causal_attention, library_attention
 
 VARIANTS = {
     "kuramoto": {"harmonics": 1, "delay": False, "frustration": False},
@@ -49,16 +53,15 @@ def test_synchronization_attention(variant: str, n_heads: int) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("attention", [causal_attention, library_attention])
 @pytest.mark.parametrize("length", [1, 64, 65, 150])
-def test_every_chunk_of_a_long_sequence(length: int) -> None:
+def test_every_chunk_of_a_long_sequence(length: int, attention: Callable[..., Tensor]) -> None:
     """Lengths around the chunk of queries: against one softmax over the whole masked matrix, in float64."""
-    from fsn.causal_attention import causal_attention
-
     q, k = (torch.randn(2, 3, length, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
     v = torch.randn(2, 3, length, 12, dtype=torch.float64, requires_grad=True)
     future = torch.ones(length, length, dtype=torch.bool).triu(1)
     slow = (q @ k.mT * 0.3).masked_fill(future, -torch.inf).softmax(-1) @ v
-    fast = causal_attention(q, k, v, 0.3)
+    fast = attention(q, k, v, 0.3)
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
     for ours, theirs in zip(gradients(fast, [q, k, v]), gradients(slow, [q, k, v]), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)

@@ -4,6 +4,7 @@ import json
 import resource
 import signal
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,6 +59,27 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(
     assert record.status == "failed" and "File too large" in record.error
 
     small_files(False)
+    run(make_config())
+    same_weights(tmp_path / "run", uninterrupted())
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "record.json"])
+def test_a_full_disk_under_the_record_is_one_line_too(
+    make_config, tmp_path, monkeypatch, uninterrupted, same_weights, name
+):
+    original = open
+
+    def full(file, mode="r", *rest, **options):
+        if Path(str(file)).name.startswith(name) and mode[0] in "aw":
+            raise OSError(28, "No space left on device")
+        return original(file, mode, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        after_step(patch, 12, lambda module: patch.setattr("builtins.open", full))
+        with pytest.raises(UserError, match=f"cannot write .*{name}: No space left on device; the last whole") as error:
+            run(make_config())
+    assert "\n" not in str(error.value)
+    assert read(newest_whole(tmp_path / "run"))["global_step"] >= 7
     run(make_config())
     same_weights(tmp_path / "run", uninterrupted())
 

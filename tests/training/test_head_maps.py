@@ -8,6 +8,7 @@ from torch import nn
 
 from configs.compose import compose
 from configs.errors import UserError
+from configs.schema import MODELS
 from training.budget import build_model, resolve_shape
 from training.head_maps import head_maps, measure, normalised
 
@@ -23,6 +24,19 @@ def test_maps_are_causal_and_rows_sum_to_one(name):
         assert torch.equal(A.triu(1), torch.zeros_like(A))
         start = 1 if name == "fsn" else 0  # its first token finds only the null slot
         assert torch.allclose(A.sum(-1)[:, :, start:], torch.ones(1), atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", MODELS)
+def test_maps_of_the_past_do_not_change_with_the_future(name):
+    torch.manual_seed(0)
+    model = build_model(resolve_shape(compose("train", [f"model={name}", "scale=smoke"]), 256).model, 256)
+    tokens = torch.randint(0, 256, (2, 80))
+    other = tokens.clone()
+    other[:, 50:] = torch.randint(0, 256, (2, 30))
+    for before, after in zip(head_maps(model, tokens), head_maps(model, other), strict=True):
+        assert torch.equal(before[:, :, :50], after[:, :, :50])
+        assert not torch.equal(before[:, :, 50:], after[:, :, 50:])
 
 
 def test_the_transformers_map_is_what_it_mixes_values_with():

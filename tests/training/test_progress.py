@@ -59,3 +59,21 @@ def test_the_shown_loss_is_smoothed(capsys, monkeypatch, steps):
         progress.step(2 + step, NATS, 1.0)
     shown = float(capsys.readouterr().err.splitlines()[-1].split(" · ")[1].split()[0])
     assert shown == pytest.approx(2 + 2 * 0.98**steps, abs=1e-3)
+
+
+def test_a_reader_that_has_gone_ends_no_run(monkeypatch):
+    class Gone:
+        def isatty(self):
+            return False
+
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+        flush = None
+
+    monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
+    monkeypatch.setattr(sys, "stderr", Gone())
+    progress = Progress(2, shown=True)
+    progress.start(0, None)
+    progress.step(1, NATS, 1.0)
+    progress.row({"step": 1, "split": "validation", "bits_per_byte": 1.5})

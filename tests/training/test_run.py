@@ -2,6 +2,9 @@
 
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import lightning as L
 import pytest
@@ -16,6 +19,8 @@ from training.evaluate import evaluate
 from training.record import load
 from training.run import make_plan, make_trainer, run
 from training.run_directory import claimed, run_directory
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_run_leaves_a_complete_record_and_says_so_when_started_again(make_config, tmp_path, capsys):
@@ -111,6 +116,21 @@ def test_data_that_changed_since_the_run_began_is_refused(make_config, tmp_path,
 def test_a_directory_in_use_is_refused(make_config, tmp_path):
     with claimed(tmp_path / "run", overwrite=False), pytest.raises(UserError, match="another process is using"):
         run(make_config("overwrite=true"))
+
+
+def test_a_directory_in_use_by_another_process_is_refused(make_config, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from training.run_directory import claimed\n"
+        f"with claimed(Path({str(tmp_path / 'run')!r}), overwrite=False): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="another process is using"):
+            run(make_config())
+        assert not (tmp_path / "run" / "record.json").exists()
+        holder.kill()
+    run(make_config("trainer.max_steps=2"))  # a lock dies with its process
 
 
 def test_torchrun_is_refused(make_config, monkeypatch):

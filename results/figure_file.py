@@ -1,0 +1,24 @@
+"""A figure as files: PNG and SVG, the same bytes in every run."""
+
+from pathlib import Path
+from typing import Any
+
+from training.atomic import WriteError, make_parent
+
+# Fixed ids and real text make the SVG the same in every run and its words searchable.
+REPRODUCIBLE: Any = {"svg.hashsalt": "synchrony", "svg.fonttype": "none"}
+
+
+def write_figure(figure: Any, path: Path) -> list[Path]:
+    """Write a matplotlib figure to `path`.png and `path`.svg, its folder made where it is missing; the files.
+
+    Raises WriteError.
+    """
+    files = [path.with_name(path.name + ending) for ending in (".png", ".svg")]
+    make_parent(path)
+    for file in files:
+        try:
+            figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
+        except OSError as error:
+            raise WriteError(file, error) from error
+    return files
