@@ -1,7 +1,14 @@
-"""Train a model: `python train.py model=fsn scale=1m data=stdlib`. Every key is written in configs/schema.py."""
+"""Train a model: `python train.py model=fsn scale=1m data=stdlib`. Every key is written in configs/schema.py.
 
-from configs.entry import entry_point
+Or all runs of a table: `python train.py +sweeps=fsn-enwik8 profile=cpu`; what it may be asked is in configs/sweeps.py.
+"""
+
+import sys
+
+from configs.entry import entry_point, fail, reader_left
+from configs.errors import UserError
 from configs.schema import RunConfig
+from configs.sweeps import requested
 
 
 @entry_point("train")
@@ -17,5 +24,21 @@ def main(config: RunConfig) -> int:
     return 0
 
 
+def main_or_sweep() -> None:
+    """The command. Exit code of a sweep: 1 when one of its runs failed."""
+    try:
+        request = requested(sys.argv[1:])
+        if request is None:
+            main()
+            return
+        from training.sweep import conduct
+
+        raise SystemExit(conduct(request))
+    except UserError as error:
+        fail(error)
+    except BrokenPipeError:
+        reader_left()
+
+
 if __name__ == "__main__":
-    main()
+    main_or_sweep()

@@ -1,0 +1,173 @@
+"""Sweeps: one file of `sweeps/` becomes the list of runs that a table or figure is made of.
+
+A sweep file says what all runs have (`set`), what is combined (`grid`, the first axis slowest), which named rows there
+are (`rows`, each a set of overrides), and for each of its profiles what differs. The command line has the last word.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from configs.errors import UserError
+from configs.overrides import parse
+from configs.strict import illegal_value
+
+FOLDER = Path(__file__).resolve().parent.parent / "sweeps"
+PROFILES = ("smoke", "cpu", "paper")
+PARTS = ("title", "set", "grid", "rows", "profiles")
+ALONE = ("run_dir", "overwrite")  # keys that name one run
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: its overrides of train.yaml, and the row of the table it belongs to."""
+
+    overrides: tuple[str, ...]
+    row: str = ""
+
+
+@dataclass
+class Sweep:
+    """A sweep in one profile, expanded. `axes`: the keys that its runs differ in, besides the row."""
+
+    name: str
+    profile: str
+    title: str
+    jobs: list[Job]
+    axes: list[str]
+    header: str = ""  # the comment at the top of the file: command, cost, expected numbers
+
+
+@dataclass
+class Request:
+    """What a command line asks of a sweep."""
+
+    name: str
+    profile: str = "cpu"
+    status: bool = False  # only say which runs are done
+    retry_failed: bool = False
+    plan: bool = False  # only print the runs
+    overrides: list[str] = field(default_factory=list)  # of every run
+    launcher: list[str] = field(default_factory=list)  # how runs are started: launcher=joblib, hydra.launcher...
+
+
+def names() -> list[str]:
+    """The sweeps there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def requested(arguments: Sequence[str]) -> Request | None:
+    """What `+sweeps=NAME [profile=..] [status=true] [retry_failed=true] [plan=true] [key=value ...]` asks; None when no
+    sweep is named. Raises UserError for a value that is not legal.
+    """
+    given = [text for text in arguments if text.partition("=")[0].lstrip("+") == "sweeps"]
+    if not given:
+        return None
+    request = Request(given[-1].partition("=")[2])
+    _legal("+sweeps", request.name, names())
+    for text in arguments:
+        key, equals, value = text.partition("=")
+        if text in given or text in ("-m", "--multirun"):
+            continue
+        if text.startswith("-") or not equals:
+            raise UserError(f"{text}: a sweep takes key=value alone, for example status=true or profile=smoke")
+        if key == "profile":
+            _legal("profile", value, PROFILES)
+            request.profile = value
+        elif key in ("status", "retry_failed", "plan"):
+            _legal(key, value.lower(), ("true", "false"))
+            setattr(request, key, value.lower() == "true")
+        elif key == "launcher" or key.startswith(("hydra.", "hydra/")):
+            request.launcher.append(text)
+        elif key in ALONE:
+            raise UserError(f"{text}: belongs to one run, and this is a sweep; runs=FOLDER moves them all")
+        else:
+            request.overrides.append(text)
+    return request
+
+
+def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sweep:
+    """The runs of a sweep. An override with several values (seed=0,1) or of an axis takes the axis' place; others hold
+    for every run. Raises UserError for a sweep file or an override that cannot be.
+    """
+    _legal("+sweeps", name, names())
+    _legal("profile", profile, PROFILES)
+    path = FOLDER / f"{name}.yaml"
+    content = _load(path)
+    own = content["profiles"].get(profile) or {}
+    # A row that a profile leaves out with null is not made in it.
+    rows = {row: keys for row, keys in {**content["rows"], **(own.get("rows") or {})}.items() if keys is not None}
+    settings = {key: _text(value) for key, value in {**content["set"], **(own.get("set") or {})}.items()}
+    grid = {key: [_text(v) for v in values] for key, values in {**content["grid"], **(own.get("grid") or {})}.items()}
+    of_rows = {key for keys in rows.values() for key in keys}
+    for override in parse("train", overrides):
+        key, _, value = str(override.input_line).partition("=")
+        if key in of_rows:
+            raise UserError(f"{key}={value}: the rows of the sweep {name} differ in {key}; leave it out")
+        if override.is_sweep_override():
+            grid[key] = [str(choice) for choice in override.sweep_string_iterator()]
+        elif key in grid:
+            grid[key] = [value]
+        else:
+            settings[key] = value
+    jobs = [
+        Job(tuple(f"{k}={v}" for k, v in _merged(settings, dict(zip(grid, values, strict=True)), row).items()), label)
+        for values in itertools.product(*grid.values())
+        for label, row in (rows or {"": {}}).items()
+    ]
+    return Sweep(name, profile, content["title"], jobs, list(grid), _header(path))
+
+
+def _merged(settings: Mapping[str, str], axes: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, str]:
+    return {**settings, **axes, **{key: _text(value) for key, value in row.items()}}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"cannot read the sweep {path}: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a sweep: it takes the parts {', '.join(PARTS)}")
+    content = {"title": path.stem, "set": {}, "grid": {}, "rows": {}, "profiles": {}} | content
+    _check_parts(path, "", content, PARTS)
+    _check_parts(path, "profiles.", content["profiles"], PROFILES)
+    for profile, parts in content["profiles"].items():
+        _check_parts(path, f"profiles.{profile}.", parts or {}, PARTS[1:4])
+    return content
+
+
+def _check_parts(path: Path, where: str, parts: Any, legal: Sequence[str]) -> None:
+    """UserError for a part that no sweep has, or that is not of the form it must have."""
+    if not isinstance(parts, dict):
+        raise UserError(f"{path}: '{where.rstrip('.')}' is not a mapping")
+    for key, value in parts.items():
+        if key not in legal:
+            raise UserError(f"{path}: unknown part '{where}{key}'; legal are {', '.join(legal)}")
+        if key in ("set", "grid", "rows") and not isinstance(value, dict):
+            raise UserError(f"{path}: '{where}{key}' is not a mapping of keys to values")
+        if key == "grid" and not all(isinstance(values, list) and values for values in value.values()):
+            raise UserError(f"{path}: '{where}{key}' takes a list of values for each key")
+
+
+def _header(path: Path) -> str:
+    lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    return "\n".join(line[1:].strip() for line in lines)
+
+
+def _text(value: Any) -> str:
+    """A YAML value as an override is typed."""
+    if isinstance(value, list):
+        return f"[{','.join(_text(entry) for entry in value)}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _legal(key: str, value: str, legal: Sequence[str]) -> None:
+    if value not in legal:
+        raise illegal_value(key, value, legal)

@@ -1,0 +1,163 @@
+"""A sweep run by run: what is done is skipped, what was interrupted goes on, one failure does not stop the others.
+
+Which runs are left, and what came of them, is read from the run directories.
+"""
+
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from configs.compose import compose
+from configs.errors import UserError
+from configs.schema import RunConfig
+from configs.sweeps import Job, Request, expand
+from data.sources import open_corpus
+from training.announce import duration
+from training.budget import resolve_shape
+from training.launch import launch
+from training.record import RunRecord, load
+from training.run_directory import run_directory
+
+STATES = ("done", "running", "interrupted", "failed", "missing")
+
+
+@dataclass
+class SweptRun:
+    """One run of a sweep and how far it is. `config`: with its shape resolved."""
+
+    job: Job
+    label: str
+    config: RunConfig
+    folder: Path
+    state: str
+    record: RunRecord | None
+
+
+def conduct(request: Request) -> int:
+    """Do what a command line asks of a sweep; the exit code: 0 when nothing failed, 1 when a run did.
+
+    Raises UserError for a sweep that cannot be, before any run of it begins.
+    """
+    sweep = expand(request.name, request.profile, request.overrides)
+    runs = look(sweep.jobs, sweep.axes)
+    wanted = ("missing", "interrupted", "failed") if request.retry_failed else ("missing", "interrupted")
+    todo = [run for run in runs if run.state in wanted]
+    print(f"{sweep.name}, profile {sweep.profile}: {sweep.title}")
+    print(summary(runs))
+    if request.status or request.plan:
+        print("\n" + table(runs))
+        return 0
+    for run in runs:
+        if run.state == "done":
+            print(f"  done before: {run.label} ({run.folder})")
+        elif run.state == "running":
+            print(f"  left alone, another process has it: {run.label} ({run.folder})")
+        elif run not in todo:
+            print(f"  failed before: {run.label}: {error_of(run)}; retry_failed=true tries again")
+    if todo:
+        for data in {repr(run.config.data): run.config.data for run in todo}.values():
+            open_corpus(data)  # once, and before the first run: a corpus that is not there fails them all
+        found = launch([run.job.overrides for run in todo], request.launcher)
+        errors = {run.folder: error for run, error in zip(todo, found, strict=True) if error}
+        runs = look(sweep.jobs, sweep.axes)
+        for run in runs:
+            if run.folder in errors and run.state != "done":
+                run.state = "failed"
+        print("\n" + summary(runs))
+        for run in runs:
+            if run.folder in errors:
+                print(f"failed: {run.label}: {errors[run.folder]}", file=sys.stderr)
+    return int(any(run.state == "failed" for run in runs))
+
+
+def look(jobs: Sequence[Job], axes: Sequence[str]) -> list[SweptRun]:
+    """Each run of a sweep with its directory and state. UserError for a config that cannot be, or two that are one."""
+    found: dict[Path, SweptRun] = {}
+    for job in jobs:
+        config = resolve_shape(compose("train", job.overrides), 256)
+        given = dict(text.split("=", 1) for text in job.overrides)
+        label = " ".join([*([job.row] if job.row else []), *(f"{axis}={given[axis]}" for axis in axes)])
+        folder = run_directory(config)
+        if folder in found:
+            raise UserError(f"{found[folder].label} and {label} are one and the same run: leave one out")
+        state, record = state_of(folder)
+        found[folder] = SweptRun(job, label, config, folder, state, record)
+    return list(found.values())
+
+
+def state_of(folder: Path) -> tuple[str, RunRecord | None]:
+    """One of STATES, and the record if there is one. A run whose process was killed is interrupted."""
+    if not (folder / "record.json").exists():
+        return "missing", None
+    record = load(folder)
+    if record.status != "running":
+        return record.status, record
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return "interrupted", record
+    except Timeout:
+        return "running", record
+
+
+def error_of(run: SweptRun) -> str:
+    """Why a run failed, as its record has it."""
+    return (run.record.error if run.record else None) or "no reason is recorded"
+
+
+def summary(runs: Sequence[SweptRun]) -> str:
+    """How many runs are in each state, and the training time left, estimated from those that are done."""
+    counts = {state: sum(run.state == state for run in runs) for state in STATES}
+    parts = [f"{n} {state}" for state, n in counts.items() if n]
+    left = time_left(runs)
+    done = counts["done"]
+    if left is not None and done < len(runs):
+        parts.append(f"about {duration(left)} of training left, by {done} finished run{'s'[: done != 1]}")
+    return f"{len(runs)} runs: " + ", ".join(parts)
+
+
+def time_left(runs: Sequence[SweptRun]) -> float | None:
+    """Seconds of training that are left, over all runs that are not done; None when none is done yet.
+
+    A run takes as long as the finished ones of its model and scale (median), else of its scale, else of any, in
+    proportion to the budget. Of an interrupted run the part that its last row had reached is taken off.
+    """
+    done = [run for run in runs if run.state == "done" and run.record is not None]
+    if not done:
+        return None
+    total = 0.0
+    for run in runs:
+        if run.state == "done":
+            continue
+        scale, model = run.config.scale, run.config.model.name
+        alike = [d for d in done if d.config.scale == scale]
+        alike = [d for d in alike if d.config.model.name == model] or alike or done
+        seconds = statistics.median(_seconds(d) * scale.parameters / d.config.scale.parameters for d in alike)
+        if run.record is not None and run.record.metrics:
+            tokens = statistics.median(d.record.final["tokens"] for d in alike if d.record and d.record.final)
+            seconds *= max(0.0, 1 - run.record.metrics[-1]["tokens"] / tokens)
+        total += seconds
+    return total
+
+
+def _seconds(run: SweptRun) -> float:
+    assert run.record is not None
+    return run.record.throughput.seconds
+
+
+def table(runs: Sequence[SweptRun]) -> str:
+    """One line a run: its state, how far it is and what came out."""
+    rows = []
+    for run in runs:
+        last = (run.record.final or (run.record.metrics or [{}])[-1]) if run.record else {}
+        result = f"{last['bits_per_byte']:.4f}" if run.state == "done" else ""
+        rows.append((run.state, run.label, f"{last['tokens']:,}" if last else "", result, str(run.folder)))
+        if run.state == "failed":
+            rows[-1] = (*rows[-1][:3], error_of(run), str(run.folder))
+    head = ("state", "run", "tokens", "bits per byte", "folder")
+    width = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
+    lines = ([*(cell.ljust(w) for cell, w in zip(row, width, strict=False)), row[4]] for row in [head, *rows])
+    return "\n".join("  ".join(line) for line in lines)
