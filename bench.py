@@ -68,8 +68,8 @@ def layers(config: BenchmarkConfig) -> None:
         timings = measure_layers(config, done)
     first = config.layers[0]
     print(
-        f"Attention layers, forward and backward of 1 x N x {config.d_model}, {config.n_heads} heads, {config.device}; "
-        f"medians of {config.rounds} rounds; ratios to {first}\n"
+        f"Attention layers, forward{' and backward' if config.backward else ' alone'} of 1 x N x {config.d_model}, "
+        f"{config.n_heads} heads, {config.device}; medians of {config.rounds} rounds; ratios to {first}\n"
     )
     memory = {t.tokens: t.peak_memory_bytes for t in timings if t.layer == first}
     rows = [
@@ -77,6 +77,7 @@ def layers(config: BenchmarkConfig) -> None:
             "layer": t.layer,
             "N": f"{t.tokens:,}",
             "ms": f"{1e3 * t.seconds:,.1f}",
+            "tokens/s": f"{t.tokens / t.seconds:,.0f}",
             f"time / {first}": f"{t.ratio:.2f}",
             "peak MiB": f"{t.peak_memory_bytes / 2**20:,.1f}",
             f"memory / {first}": f"{t.peak_memory_bytes / memory[t.tokens]:.2f}",

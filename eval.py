@@ -20,6 +20,7 @@ def loss(config: EvaluationConfig) -> None:
 
     from configs.errors import UserError
     from training.evaluate import evaluate
+    from training.synchronization import evaluated_by
     from training.trained_run import open_run
 
     run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
@@ -56,6 +57,7 @@ def loss(config: EvaluationConfig) -> None:
             f"type max_bytes={final['bytes']} for the same"
         )
     entry = {"split": config.split, "checkpoint": run.checkpoint.name, "step": run.step, "context": context}
+    entry |= evaluated_by(run.model, next(run.model.parameters()).device.type)
     run.add_evaluation(entry | asdict(result))
 
 

@@ -54,6 +54,14 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         )
     if getattr(model, "lag", 0) and not getattr(model, "position", True):
         raise UserError("model.position=false leaves model.lag no positions to go back in: type model.lag=0 too")
+    at_least("model.calibration_length", getattr(model, "calibration_length", None), 2, 256)
+    at_least("model.top_k", getattr(model, "top_k", None), 1, 16)
+    if (getattr(model, "top_k", None) or 0) > data.context:
+        raise UserError(
+            f"model.top_k={model.top_k} is more than the {data.context} tokens of data.context; type model.top_k=16"
+        )
+    above("model.alpha", getattr(model, "alpha", None), 0, 1.0)
+    above("model.K", getattr(model, "K", None), 0, 1.0)
     above("model.theta", getattr(model, "theta", None), 0, 1.2)
     between("model.theta", getattr(model, "theta", 1.2), 0, math.pi / 2, 1.2)
     if getattr(model, "learn_theta", False) and model.theta == math.pi / 2:

@@ -73,6 +73,10 @@ class OSNConfig(ModelConfig):
     frequency_width: int | None = None  # of the content part, a head; None: that of the head
     start: str = "calibrated"  # calibrated (ours) | published: PyTorch's own weights in attention, alpha = K = 1
     locked_fraction: float = 0.3  # ours: share of random pairs that lock at a calibrated start, in every head
+    calibration_length: int | None = None  # ours: tokens of the sequences it holds for; None: data.context
+    alpha: float | None = None  # coupling bandwidth of every head at the start; None: calibrated, or 1 as published
+    K: float | None = None  # coupling strength of every head at the start, likewise
+    top_k: int | None = None  # only so many of the strongest partners of a token (published as an option); None: all
 
 
 @dataclass
@@ -221,6 +225,7 @@ class BenchmarkConfig:
     device: str = "cpu"  # cpu | cuda
     precision: str = "32"  # 32 | bf16
     compile: bool = False
+    backward: bool = True  # layers: forward and backward; false: forward alone, without gradients
     threads: int | None = None  # CPU threads of torch; None: torch's own choice
     output: str | None = None  # a JSON file for the result
     figure: str | None = None  # layers: draw time and memory against length into FIGURE.png and FIGURE.svg
@@ -263,7 +268,7 @@ EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
     "ssa.backend": BACKENDS,
 }
 
-LAYERS = ("sdpa", "transformer", "fsn", "ssa", "ssa_dense", "published")
+LAYERS = ("sdpa", "transformer", "fsn", "ssa", "ssa_osn", "ssa_bidirectional", "ssa_dense", "published")
 
 BENCHMARK_CHOICES: dict[str, tuple[str, ...]] = {
     "task": ("steps", "layers"),

@@ -4,6 +4,7 @@ Prints, for each layer, how much the heads' maps differ and how widely each look
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ from configs.errors import UserError
 from configs.schema import EvaluationDataConfig
 from results.head_figure import plot_heads
 from results.tables import Row, markdown, same_data
+from training.atomic import make_parent, write_atomically
 from training.head_maps import Heads, head_maps, measure
 from training.trained_run import TrainedRun, open_run
 
@@ -31,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-path", help="where the corpus is now, if it was moved")
     parser.add_argument("--layer", type=int, default=0, help="layer that the figure shows")
     parser.add_argument("--figure", type=Path, help="draw maps into FILE.png and FILE.svg")
+    parser.add_argument("--output", type=Path, help="write the numbers, and which runs they are of, to this JSON file")
     asked = parser.parse_args(arguments)
     opened = [open_run(path, asked.checkpoint) for path in asked.runs]
     data = EvaluationDataConfig(path=asked.data_path)
@@ -40,6 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [m if models.count(m) == 1 else f"{m} ({run.folder.name})" for m, run in zip(models, opened, strict=True)]
     rows = [row for name, layers in zip(names, maps, strict=True) for row in table(name, [measure(A) for A in layers])]
     print(markdown(rows, left=("model",)))
+    if asked.output is not None:
+        made = [
+            {"config": run.record.config, "data": asdict(run.record.data), "git": asdict(run.record.git)}
+            | entry(run, [measure(A) for A in layers], "validation")
+            for run, layers in zip(opened, maps, strict=True)
+        ]
+        make_parent(asked.output)
+        write_atomically(asked.output, (json.dumps(made, indent=1) + "\n").encode())
     if asked.figure is not None:
         for name, layers in zip(names, maps, strict=True):
             if not 0 <= asked.layer < len(layers):
@@ -76,7 +87,8 @@ def table(name: str, layers: Sequence[Heads]) -> list[Row]:
 def entry(run: TrainedRun, layers: Sequence[Heads], split: str) -> dict[str, Any]:
     """What the record keeps of it."""
     measures = [asdict(heads) for heads in layers]
-    return {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step, "heads": measures}
+    made = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}
+    return made | {"windows": WINDOWS, "heads": measures}
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ from results.figure_file import REPRODUCIBLE, write_figure
 from training.benchmark_layers import LayerTiming
 
 # As results.figures: Okabe and Ito's colours, and markers and lines that differ in grey print too.
-STYLES: dict[str, tuple[str, str, str]] = {
+STYLES: dict[str, tuple[str, Any, str]] = {
     "sdpa": ("#56B4E9", "--", "x"),
     "transformer": ("#0072B2", "--", "s"),
     "fsn": ("#D55E00", "-", "o"),
     "ssa": ("#E69F00", "-", "v"),
+    "ssa_osn": ("#009E73", (0, (5, 1, 1, 1)), "P"),
+    "ssa_bidirectional": ("#000000", (0, (1, 1)), "<"),
     "ssa_dense": ("#999999", ":", "^"),
     "published": ("#CC79A7", "-.", "D"),
 }
@@ -28,7 +30,7 @@ def plot_layers(timings: Sequence[LayerTiming], path: Path) -> list[Path]:
         figure = Figure(figsize=(8.4, 3.8), layout="constrained")
         axes: Any = figure.subplots(1, 2)
         for panel, title, of in (
-            (axes[0], "time of forward and backward (ms)", lambda t: 1e3 * t.seconds),
+            (axes[0], "time (ms)", lambda t: 1e3 * t.seconds),
             (axes[1], "peak memory (MiB)", lambda t: t.peak_memory_bytes / 2**20),
         ):
             for name in dict.fromkeys(t.layer for t in timings):

@@ -25,6 +25,7 @@ BEFORE = {
     "model.floor": 0.0,
     "model.delayed_heads": 0,
     "model.position_share": [0.1, 0.6],
+    "model.calibration_length": 256,
 }
 
 
@@ -110,7 +111,8 @@ def _defaults(model: str) -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    # As few digits as name the value: pi/2 must not be rounded to a threshold that is refused.
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def markdown(rows: Sequence[Row], left: Sequence[str] = ("model", "settings")) -> str:

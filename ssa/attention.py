@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from blocks.rotary import Rotary
 from ssa import checks, synchrony
 from ssa.backends import operate
-from ssa.calibration import calibrate
+from ssa.calibration import calibrate, set_coupling
 from ssa.chunked import strongest
 from ssa.inspection import diagnostics
 
 PHASE_SPREAD = 0.5  # rad; phases start this close together, so r starts near 0.9 (our choice)
-SAMPLE = 256  # random tokens that a new layer is calibrated on
 
 
 class SelectiveSynchronizationAttention(nn.Module):
@@ -42,12 +41,16 @@ class SelectiveSynchronizationAttention(nn.Module):
     `query_frequency`: "shared" as published, or "separate", a map of its own for queries that starts equal.
     `frequency_width`: of the content part of a head's frequencies, by default d. `locked_fraction`: share of random
     pairs that lock at the start in every head (`ssa.calibration`), unless `start` is "published": PyTorch's own weights
-    and alpha = K = 1. `order` "sequence" takes the order parameter of a causal layer over all tokens, as published,
+    and alpha = K = 1. It holds for tokens of mean square 1, as a norm leaves them, and sequences of
+    `calibration_length` tokens: positions drift apart, so in longer ones fewer pairs lock. `alpha`, `K`: start with
+    these instead. `order` "sequence" takes the order parameter of a causal layer over all tokens, as published,
     which leaks the future. `top_k` keeps the strongest partners of each token. `cap` bounds the slope at the locking
     boundary; `floor` is added to the sum of strengths where a token need not lock to itself, so that a partner fades
     out of the mix instead of leaving it at once (`ssa.chunked`, our choice). `backend`: auto, chunked, flex or dense
-    (`ssa.backends`). `published` sets all of this as the paper has it. Raises ValueError for an impossible count,
-    threshold, share, top_k, cap, floor or name.
+    (`ssa.backends`). `published` sets all of this as the paper has it; the defaults are the plainest causal layer, and
+    `OSN` starts its own with a lag, a delayed head and larger shares, which trained far better (EXPERIMENTS.md).
+    The weight of `omega` is used without calling the module: what wraps or hooks a Linear does not see it.
+    Raises ValueError for an impossible count, threshold, share, alpha, K, top_k, cap, floor or name.
     """
 
     def __init__(
@@ -67,6 +70,9 @@ class SelectiveSynchronizationAttention(nn.Module):
         query_frequency: str = "shared",
         frequency_width: int | None = None,
         locked_fraction: float = 0.3,
+        calibration_length: int = 256,
+        alpha: float | None = None,
+        K: float | None = None,
         start: str = "calibrated",
         order: str = "prefix",
         top_k: int | None = None,
@@ -81,11 +87,16 @@ class SelectiveSynchronizationAttention(nn.Module):
             theta=theta,
             learn_theta=learn_theta,
             position=position,
+            n_drifts=n_drifts,
+            drift_base=drift_base,
             position_share=position_share,
             lag=lag,
             delayed_heads=delayed_heads,
             frequency_width=frequency_width,
             locked_fraction=locked_fraction,
+            calibration_length=calibration_length,
+            alpha=alpha,
+            K=K,
             top_k=top_k,
             cap=cap,
             floor=floor,
@@ -123,13 +134,14 @@ class SelectiveSynchronizationAttention(nn.Module):
         if learn_theta:
             self.threshold = nn.Parameter(threshold)
         else:
-            self.register_buffer("threshold", threshold, persistent=False)
-        self.start = start
+            self.register_buffer("threshold", threshold)
+        self.start, self.start_alpha, self.start_K = start, alpha, K
         if start == "calibrated" and not self.omega.weight.is_meta:
-            sample = torch.randn(
-                1, SAMPLE, d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu"
-            )
+            generator = torch.Generator().manual_seed(0)
+            sample = torch.randn(1, calibration_length, d_model, generator=generator, dtype=torch.float32, device="cpu")
             calibrate(self, sample.to(self.omega.weight))
+        else:
+            set_coupling(self)
 
     @property
     def shared(self) -> bool:
@@ -171,37 +183,42 @@ class SelectiveSynchronizationAttention(nn.Module):
         *,
         memory: Tensor | None = None,
         padding_mask: Tensor | None = None,
+        offset: int = 0,
         return_diagnostics: bool = False,
     ) -> Any:
         """x (B, N, D) -> (B, N, D); with `return_diagnostics` also a dict, see `ssa.inspection`.
 
         `memory` (B, M, D): what is attended to instead of x (cross-attention, never causal). `padding_mask` (B, M)
         bool, True for a real token of what is attended to: padding neither locks nor counts for r. A padded row of x
-        itself gets zeros, as does a row that finds nothing to lock to. Raises ValueError for shapes that do not fit.
+        itself gets zeros, as does a row that finds nothing to lock to. `offset`: where the first token of x stands
+        beside a memory, which starts at 0, so that one can decode token by token. Raises ValueError for shapes that do
+        not fit.
         """
         checks.shapes(x, memory, padding_mask, self.d_model, self.top_k)
+        if offset and memory is None:
+            raise ValueError(f"offset={offset} is for cross-attention: give memory too, or decode with step()")
         if padding_mask is not None:  # what padding holds, be it nan, must not reach the sums
             padding = ~padding_mask[:, :, None]
             memory = None if memory is None else memory.masked_fill(padding, 0)
             x = x.masked_fill(padding, 0) if memory is None else x
         source = x if memory is None else memory
         causal = self.causal and memory is None
-        q, k = self._query_key(x, memory, self.alpha.sqrt())
+        q, k = self._query_key(x, memory, self.alpha.sqrt(), offset)
         v = self._split(self.value(source))
         r = self.order_parameter(source, memory is None, padding_mask)
         mixed = self._synchronize(q, k, v, r, causal, padding_mask)
         if padding_mask is not None and memory is None:
             mixed = mixed * padding_mask[:, None, :, None]
         y = self.out(mixed.transpose(1, 2).flatten(2))
-        return (y, diagnostics(self, x, memory, padding_mask)) if return_diagnostics else y
+        return (y, diagnostics(self, x, memory, padding_mask, offset)) if return_diagnostics else y
 
-    def frequencies(self, x: Tensor, query: bool = False) -> Tensor:
-        """omega (B, H, N, d + 2F) of x (B, N, D), as queries or as keys."""
-        q, k = self._query_key(x)
+    def frequencies(self, x: Tensor, query: bool = False, offset: int = 0) -> Tensor:
+        """omega (B, H, N, d + 2F) of x (B, N, D), as queries, the first of which stands at `offset`, or as keys."""
+        q, k = self._query_key(x, offset=offset)
         return q if query or k is None else k
 
     def _query_key(
-        self, x: Tensor, memory: Tensor | None = None, scale: Tensor | None = None
+        self, x: Tensor, memory: Tensor | None = None, scale: Tensor | None = None, offset: int = 0
     ) -> tuple[Tensor, Tensor | None]:
         """omega of x as queries, and of x or `memory` as keys, None where they are the same; times `scale` (H,).
 
@@ -210,7 +227,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         key = self._content(x if memory is None else memory, self.omega, scale)
         own = self.omega if self.query_omega is None else self.query_omega
         query = key if memory is None and own is self.omega else self._content(x, own, scale)
-        q = self._placed(query, 0, scale, query=True)
+        q = self._placed(query, offset, scale, query=True)
         if memory is None and self.shared:
             return q, None
         before = F.pad(key[:, : self.delayed_heads, :-1], (0, 0, 1, 0))  # the first token has none before it: zeros

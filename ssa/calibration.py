@@ -4,6 +4,7 @@ At the published start no two different tokens are locked: each attends to itsel
 otherwise.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,3 +38,12 @@ def calibrate(layer: "SelectiveSynchronizationAttention", x: Tensor) -> None:
         alpha = ratio.kthvalue(1 + int((1 - layer.locked_fraction) * (len(ratio) - 1))).values
         layer.log_alpha[h] = alpha.log()
         layer.log_K[h] = (RHO / alpha).sqrt().div(level).log()
+    set_coupling(layer)
+
+
+@torch.no_grad()
+def set_coupling(layer: "SelectiveSynchronizationAttention") -> None:
+    """Set alpha and K of every head to those that the layer was asked for, if any."""
+    for parameter, asked in ((layer.log_alpha, layer.start_alpha), (layer.log_K, layer.start_K)):
+        if asked is not None:
+            parameter.fill_(math.log(asked))

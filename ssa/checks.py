@@ -22,17 +22,24 @@ def settings(
     theta: float,
     learn_theta: bool,
     position: bool,
+    n_drifts: int,
+    drift_base: float,
     position_share: Sequence[float],
     lag: float,
     delayed_heads: int,
     frequency_width: int | None,
     locked_fraction: float,
+    calibration_length: int,
+    alpha: float | None,
+    K: float | None,
     top_k: int | None,
     cap: float | None,
     floor: float,
     names: Mapping[str, str],
 ) -> None:
     """ValueError for the first setting of a layer that is impossible; `names`: those that are words."""
+    if d_model < 1:
+        raise ValueError(f"d_model={d_model} is less than 1")
     if n_heads < 1 or d_model % n_heads:
         raise ValueError(f"width {d_model} does not split into {n_heads} heads")
     if not 0 < theta <= math.pi / 2:
@@ -43,6 +50,17 @@ def settings(
         raise ValueError(f"delayed_heads={delayed_heads} is not between 0 and the {n_heads} heads there are")
     if len(position_share) != 2 or not all(0 < share < 1 for share in position_share):
         raise ValueError(f"position_share={position_share} is not two numbers between 0 and 1")
+    if n_drifts < 1:
+        raise ValueError(f"n_drifts={n_drifts} is less than 1")
+    if not drift_base > 0:
+        raise ValueError(f"drift_base={drift_base} is not positive")
+    if not math.isfinite(lag):
+        raise ValueError(f"lag={lag} is not a number of tokens")
+    for name, coupling in (("alpha", alpha), ("K", K)):
+        if coupling is not None and not 0 < coupling < math.inf:
+            raise ValueError(f"{name}={coupling} is not positive")
+    if calibration_length < 2:
+        raise ValueError(f"calibration_length={calibration_length} is less than 2: it takes a pair")
     if lag and not position:
         raise ValueError(f"lag={lag} needs positions: leave it out, or position=False")
     if frequency_width is not None and frequency_width < 1:
@@ -53,8 +71,8 @@ def settings(
         raise ValueError(f"top_k={top_k} is less than 1")
     if cap is not None and not cap > 0:
         raise ValueError(f"cap={cap} is not positive; None takes the exact gradient")
-    if not floor >= 0:
-        raise ValueError(f"floor={floor} is negative")
+    if not 0 <= floor < math.inf:
+        raise ValueError(f"floor={floor} is not a number from 0 on")
     for key, value in names.items():
         if value not in NAMES[key]:
             raise ValueError(f"{key}={value!r} is none of {', '.join(NAMES[key])}")
@@ -64,8 +82,10 @@ def shapes(x: Tensor, memory: Tensor | None, padding_mask: Tensor | None, d_mode
     """ValueError for what a forward pass cannot take: x (B, N, D), memory (B, M, D), padding_mask (B, M) bool."""
     source = x if memory is None else memory
     for name, tensor in (("x", x), ("memory", source)):
-        if tensor.ndim != 3 or tensor.shape[2] != d_model or len(tensor) != len(x):
+        if tensor.ndim != 3 or tensor.shape[2] != d_model:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not (batch, tokens, {d_model})")
+        if len(tensor) != len(x):
+            raise ValueError(f"memory has a batch of {len(tensor)} and x one of {len(x)}")
         if tensor.shape[1] == 0:
             raise ValueError(f"{name} has no tokens")
     if top_k is not None and top_k > source.shape[1]:

@@ -18,14 +18,15 @@ def strengths(
     x: Tensor,
     memory: Tensor | None = None,
     padding_mask: Tensor | None = None,
+    offset: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """S (B, H, N, M), which pairs may lock (B, 1, N, M) bool, and r (B, H, N or 1), from dense matrices.
 
-    x (B, N, D), memory (B, M, D) and padding_mask (B, M) as for the layer.
+    x (B, N, D), memory (B, M, D), padding_mask (B, M) and offset as for the layer.
     """
     source, causal = (x if memory is None else memory), layer.causal and memory is None
     scale = layer.alpha.sqrt()[:, None, None]
-    u = synchrony.mismatch(layer.frequencies(x, query=True) * scale, layer.frequencies(source) * scale)
+    u = synchrony.mismatch(layer.frequencies(x, True, offset) * scale, layer.frequencies(source) * scale)
     if memory is None and layer.shared:
         u.diagonal(0, 2, 3).zero_()
     r = layer.order_parameter(source, memory is None, padding_mask)
@@ -45,6 +46,7 @@ def diagnostics(
     x: Tensor,
     memory: Tensor | None = None,
     padding_mask: Tensor | None = None,
+    offset: int = 0,
 ) -> dict[str, Tensor]:
     """What the layer does with x (our choice of quantities). All detached.
 
@@ -52,7 +54,7 @@ def diagnostics(
     do, a token with itself left out; order_parameter (H,): mean r; alpha, K, theta, locking_radius (H,), the last at
     the mean r and in the unit of omega.
     """
-    S, allowed, r = strengths(layer, x, memory, padding_mask)
+    S, allowed, r = strengths(layer, x, memory, padding_mask, offset)
     total = S.sum(-1, keepdim=True) + (0.0 if memory is None and layer.shared else layer.floor)
     pairs = allowed
     if memory is None:

@@ -17,9 +17,9 @@ from blocks.swiglu import SwiGLU
 from ssa.attention import SelectiveSynchronizationAttention
 from ssa.calibration import calibrate
 
-# Random tokens that a new network is calibrated on: sequences, which differ by more than chance within one would have
-# it, and tokens of each.
-SAMPLE = (16, 256)
+# Random tokens that a new network is calibrated on, in several sequences, which differ by more than chance within one
+# would have it.
+SAMPLE = 4096
 
 
 class GELU(nn.Module):
@@ -69,7 +69,7 @@ class OSN(Decoder):
 
     By default queries of head h stand h tokens back, positions take 0.3 of the first head's frequencies to 0.98 of the
     last one's, and the first head's keys are delayed; `lag=0, delayed_heads=0` leaves queries and
-    keys where they are, as in the paper.
+    keys where they are, as in the paper. `calibration_length`: tokens of the sequences it will be trained on.
 
     Raises ValueError for a block that knows the future (causal=False, order="sequence").
 
@@ -103,7 +103,9 @@ class OSN(Decoder):
         calibrated = all(layer.mixer.start == "calibrated" for layer in self._blocks())
         if calibrated and not self.embedding.weight.is_meta:
             generator = torch.Generator().manual_seed(0)
-            tokens = torch.randint(0, vocabulary_size, SAMPLE, generator=generator, device="cpu")
+            length = block.get("calibration_length", 256)
+            shape = (max(1, SAMPLE // length), length)
+            tokens = torch.randint(0, vocabulary_size, shape, generator=generator, device="cpu")
             self.calibrate(tokens.to(self.embedding.weight.device))
 
     @torch.no_grad()

@@ -30,6 +30,7 @@ def published(d_model: int, n_heads: int, top_k: int | None = None) -> Selective
         order="sequence",
         top_k=top_k,
         cap=None,
+        floor=0.0,
     )
 
 

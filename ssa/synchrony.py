@@ -61,11 +61,23 @@ def strength(u: Tensor, inverse_rho: Tensor, cos_theta: Tensor | float) -> Tenso
 def locking_radius(alpha: Any, K: Any, r: Any, theta: Any = math.pi / 2) -> Tensor:
     """The largest |omega_i - omega_j| that locks (in the unit of omega), from numbers or tensors that broadcast.
 
-    sqrt(W0(2 rho sin^2 theta) / (2 alpha)), rho = alpha (K r)^2. Not differentiable; float64.
+    sqrt(W0(2 rho sin^2 theta) / (2 alpha)), rho = alpha (K r)^2. Not differentiable; float64. Raises ValueError unless
+    alpha > 0, K > 0, r >= 0 and 0 < theta <= pi/2.
     """
     from scipy.special import lambertw
 
     alpha, K, r, theta = (torch.as_tensor(x, dtype=torch.float64).detach().cpu() for x in (alpha, K, r, theta))
+    for name, value, fits in (
+        ("alpha", alpha, alpha > 0),
+        ("K", K, K > 0),
+        ("r", r, r >= 0),
+        ("theta", theta, (theta > 0) & (theta <= math.pi / 2 + 1e-6)),  # pi/2 rounded to float32 is above pi/2
+    ):
+        if not bool(fits.all()):
+            wrong = value[~fits].flatten()[0]
+            raise ValueError(
+                f"{name}={wrong:g}: a locking radius takes alpha > 0, K > 0, r >= 0 and theta in (0, pi/2]"
+            )
     rho = alpha * (K * r).square()
     u = torch.as_tensor(lambertw((2 * rho * theta.sin().square()).numpy()).real) / 2
     return (u / alpha).sqrt()

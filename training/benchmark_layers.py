@@ -1,7 +1,8 @@
-"""Time and memory of attention layers against length: forward and backward, in turn within one process.
+"""Time and memory of attention layers against length, in turn within one process.
 
-Every layer maps (1, N, D) to (1, N, D) with its own projections. `published` is the published operator computed step by
-step as its equations stand, with plain autograd, which is what anyone would write first; it is bidirectional.
+Every layer maps (1, N, D) to (1, N, D) with its own projections. `ssa` is the plainest causal layer, `ssa_osn` what a
+layer of `model=osn` computes. `published` is the published operator computed step by step as its equations stand, with
+plain autograd, which is what anyone would write first; it is bidirectional, as is `ssa_bidirectional`.
 """
 
 import statistics
@@ -29,7 +30,7 @@ class LayerTiming:
 
     layer: str
     tokens: int
-    seconds: float  # median of forward and backward
+    seconds: float  # median of forward and backward, or of forward
     ratio: float
     peak_memory_bytes: int  # of tensors, above what there was before: activations, buffers, gradients
 
@@ -53,6 +54,12 @@ LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
     "transformer": SelfAttention,
     "fsn": SynchronizationAttention,
     "ssa": lambda d_model, n_heads: SelectiveSynchronizationAttention(d_model, n_heads, backend="chunked"),
+    "ssa_osn": lambda d_model, n_heads: SelectiveSynchronizationAttention(
+        d_model, n_heads, backend="chunked", lag=1.0, delayed_heads=1, position_share=(0.3, 0.98)
+    ),
+    "ssa_bidirectional": lambda d_model, n_heads: SelectiveSynchronizationAttention(
+        d_model, n_heads, causal=False, backend="chunked"
+    ),
     "ssa_dense": lambda d_model, n_heads: SelectiveSynchronizationAttention(d_model, n_heads, backend="dense"),
     "published": PublishedSteps,
 }
@@ -73,14 +80,14 @@ def measure_layers(config: BenchmarkConfig, on_round: Callable[[int], None] = la
     inputs = {n: torch.randn(1, n, config.d_model, device=config.device) for n in config.lengths}
     for x in inputs.values():  # each length once: tables, kernels, compilation
         for layer in layers.values():
-            step(layer, x)
-    memory = {(name, n): peak_bytes(layers[name], x) for n, x in inputs.items() for name in layers}
+            step(layer, x, config.backward)
+    memory = {(name, n): peak_bytes(layers[name], x, config.backward) for n, x in inputs.items() for name in layers}
     seconds: dict[tuple[str, int], list[float]] = {key: [] for key in memory}
     for done in range(config.rounds):
         for n, x in inputs.items():
             for name, layer in layers.items():
                 start = time.perf_counter()
-                step(layer, x)
+                step(layer, x, config.backward)
                 seconds[name, n].append(time.perf_counter() - start)
         on_round(done + 1)
     first = config.layers[0]
@@ -96,26 +103,30 @@ def measure_layers(config: BenchmarkConfig, on_round: Callable[[int], None] = la
     ]
 
 
-def step(layer: nn.Module, x: Tensor) -> None:
-    """Forward and backward, with gradients of the weights and of x."""
-    layer.zero_grad()
-    out: Tensor = layer(x.detach().requires_grad_())
-    out.sum().backward()
+def step(layer: nn.Module, x: Tensor, backward: bool = True) -> None:
+    """Forward and backward, with gradients of the weights and of x; without `backward` forward alone."""
+    if backward:
+        layer.zero_grad()
+        out: Tensor = layer(x.detach().requires_grad_())
+        out.sum().backward()
+    else:
+        with torch.no_grad():
+            layer(x)
     if x.is_cuda:
         torch.cuda.synchronize()
 
 
-def peak_bytes(layer: nn.Module, x: Tensor) -> int:
+def peak_bytes(layer: nn.Module, x: Tensor, backward: bool = True) -> int:
     """The most bytes of tensors that a step holds at once, above what there was before it."""
     layer.zero_grad()
     if x.is_cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        step(layer, x)
+        step(layer, x, backward)
         return torch.cuda.max_memory_allocated() - before
     # Resident memory would count what a compiler or an allocator keeps; the profiler sees each allocation by itself.
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step(layer, x)
+        step(layer, x, backward)
     assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = peak = 0

@@ -75,6 +75,10 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 frequency_width=model.frequency_width,
                 start=model.start,
                 locked_fraction=model.locked_fraction,
+                calibration_length=model.calibration_length or 256,
+                alpha=model.alpha,
+                K=model.K,
+                top_k=model.top_k,
             )
     except ValueError as error:
         hint = (
@@ -110,6 +114,8 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
         if multiple is not None
     )
     model = replace(model, **shape)
+    if isinstance(model, OSNConfig) and model.calibration_length is None:
+        model = replace(model, calibration_length=config.data.context)
     if model.ff_width is None:
         model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size))
     total = count_parameters(model, vocabulary_size)

@@ -4,7 +4,7 @@ from torch import nn
 
 from configs.errors import UserError
 from ssa import SelectiveSynchronizationAttention
-from ssa.backends import choose, describe
+from ssa.backends import choose, describe, fallen_back
 
 
 def attentions(model: nn.Module) -> list[SelectiveSynchronizationAttention]:
@@ -39,3 +39,12 @@ def backends(model: nn.Module, device: str, windows: int, context: int) -> dict[
     if not layers:
         return {}
     return describe(layers[0].backend, device, windows * layers[0].n_heads * context**2, layers[0].top_k)
+
+
+def evaluated_by(model: nn.Module, device: str) -> dict[str, str]:
+    """`ssa`: the form that evaluated a model on a device type, for the record. Empty without such a layer."""
+    layers = attentions(model)
+    if not layers:
+        return {}
+    used = choose(layers[0].backend, device, False, layers[0].top_k)
+    return {"ssa": fallen_back().get("evaluation", used)}

@@ -74,6 +74,17 @@ def test_a_reader_that_has_gone_ends_it_without_a_word():
     assert process.returncode == 141
 
 
+def test_a_warning_that_the_maths_logs_is_seen():
+    """Loggers that are there before Hydra sets up its own must not be silenced by it."""
+    code = (
+        "import logging; log = logging.getLogger('ssa.pairs')\n"
+        "from configs.entry import entry_point\n"
+        "entry_point('train')(lambda config: log.warning('computed eagerly'))()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "computed eagerly\n")
+
+
 def test_a_user_error_of_main_is_one_line_and_code_2(command):
     def main(config):
         raise UserError("no such file\n  here")

@@ -122,6 +122,54 @@ def test_a_third_of_random_pairs_lock_at_the_start_in_every_head(vocabulary, wid
         assert (layer["locked_fraction"] - 0.3).abs().max() <= 0.1, layer["locked_fraction"]
 
 
+@pytest.mark.parametrize("length", [32, 1024])
+def test_the_start_holds_for_the_length_it_is_asked_for(length):
+    """Positions drift apart, so a start for one length is none for another."""
+    torch.manual_seed(0)
+    model = OSN(256, 64, 2, 4, 64, calibration_length=length)
+    for layer in model(torch.randint(0, 256, (4096 // length, length)), return_diagnostics=True)[1]:
+        assert (layer["locked_fraction"] - 0.3).abs().max() <= 0.1, layer["locked_fraction"]
+    layer = SelectiveSynchronizationAttention(64, 4, calibration_length=length)
+    found = layer(torch.randn(1, length, 64), return_diagnostics=True)[1]
+    assert (found["locked_fraction"] - 0.3).abs().max() <= 0.1, found["locked_fraction"]
+
+
+def test_a_coupling_that_is_asked_for_is_taken():
+    for start in ("calibrated", "published"):
+        layer = SelectiveSynchronizationAttention(D, H, alpha=0.5, K=3.0, start=start)
+        assert torch.allclose(layer.alpha, torch.tensor(0.5)) and torch.allclose(layer.K, torch.tensor(3.0))
+    model = OSN(16, D, 1, H, 8, K=2.0)
+    assert torch.allclose(model.layers[0].mixer.K, torch.tensor(2.0))
+
+
+def test_cross_attention_token_by_token():
+    """One that has positions must be told where its query stands."""
+    layer = shaken()
+    x, memory = torch.randn(2, N, D, dtype=torch.double), torch.randn(2, 5, D, dtype=torch.double)
+    whole, found = layer(x, memory=memory, return_diagnostics=True)
+    for t in range(N):
+        one, own = layer(x[:, t : t + 1], memory=memory, offset=t, return_diagnostics=True)
+        assert torch.allclose(one[:, 0], whole[:, t], atol=1e-12)
+        assert torch.allclose(own["attention"][:, :, 0], found["attention"][:, :, t], atol=1e-12)
+    assert not torch.allclose(layer(x[:, 3:4], memory=memory)[:, 0], whole[:, 3], atol=1e-3)
+    with pytest.raises(ValueError, match="offset=3 is for cross-attention"):
+        layer(x, offset=3)
+
+
+def test_bfloat16_is_near_float32():
+    torch.manual_seed(0)
+    layer, x = SelectiveSynchronizationAttention(64, 4), torch.randn(2, 200, 64)
+    exact = layer(x).detach()
+    rounded = layer.bfloat16()(x.bfloat16()).float().detach()
+    assert float((rounded - exact).norm() / exact.norm()) < 0.05
+
+
+def test_a_fixed_threshold_travels_with_the_weights():
+    one, other = (SelectiveSynchronizationAttention(D, H, theta=theta, learn_theta=False) for theta in (0.7, 1.1))
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other.theta, one.theta)
+
+
 def test_diagnostics_are_what_they_say():
     layer = shaken()
     x = torch.randn(2, N, D, dtype=torch.double)
@@ -156,7 +204,15 @@ def test_a_block_is_a_drop_in_layer():
         ({"lag": 1.0, "position": False}, "needs positions"),
         ({"frequency_width": 0}, "is less than 1"),
         ({"cap": 0.0}, "is not positive"),
-        ({"floor": -0.1}, "is negative"),
+        ({"floor": -0.1}, "floor=-0.1 is not a number from 0 on"),
+        ({"floor": math.inf}, "floor=inf is not"),
+        ({"lag": math.nan}, "lag=nan is not a number"),
+        ({"n_drifts": 0}, "n_drifts=0 is less than 1"),
+        ({"drift_base": 0}, "drift_base=0 is not positive"),
+        ({"alpha": 0.0}, "alpha=0.0 is not positive"),
+        ({"K": -1.0}, "K=-1.0 is not positive"),
+        ({"calibration_length": 1}, "less than 2"),
+        ({"d_model": 0}, "d_model=0 is less than 1"),
     ],
 )
 def test_impossible_settings_are_named(options, words):
@@ -168,7 +224,7 @@ def test_shapes_that_do_not_fit_are_named():
     layer, x = SelectiveSynchronizationAttention(D, H), torch.randn(2, N, D)
     with pytest.raises(ValueError, match=r"x has shape \(2, 9, 11\)"):
         layer(x[..., :-1])
-    with pytest.raises(ValueError, match=r"memory has shape \(1, 9, 12\)"):
+    with pytest.raises(ValueError, match="memory has a batch of 1 and x one of 2"):
         layer(x, memory=x[:1])
     with pytest.raises(ValueError, match=r"padding_mask has shape \(2, 8\), not \(2, 9\)"):
         layer(x, padding_mask=torch.ones(2, 8, dtype=torch.bool))

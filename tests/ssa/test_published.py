@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ssa import SelectiveSynchronizationAttention, published, reference
+from ssa import SelectiveSynchronizationAttention, locking_radius, published, reference
 from ssa.inspection import diagnostics
 
 D, H, N = 16, 2, 10
@@ -42,6 +42,27 @@ def test_its_order_parameter_leaks_the_future_even_behind_a_causal_mask():
         torch.manual_seed(1)
         layer = SelectiveSynchronizationAttention(D, H, causal=True, position=False, order=order)
         assert (not torch.equal(layer(x)[:, :-1], layer(other)[:, :-1])) == leaks
+
+
+def test_the_order_parameter_of_the_switch_itself_knows_the_last_token():
+    """Bidirectional as it is, r alone would carry the last token to the first."""
+    torch.manual_seed(0)
+    layer, x = published(D, H), torch.randn(1, N, D)
+    other = x.clone()
+    other[:, -1] += 5
+    r, changed = layer.order_parameter(x), layer.order_parameter(other)
+    assert r.shape[2] == 1 and (r - changed).abs().min() > 1e-3
+
+
+def test_a_locking_radius_needs_positive_couplings():
+    for wrong, words in (
+        ((-1, 1, 1), "alpha=-1"),
+        ((1, 0, 1), "K=0"),
+        ((1, 1, -0.5), "r=-0.5"),
+        ((1, 1, 1, 3), "theta=3"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            locking_radius(*wrong)
 
 
 def test_it_is_permutation_equivariant_and_ours_is_not():

@@ -73,7 +73,10 @@ def test_the_command_prints_a_table_and_writes_what_it_measured(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["layers=[sdpa,sssa]"], "legal are sdpa, transformer, fsn, ssa, ssa_dense, published; type layers="),
+        (
+            ["layers=[sdpa,sssa]"],
+            "legal are sdpa, transformer, fsn, ssa, ssa_osn, ssa_bidirectional, ssa_dense, published; type layers=",
+        ),
         (["lengths=[1]"], "lengths=1: must be at least 2"),
         (["lengths=[]"], "lengths=0: must be at least 2"),
         (["n_heads=3"], "d_model=16 is not divisible by n_heads=3"),
