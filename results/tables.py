@@ -7,7 +7,7 @@ from typing import Any
 
 from configs.compose import NOT_IN_HASH
 from configs.errors import UserError
-from configs.schema import MODELS, RunConfig
+from configs.schema import MODELS, FSNConfig, RunConfig
 from training.record import RunRecord
 from training.run_directory import flat
 
@@ -15,7 +15,7 @@ Row = dict[str, str]
 MOST_COLUMNS = 3  # settings that have a column each; more share one, which says what is unusual about a run
 # Solved from other keys, shown by itself, or without influence on the result.
 NOT_SETTINGS = (*NOT_IN_HASH, "seed", "model.ff_width")
-# Keys that records hold and configs no longer do: the new key and its values, or the value of a run without the key.
+# Keys that records of an FSN hold and configs no longer do: the new key and its values, or the value of a run without the key.
 RENAMED = {"model.embedding": ("model.grading", {"uniform": 0.0, "graded": 1.0})}
 DROPPED = {"model.lag": 0.0}  # constant gates of head h started at cos(nu lag h)
 # What records from before a key ran with, where that is not its default of today.
@@ -88,7 +88,7 @@ def usual_settings(records: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
 def _settings_columns(record: RunRecord, settings: Sequence[str], usual: Mapping[str, Mapping[str, str]]) -> Row:
     ours = _settings(record)
     if len(settings) <= MOST_COLUMNS:
-        return {key: _shown(ours.get(key)) for key in settings}
+        return {key: _shown(ours[key]) if key in ours else "" for key in settings}
     shown = {key: (_shown(ours.get(key)), value) for key, value in usual[str(record.config["model"]["name"])].items()}
     return {"settings": " ".join(f"{key}={value}" for key, (value, commonest) in shown.items() if value != commonest)}
 
@@ -107,7 +107,8 @@ def _settings(record: RunRecord) -> dict[str, Any]:
 
 def _defaults(model: str) -> dict[str, Any]:
     defaults = flat(asdict(RunConfig()) | {"model": asdict(MODELS[model]()) if model in MODELS else {}})
-    return defaults | {key: value for key, value in DROPPED.items() if key not in defaults}
+    had_dropped = issubclass(MODELS.get(model, FSNConfig), FSNConfig)
+    return defaults | {key: value for key, value in DROPPED.items() if had_dropped and key not in defaults}
 
 
 def _shown(value: object) -> str:
