@@ -15,7 +15,7 @@ Row = dict[str, str]
 MOST_COLUMNS = 3  # settings that have a column each; more share one, which says what is unusual about a run
 # Solved from other keys, shown by itself, or without influence on the result.
 NOT_SETTINGS = (*NOT_IN_HASH, "seed", "model.ff_width")
-# Keys that records of an FSN hold and configs no longer do: the new key and its values, or the value of a run without the key.
+# Keys that records of an FSN hold and configs no longer do: the new key and its values, or the value of a run without.
 RENAMED = {"model.embedding": ("model.grading", {"uniform": 0.0, "graded": 1.0})}
 DROPPED = {"model.lag": 0.0}  # constant gates of head h started at cos(nu lag h)
 # What records from before a key ran with, where that is not its default of today.
