@@ -4,10 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+TABLES := table-fsn-enwik8 table-fsn-code table-fsn-scale table-fsn-ablation table-ssa-lm table-ssa-mt table-ssa-synchrony
+FIGURES := figure-copy-depth figure-coupling
+# PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run.
+GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),'data.path=$(DATA_PATH)') $(if $(DATA_NAME),data.name=$(DATA_NAME)) $(ARGS)
+
+.PHONY: help setup demo test check bench clean tables $(TABLES) $(FIGURES)
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 # Made again only when the dependencies change. Editable, so that the sources in this folder are what runs.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -34,6 +39,23 @@ check: $(VENV)/installed ## formatting, lint and types
 
 bench: $(VENV)/installed ## time a training step of each model, alternating, in one process
 	@$(BIN)/python bench.py
+
+# Each of these, alone: from the records there are. With PROFILE=smoke, cpu or paper: trains first what that profile lacks.
+# On another corpus: DATA=text DATA_PATH=FILE DATA_NAME=NAME.
+table-fsn-enwik8: ## FSN and its rivals at every checkpoint; PROFILE=smoke|cpu|paper trains what is missing first
+table-fsn-code: ## the same on source code
+table-fsn-scale: ## loss against parameters
+table-fsn-ablation: ## FSN, one change at a time
+table-ssa-lm: ## OSN as a language model
+table-ssa-mt: ## OSN in translation
+table-ssa-synchrony: ## diversity of heads, share of active pairs
+figure-copy-depth: ## loss by the length of the longest earlier match
+figure-coupling: ## the coupling functions that an FSN learns
+$(TABLES) $(FIGURES): $(VENV)/installed
+	@$(BIN)/python -m results.target $@ $(GIVEN)
+
+tables: $(VENV)/installed ## all tables and figures, from the records there are, into docs/tables
+	@for target in $(TABLES) $(FIGURES); do $(BIN)/python -m results.target $$target || exit $$?; done
 
 clean: ## remove the caches of tools; runs and .venv stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache

@@ -20,7 +20,16 @@ from configs.strict import illegal_value
 
 FOLDER = Path(__file__).resolve().parent.parent / "sweeps"
 PROFILES = ("smoke", "cpu", "paper")
-PARTS = ("title", "set", "grid", "rows", "profiles")
+PARTS = ("title", "set", "grid", "rows", "profiles", "table", "later")
+IN_PROFILES = ("set", "grid", "rows")
+KINDS = (
+    "checkpoints",
+    "finals",
+    "scale",
+    "copy_depth",
+    "coupling",
+    "synchrony",
+)  # of table or figure; results/kinds.py
 ALONE = ("run_dir", "overwrite")  # keys that name one run
 
 
@@ -42,6 +51,9 @@ class Sweep:
     jobs: list[Job]
     axes: list[str]
     header: str = ""  # the comment at the top of the file: command, cost, expected numbers
+    kind: str = "finals"  # what is made of its records, one of KINDS
+    baseline: str = "transformer"  # the model or row that differences are taken to
+    later: dict[str, str] = field(default_factory=dict)  # rows that cannot be run yet, each with what they wait for
 
 
 @dataclass
@@ -116,12 +128,31 @@ def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sw
             grid[key] = [value]
         else:
             settings[key] = value
-    jobs = [
-        Job(tuple(f"{k}={v}" for k, v in _merged(settings, dict(zip(grid, values, strict=True)), row).items()), label)
-        for values in itertools.product(*grid.values())
-        for label, row in (rows or {"": {}}).items()
-    ]
-    return Sweep(name, profile, content["title"], jobs, list(grid), _header(path))
+    none = not (content["set"] or content["grid"] or content["rows"])  # all of its rows are for later
+    jobs = (
+        []
+        if none
+        else [
+            Job(
+                tuple(f"{k}={v}" for k, v in _merged(settings, dict(zip(grid, values, strict=True)), row).items()),
+                label,
+            )
+            for values in itertools.product(*grid.values())
+            for label, row in (rows or {"": {}}).items()
+        ]
+    )
+    table = content["table"]
+    return Sweep(
+        name,
+        profile,
+        content["title"],
+        jobs,
+        list(grid),
+        _header(path),
+        table.get("kind", "finals"),
+        str(table.get("baseline", "transformer")),
+        {str(row): str(reason) for row, reason in content["later"].items()},
+    )
 
 
 def _merged(settings: Mapping[str, str], axes: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, str]:
@@ -135,11 +166,13 @@ def _load(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read the sweep {path}: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a sweep: it takes the parts {', '.join(PARTS)}")
-    content = {"title": path.stem, "set": {}, "grid": {}, "rows": {}, "profiles": {}} | content
+    content = {"title": path.stem} | {part: {} for part in PARTS[1:]} | content
     _check_parts(path, "", content, PARTS)
+    _check_parts(path, "table.", content["table"], ("kind", "baseline"))
+    _legal(f"{path}: table.kind", content["table"].get("kind", "finals"), KINDS)
     _check_parts(path, "profiles.", content["profiles"], PROFILES)
     for profile, parts in content["profiles"].items():
-        _check_parts(path, f"profiles.{profile}.", parts or {}, PARTS[1:4])
+        _check_parts(path, f"profiles.{profile}.", parts or {}, IN_PROFILES)
     return content
 
 
@@ -150,7 +183,7 @@ def _check_parts(path: Path, where: str, parts: Any, legal: Sequence[str]) -> No
     for key, value in parts.items():
         if key not in legal:
             raise UserError(f"{path}: unknown part '{where}{key}'; legal are {', '.join(legal)}")
-        if key in ("set", "grid", "rows") and not isinstance(value, dict):
+        if key in ("set", "grid", "rows", "table", "later") and not isinstance(value, dict):
             raise UserError(f"{path}: '{where}{key}' is not a mapping of keys to values")
         if key == "grid" and not all(isinstance(values, list) and values for values in value.values()):
             raise UserError(f"{path}: '{where}{key}' takes a list of values for each key")

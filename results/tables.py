@@ -67,7 +67,7 @@ def differing_settings(records: Sequence[RunRecord]) -> list[str]:
         for other in records:
             if other.config["model"]["name"] != record.config["model"]["name"]:
                 continue
-            ours, theirs = _settings(record), _settings(other)
+            ours, theirs = settings_of(record.config), settings_of(other.config)
             found += [key for key in ours if ours[key] != theirs.get(key) and key not in found]
     return found
 
@@ -79,27 +79,28 @@ def usual_settings(records: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
         of_model = [record for record in records if record.config["model"]["name"] == model]
         usual[model] = {}
         for key in differing_settings(of_model):
-            counts = Counter(_shown(_settings(record).get(key)) for record in of_model)
+            counts = Counter(_shown(settings_of(record.config).get(key)) for record in of_model)
             default = _shown(_defaults(model).get(key))
             usual[model][key] = max(sorted(counts), key=lambda value: (counts[value], value == default))
     return usual
 
 
 def _settings_columns(record: RunRecord, settings: Sequence[str], usual: Mapping[str, Mapping[str, str]]) -> Row:
-    ours = _settings(record)
+    ours = settings_of(record.config)
     if len(settings) <= MOST_COLUMNS:
         return {key: _shown(ours[key]) if key in ours else "" for key in settings}
     shown = {key: (_shown(ours.get(key)), value) for key, value in usual[str(record.config["model"]["name"])].items()}
     return {"settings": " ".join(f"{key}={value}" for key, (value, commonest) in shown.items() if value != commonest)}
 
 
-def _settings(record: RunRecord) -> dict[str, Any]:
-    """Flat config of a run. A record older than a key ran as that key's default does: it gets that default."""
-    config = flat(record.config)
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What in a run's config can change its result, by dotted keys; of a key it is older than, what it ran with."""
+    name = str(config["model"]["name"])
+    config = flat(config)
     for old, (new, values) in RENAMED.items():
         if old in config:
             config[new] = values[config.pop(old)]
-    defaults = _defaults(str(record.config["model"]["name"]))
+    defaults = _defaults(name)
     config = defaults | {key: value for key, value in BEFORE.items() if key in defaults} | config
     ignored = tuple(f"{name}." for name in NOT_SETTINGS)
     return {key: value for key, value in config.items() if not f"{key}.".startswith(ignored)}

@@ -3,10 +3,12 @@
 Which runs are left, and what came of them, is read from the run directories.
 """
 
+import re
 import statistics
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,6 +24,7 @@ from training.launch import launch
 from training.record import RunRecord, load
 from training.run_directory import run_directory
 
+SEED = re.compile("0|[1-9][0-9]{0,8}")  # a seed as it is usually typed; others are composed, and refused if need be
 STATES = ("done", "running", "interrupted", "failed", "missing")
 
 
@@ -37,15 +40,17 @@ class SweptRun:
     record: RunRecord | None
 
 
-def conduct(request: Request) -> int:
+def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int:
     """Do what a command line asks of a sweep; the exit code: 0 when nothing failed, 1 when a run did.
 
+    `recorded`: by its label, where the record of a run lies that need not be made again.
     Raises UserError for a sweep that cannot be, before any run of it begins.
     """
     sweep = expand(request.name, request.profile, request.overrides)
+    recorded = recorded or {}
     runs = look(sweep.jobs, sweep.axes)
     wanted = ("missing", "interrupted", "failed") if request.retry_failed else ("missing", "interrupted")
-    todo = [run for run in runs if run.state in wanted]
+    todo = [run for run in runs if run.state in wanted and run.label not in recorded]
     print(f"{sweep.name}, profile {sweep.profile}: {sweep.title}")
     print(summary(runs))
     if request.status or request.plan:
@@ -56,6 +61,8 @@ def conduct(request: Request) -> int:
             print(f"  done before: {run.label} ({run.folder})")
         elif run.state == "running":
             print(f"  left alone, another process has it: {run.label} ({run.folder})")
+        elif run.label in recorded:
+            print(f"  its record is there: {run.label} ({recorded[run.label]})")
         elif run not in todo:
             print(f"  failed before: {run.label}: {error_of(run)}; retry_failed=true tries again")
     if todo:
@@ -77,16 +84,38 @@ def conduct(request: Request) -> int:
 def look(jobs: Sequence[Job], axes: Sequence[str]) -> list[SweptRun]:
     """Each run of a sweep with its directory and state. UserError for a config that cannot be, or two that are one."""
     found: dict[Path, SweptRun] = {}
-    for job in jobs:
-        config = resolve_shape(compose("train", job.overrides), 256)
-        given = dict(text.split("=", 1) for text in job.overrides)
-        label = " ".join([*([job.row] if job.row else []), *(f"{axis}={given[axis]}" for axis in axes)])
+    for job, config in configured(jobs):
+        label = label_of(job, axes)
         folder = run_directory(config)
         if folder in found:
             raise UserError(f"{found[folder].label} and {label} are one and the same run: leave one out")
         state, record = state_of(folder)
         found[folder] = SweptRun(job, label, config, folder, state, record)
     return list(found.values())
+
+
+def label_of(job: Job, axes: Sequence[str]) -> str:
+    """A run's name among those of its sweep: its row, and its value on each axis."""
+    given = dict(text.split("=", 1) for text in job.overrides)
+    return " ".join([*([job.row] if job.row else []), *(f"{axis}={given[axis]}" for axis in axes)])
+
+
+def configured(jobs: Sequence[Job]) -> list[tuple[Job, RunConfig]]:
+    """Each run with its config, its shape resolved. UserError for a config that cannot be.
+
+    Composing takes a third of a second, so runs that differ in their seed alone are composed once.
+    """
+    composed: dict[tuple[str, ...], RunConfig] = {}
+    found = []
+    for job in jobs:
+        seed = next((text.partition("=")[2] for text in reversed(job.overrides) if text.startswith("seed=")), "")
+        others = tuple(text for text in job.overrides if not text.startswith("seed="))
+        if others not in composed or not SEED.fullmatch(seed):
+            composed[others] = resolve_shape(compose("train", job.overrides), 256)
+            found.append((job, composed[others]))
+        else:
+            found.append((job, replace(deepcopy(composed[others]), seed=int(seed))))
+    return found
 
 
 def state_of(folder: Path) -> tuple[str, RunRecord | None]:

@@ -7,7 +7,9 @@ import pytest
 from configs import sweeps
 from configs.compose import compose, config_hash
 from configs.errors import UserError
-from configs.sweeps import PROFILES, expand, names, requested
+from configs.sweeps import PROFILES, Job, expand, names, requested
+from training.budget import resolve_shape
+from training.sweep import configured
 
 
 @pytest.fixture
@@ -36,8 +38,24 @@ def test_every_sweep_composes(name: str, profile: str) -> None:
     assert sweep.title and "python train.py +sweeps=" + name in sweep.header
     for part in ("cost", "expected"):
         assert part in sweep.header.lower()
-    configs = [compose("train", job.overrides) for job in sweep.jobs]
-    assert len({config_hash(config) for config in configs}) == len(configs) > 1
+    configs = [config for _, config in configured(sweep.jobs)]
+    assert len({config_hash(config) for config in configs}) == len(configs)
+    assert len(configs) > 1 or sweep.later
+    assert (
+        sweep.baseline
+        in {str(name) for config, job in zip(configs, sweep.jobs, strict=True) for name in (job.row, config.model.name)}
+        or not configs
+    )
+
+
+def test_runs_that_differ_in_their_seed_alone_are_composed_once_and_rightly() -> None:
+    jobs = [
+        Job((f"model={model}", f"seed={seed}", "scale=smoke")) for seed in ("0", "3", "1e1") for model in ("fsn", "osn")
+    ]
+    for job, config in configured(jobs[:4]):
+        assert config == resolve_shape(compose("train", job.overrides), 256)
+    with pytest.raises(UserError, match="seed"):
+        configured(jobs)
 
 
 def test_a_grid_with_its_first_axis_slowest(written) -> None:
@@ -96,10 +114,15 @@ def test_mistakes_in_the_command_line(arguments: list[str], words: str) -> None:
 
 def test_mistakes_in_a_file(written) -> None:
     written("titel: Mine\n")
-    with pytest.raises(UserError, match="unknown part 'titel'; legal are title, set, grid, rows, profiles"):
+    with pytest.raises(
+        UserError, match="unknown part 'titel'; legal are title, set, grid, rows, profiles, table, later"
+    ):
         expand("mine")
     written("profiles: {cpu: {seeds: [1]}}\n")
     with pytest.raises(UserError, match=r"unknown part 'profiles.cpu.seeds'; legal are set, grid, rows"):
+        expand("mine")
+    written("table: {kind: chekpoints}\n")
+    with pytest.raises(UserError, match=r"table.kind=chekpoints: legal values are .*; type .*table.kind=checkpoints"):
         expand("mine")
     for broken in ("- a list\n", "title: [", "grid: {seed: 3}\n", "set: nothing\n"):
         written(broken)

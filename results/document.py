@@ -1,0 +1,101 @@
+"""A paper table as files: Markdown to read, LaTeX to print, CSV to compute with, and the figures beside them."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from results.tables import Row, markdown
+from training.atomic import make_parent, write_atomically
+
+# Characters that LaTeX reads as its own, and those of ours that its fonts lack.
+LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"±": r"$\pm$", "≥": r"$\ge$", "…": r"\dots{}", "°": r"$^\circ$", "\N{MULTIPLICATION SIGN}": r"$\times$"}
+    | {"\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--"}
+    | {chr(code): rf"$\{name}$" for code, name in ((0x393, "Gamma"), (0x394, "Delta"), (0x3B1, "alpha"))}
+    | {chr(code): rf"$\{name}$" for code, name in ((0x3B8, "theta"), (0x3BA, "kappa"))}
+)
+
+
+@dataclass
+class Table:
+    """Rows of one protocol under a title. `left`: columns of words; `data`: the numbers behind them, for CSV."""
+
+    title: str
+    rows: list[Row]
+    left: tuple[str, ...] = ("model", "settings")
+    notes: list[str] = field(default_factory=list)
+    data: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Document:
+    """What a target makes. `name`: of its files; `figures`: (file stem, caption)."""
+
+    name: str
+    title: str
+    tables: list[Table] = field(default_factory=list)
+    figures: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what holds for all of it: command, missing runs, footnotes
+
+    def markdown(self) -> str:
+        """The whole document; figures lie beside it."""
+        parts = [f"# {self.title}"]
+        for table in self.tables:
+            parts += [f"## {table.title}", markdown(table.rows, table.left) if table.rows else "No row."]
+            parts += ["\n".join(f"- {note}" for note in table.notes)] if table.notes else []
+        parts += [f"![{caption}]({stem}.png)\n\n{caption}" for stem, caption in self.figures]
+        parts += ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []
+        return "\n\n".join(parts) + "\n"
+
+    def latex(self) -> str:
+        """A `table` environment for each table; it needs the packages booktabs and graphicx."""
+        return "\n".join(_latex(table) for table in self.tables)
+
+    def csv(self, table: Table) -> str:
+        """The numbers of a table, one line each, with the names of their columns."""
+        text = io.StringIO()
+        columns = list(dict.fromkeys(key for entry in table.data for key in entry))
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table.data)
+        return text.getvalue()
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write NAME.md, NAME.tex and NAME.csv, or NAME-1.csv and so on for several tables; the files."""
+        files = {folder / f"{self.name}.md": self.markdown(), folder / f"{self.name}.tex": self.latex()}
+        with_data = [table for table in self.tables if table.data]
+        for number, table in enumerate(with_data, 1):
+            files[folder / f"{self.name}{f'-{number}' if len(with_data) > 1 else ''}.csv"] = self.csv(table)
+        for path, text in files.items():
+            make_parent(path)
+            write_atomically(path, text.encode())
+        return list(files)
+
+
+def _latex(table: Table) -> str:
+    if not table.rows:
+        return ""
+    columns = list(table.rows[0])
+    form = "".join("l" if column in table.left else "r" for column in columns)
+    lines = [
+        r"\begin{table}[t]\centering",
+        rf"\caption{{{table.title.translate(LATEX)}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{form}}}\toprule",
+        _cells(columns) + r" \midrule",
+        *(_cells([row[column] for column in columns]) for row in table.rows),
+        r"\bottomrule\end{tabular}}",
+        *(rf"\par\footnotesize {note.translate(LATEX)}" for note in table.notes),
+        r"\end{table}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return " & ".join(cell.translate(LATEX) for cell in cells) + r" \\"

@@ -1,0 +1,21 @@
+"""The kinds of tables and figures, as `table.kind` of a sweep file names them, and what builds each."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from results import checkpoints, finals, ladder
+from results.document import Document
+from results.evidence import Evidence
+
+Build = Callable[[Evidence, Document, Path, str], None]
+
+BUILD: dict[str, Build] = {
+    "checkpoints": checkpoints.build,
+    "finals": finals.build,
+    "scale": ladder.build,
+}
+
+
+def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:
+    """Add to the document what the sweep is for. `folder`, `stem`: where figures go, and how their names begin."""
+    BUILD[evidence.sweep.kind](evidence, document, folder, stem)
