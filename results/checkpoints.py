@@ -78,9 +78,11 @@ def _losses(found: Sequence[tuple[Run, dict[str, Any]]]) -> Losses:
 
 
 def _name(rows: Sequence[dict[str, Any]]) -> str:
-    """`epoch 3` where that is whole, else the training tokens in millions."""
-    epoch = rows[0]["epoch"]
-    return f"epoch {epoch:.0f}" if epoch and float(epoch).is_integer() else f"{rows[0]['tokens'] / 1e6:.2f} M tokens"
+    """`epoch 3` where that is whole, else the training tokens, in millions where they are many."""
+    epoch, tokens = rows[0]["epoch"], rows[0]["tokens"]
+    if epoch and float(epoch).is_integer():
+        return f"epoch {epoch:.0f}"
+    return f"{tokens:,} tokens" if tokens < 100_000 else f"{tokens / 1e6:.2f} M tokens"
 
 
 def _means(name: str, losses: Losses, models: Sequence[str], seeds: int) -> Row:

@@ -39,9 +39,7 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
     title = "Final validation loss"
     if done:
         final = done[0][2]
-        title += (
-            f" after {final['tokens'] / 1e6:.1f} M tokens, bits per byte on the first {final['bytes']:,} validation "
-        )
+        title += f" after {final['tokens']:,} tokens, bits per byte on the first {final['bytes']:,} validation "
         title += f"bytes of {evidence.corpus}: mean ± standard deviation over seeds; difference with its 95 % interval"
     notes = footnotes([record for _, record, _ in done])
     if missing := len(runs) - len(done):

@@ -1,0 +1,45 @@
+"""A target from the command line: what it trains, what it writes, and what it says of mistakes."""
+
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from results.target import main, parse, targets
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_sweep_has_a_target_and_every_target_a_line_in_the_makefile():
+    makefile = (ROOT / "Makefile").read_text()
+    help_lines = {line.partition(":")[0] for line in makefile.splitlines() if ":" in line and "## " in line}
+    assert set(targets()) <= help_lines
+    assert {"table-fsn-enwik8", "figure-copy-depth", "figure-coupling", "table-ssa-mt"} <= set(targets())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "which table. type one of figure-copy-depth"),
+        (["profile=cpu"], "which table"),
+        (["tabel-ssa-mt"], "there is no target tabel-ssa-mt: legal are .*; type table-ssa-mt"),
+        (["table-ssa-mt", "profile=cpus"], "profile=cpus: legal values are smoke, cpu, paper; type profile=cpu"),
+        (["table-ssa-mt", "train=yes"], "train=yes: legal values are true, false"),
+        (["table-ssa-mt", "status"], "status: a table takes key=value alone"),
+    ],
+)
+def test_mistakes(arguments, words):
+    with pytest.raises(UserError, match=words):
+        parse(arguments)
+
+
+def test_a_mistyped_key_of_a_run_is_told_before_anything_is_trained(tmp_path):
+    with pytest.raises(UserError, match=r"trainer\.max_steps"):
+        main(["table-fsn-code", "profile=smoke", f"output={tmp_path}", "trainer.max_stesp=3"])
+
+
+def test_rows_that_cannot_be_run_yet_stand_as_not_run(tmp_path, capsys):
+    assert main(["table-ssa-mt", f"output={tmp_path}"]) == 0
+    text = (tmp_path / "ssa-mt.md").read_text()
+    assert "WMT-14 English-German, osn" in text and text.count("not run") == 2
+    assert text in capsys.readouterr().out
