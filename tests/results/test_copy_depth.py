@@ -61,10 +61,10 @@ def test_rows_hold_means_and_paired_differences(evaluated):
 
 
 def test_means_are_over_seeds_and_differences_over_those_that_both_have(evaluated):
-    runs = [evaluated("transformer", BASE, 0), evaluated("transformer", [x + 0.2 for x in BASE], 1)]
+    runs = [evaluated("transformer", [x + d for x in BASE], s) for s, d in ((0, 0.0), (1, 0.2), (7, 0.4))]
     runs += [evaluated("fsn", [x + d for x in BASE], s) for s, d in ((0, 0.1), (1, 0.4), (2, 5.0))]
     (row, *_) = table(runs)
-    assert row["transformer"] == "2.6000" and row["fsn"] == f"{2.5 + 5.5 / 3:.4f}"
+    assert row["transformer"] == "2.7000" and row["fsn"] == f"{2.5 + 5.5 / 3:.4f}"
     # 0.1 and 0.2; t of one degree of freedom is 12.7062, the blocks add nothing
     assert row["fsn minus transformer"] == f"+0.1500 ± {12.7062 * 0.05:.4f}"
 
