@@ -9,40 +9,21 @@ from configs.schema import EvaluationConfig
 
 @entry_point("eval", literal=("prompt",))
 def main(config: EvaluationConfig) -> None:
-    tasks = {"loss": loss, "sample": write, "synchrony": synchrony}
+    tasks = {"loss": loss, "sample": write, "synchrony": synchrony, "copy_depth": copy_depth}
     tasks[config.task](config)
 
 
 def loss(config: EvaluationConfig) -> None:
     """Print what the model costs on a split, and add it to the run's record."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from configs.errors import UserError
     from training.evaluate import evaluate
-    from training.synchronization import evaluated_by
-    from training.trained_run import open_run
+    from training.split_evaluation import open_split
 
-    run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
-    split = run.corpus(config.data).split(config.split)
-    context = config.context or run.config.data.context
-    if context > len(split):
-        raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} bytes")
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task(config.split)
-        result = evaluate(
-            run.model,
-            split,
-            context,
-            config.batch_size,
-            config.max_bytes,
-            run.config.precision,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    asked = open_split(config)
+    run, result = asked.run, asked.go(evaluate)
     print(f"run             {run.folder}")
     print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
     print(f"split           {config.split}, {result.bytes:,} bytes in {result.windows:,} windows")
-    print(f"context         {context} bytes")
+    print(f"context         {asked.context} bytes")
     print(f"nats            {result.nats:.6f} per byte")
     print(f"bits per byte   {result.bits_per_byte:.6f}")
     print(f"standard error  {result.standard_error:.6f} bits per byte, over windows")
@@ -56,9 +37,22 @@ def loss(config: EvaluationConfig) -> None:
             f"in training     {final['bits_per_byte']:.6f} bits per byte on the first {final['bytes']:,} bytes; "
             f"type max_bytes={final['bytes']} for the same"
         )
-    entry = {"split": config.split, "checkpoint": run.checkpoint.name, "step": run.step, "context": context}
-    entry |= evaluated_by(run.model, next(run.model.parameters()).device.type)
-    run.add_evaluation(entry | asdict(result))
+    run.add_evaluation(asked.entry() | asdict(result))
+
+
+def copy_depth(config: EvaluationConfig) -> None:
+    """Print what bytes cost by how long a match their context has, and add the sums to the record."""
+    from results.copy_depth import single
+    from results.tables import markdown
+    from training.copy_depth import by_copy_depth
+    from training.split_evaluation import open_split
+
+    asked = open_split(config)
+    run, result = asked.run, asked.go(by_copy_depth)
+    entry = {"task": "copy_depth"} | asked.entry() | result.entry()
+    print(f"{run.folder}, {run.checkpoint.name} (step {run.step:,}), {config.split}, {result.bytes:,} bytes\n")
+    print(markdown(single(entry)))
+    run.add_evaluation(entry)
 
 
 def synchrony(config: EvaluationConfig) -> None:

@@ -42,7 +42,7 @@ def comparison(records: Sequence[RunRecord]) -> list[Row]:
     for record in records:
         if record.final is None:
             raise UserError(f"the run of {record.config['model']['name']} is not done: its status is {record.status}")
-    _same("final validation bytes", [record.final["bytes"] for record in records if record.final])
+    same("final validation bytes", [record.final["bytes"] for record in records if record.final])
     settings, usual = differing_settings(records), usual_settings(records)
     return [
         {
@@ -142,12 +142,12 @@ def label(record: RunRecord, among: Sequence[RunRecord]) -> str:
 
 def same_data(records: Sequence[RunRecord]) -> None:
     """UserError unless the records' losses are of the same content, cut in the same way."""
-    _same("data", [record.data.sha256 for record in records])
-    _same("data bytes", [record.data.bytes for record in records])
-    _same("data.context", [record.config["data"]["context"] for record in records])
+    same("data", [record.data.sha256 for record in records])
+    same("data bytes", [record.data.bytes for record in records])
+    same("data.context", [record.config["data"]["context"] for record in records])
 
 
-def _same(what: str, values: Sequence[object]) -> None:
+def same(what: str, values: Sequence[object]) -> None:
     for value in values:
         if value != values[0]:
             raise UserError(

@@ -179,3 +179,26 @@ def test_heads_are_measured_drawn_and_recorded(run_dir, evaluate):
     assert set(entry["heads"][0]) == {"diversity", "entropy", "active"}
     code, out, _ = evaluate(f"run={run_dir}", "task=synchrony", "checkpoint=start")
     assert code == 0 and load(run_dir).evaluations[-1]["step"] == 0
+
+
+def test_losses_by_copy_depth_add_up_to_the_loss(run_dir, evaluate):
+    arguments = (f"run={run_dir}", "split=validation", "max_bytes=500", "batch_size=7")
+    assert evaluate(*arguments)[0] == 0
+    code, out, _ = evaluate(*arguments, "task=copy_depth")
+    assert code == 0
+    whole, parts = load(run_dir).evaluations
+    assert (parts["task"], parts["split"], parts["checkpoint"]) == ("copy_depth", "validation", "last.ckpt")
+    assert (parts["step"], parts["context"], parts["bytes"]) == (3, 32, 500)
+    assert sum(map(sum, parts["counts"])) == 500
+    assert sum(map(sum, parts["nats"])) == pytest.approx(500 * whole["nats"], abs=1e-3)  # sums have four decimals
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("|")]
+    assert rows[0] == ["depth", "bytes", "bits per byte"]
+    assert [row[0] for row in rows[2:]] == [*map(str, range(16)), "16+", "all"]
+    assert rows[-1][1] == "100.00 %" and rows[-1][2].startswith(f"{whole['bits_per_byte']:.4f} ± ")
+
+
+def test_copy_depth_refuses_what_the_loss_refuses(run_dir, evaluate):
+    code, out, err = evaluate(f"run={run_dir}", "task=copy_depth", "context=1000000")
+    assert (code, out) == (2, "") and "longer than the test split" in err
+    code, _, err = evaluate(f"run={run_dir}", "task=copy_depth", "context=1")
+    assert code == 2 and "must be at least 2" in err

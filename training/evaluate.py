@@ -13,7 +13,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.windows import IGNORE, evaluation_batches
+from data.windows import IGNORE, Batch, evaluation_batches
 
 
 @dataclass(frozen=True)
@@ -43,32 +43,57 @@ def evaluate(
     `batch_size` (windows per forward pass) changes speed and memory, not the result. `on_progress(done, total)` is
     told the bytes of this rank. With `world_size` > 1 every rank calls this and all get the result of the whole split.
     """
-    device = next(model.parameters()).device
-    n_bytes = len(split) if max_bytes is None else min(max_bytes, len(split))
-    was_training = model.training
-    model.eval()
-    sums = torch.zeros(6, dtype=torch.float64, device=device)
-    done = 0
-    try:
-        # Not inference_mode: what a layer keeps from call to call (rotary tables) must stay usable in training.
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            for batch in evaluation_batches(split, context, batch_size, max_bytes, rank, world_size):
-                targets = batch.targets.to(device, non_blocking=True)
-                sums += _sums(model(batch.inputs.to(device, non_blocking=True)), targets)
-                done += batch.n_targets
-                if on_progress is not None:
-                    on_progress(done, -(-n_bytes // world_size))
-    finally:
-        model.train(was_training)
+    sums = torch.zeros(6, dtype=torch.float64, device=next(model.parameters()).device)
+
+    def add(nats: Tensor, batch: Batch) -> None:
+        sums.add_(_sums(nats, batch.targets))
+
+    each_batch(add, model, split, context, batch_size, max_bytes, precision, rank, world_size, on_progress)
     if world_size > 1:
         dist.all_reduce(sums)
     return _summary(sums)
 
 
-def _sums(logits: Tensor, targets: Tensor) -> Tensor:
-    """(W, sum L, sum n, sum L^2, sum L n, sum n^2) of a batch; logits (W, C, V), targets (W, C)."""
-    nats = F.cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")  # (W, C)
-    L = nats.double().sum(1)
+def each_batch(
+    use: Callable[[Tensor, Batch], None],
+    model: nn.Module,
+    split: np.ndarray,
+    context: int,
+    batch_size: int = 64,
+    max_bytes: int | None = None,
+    precision: str = "32",
+    rank: int = 0,
+    world_size: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """`use(nats, batch)` for every batch of `evaluate`, in order: nats (W, C) float64 of each byte, 0 where none is.
+
+    All tensors are on the model's device.
+    """
+    device = next(model.parameters()).device
+    n_bytes = len(split) if max_bytes is None else min(max_bytes, len(split))
+    was_training = model.training
+    model.eval()
+    done = 0
+    try:
+        # Not inference_mode: what a layer keeps from call to call (rotary tables) must stay usable in training.
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            for batch in evaluation_batches(split, context, batch_size, max_bytes, rank, world_size):
+                inputs = batch.inputs.to(device, non_blocking=True)
+                targets = batch.targets.to(device, non_blocking=True)
+                logits = model(inputs).float().transpose(1, 2)  # (W, V, C)
+                nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+                use(nats.double(), Batch(inputs, targets, batch.n_targets))
+                done += batch.n_targets
+                if on_progress is not None:
+                    on_progress(done, -(-n_bytes // world_size))
+    finally:
+        model.train(was_training)
+
+
+def _sums(nats: Tensor, targets: Tensor) -> Tensor:
+    """(W, sum L, sum n, sum L^2, sum L n, sum n^2) of a batch; nats (W, C) float64, targets (W, C)."""
+    L = nats.sum(1)
     n = (targets != IGNORE).double().sum(1)
     return torch.stack((torch.ones_like(n).sum(), L.sum(), n.sum(), (L * L).sum(), (L * n).sum(), (n * n).sum()))
 

@@ -1,0 +1,235 @@
+"""Loss by copy depth from run records: tables, the verdict on the paper's claim, and the figure.
+
+The records must hold an evaluation `python eval.py run=PATH task=copy_depth`. Everything is computed from its sums.
+All losses are in bits per byte; intervals are those of `results.paired_blocks`. The claim is that of arXiv 2606.18694.
+
+Legend: S seeds, K blocks, D depths, G classes of depths, R ranges of distance.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from configs.errors import UserError
+from configs.schema import MODELS
+from results.paired_blocks import UNKNOWN, Estimate, mean_loss, paired_difference
+from results.tables import Row, differing_settings, same, same_data
+from training.record import RunRecord
+
+BASELINE = "transformer"
+COPIES = 4  # from this depth on the paper's claim says that the full kernel reverses the base layer's loss
+# Model, the side of the transformer's loss that its own is claimed to lie on, from which depth on, in words.
+CLAIMS = (
+    ("kuramoto", "above", 0, "the base layer is behind at every copy depth"),
+    ("fsn", "below", COPIES, f"the full kernel reverses that at every copy depth of {COPIES} or more"),
+)
+LN2 = math.log(2)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the intervals say of a claim. By depth: "below" or "above" the transformer, "cannot be told", or no bytes.
+
+    `outcome`: "holds" when every depth of the claim is on the claimed side, "does not hold" when one or more are on the
+    other, else "cannot be told"; "not run" without the model or a transformer of the same seed. Each depth has its own
+    95 % interval, so of twenty that do not differ one is expected on a side by chance.
+    """
+
+    model: str
+    claim: str
+    outcome: str
+    by_depth: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Losses of all models in the same bins."""
+
+    labels: list[str]
+    counts: np.ndarray  # (K, bins)
+    bits: dict[str, dict[int, np.ndarray]]  # model -> seed -> sums (K, bins), in the order of configs.schema.MODELS
+
+    def merged(self, label: str, chosen: Sequence[int]) -> "Bins":
+        """The chosen bins as one."""
+        bits = {m: {s: x[:, chosen].sum(1, keepdims=True) for s, x in seeds.items()} for m, seeds in self.bits.items()}
+        return Bins([label], self.counts[:, chosen].sum(1, keepdims=True), bits)
+
+    @staticmethod
+    def added(parts: "Sequence[Bins]") -> "Bins":
+        """Bins of the same labels and models, each the sum of those of all parts."""
+        first = parts[0]
+        bits = {
+            m: {s: sum((of.bits[m][s] for of in parts), 0 * first.counts) for s in first.bits[m]} for m in first.bits
+        }
+        return Bins(first.labels, sum((of.counts for of in parts), 0 * first.counts), bits)
+
+    def share(self, k: int) -> float:
+        """Of all bytes, those in bin k."""
+        return float(self.counts[:, k].sum() / self.counts.sum())
+
+    def mean(self, model: str, k: int) -> Estimate:
+        """Mean over seeds of a model's loss in bin k; the interval is over the text alone."""
+        return mean_loss(np.mean([sums[:, k] for sums in self.bits[model].values()], 0), self.counts[:, k])
+
+    def difference(self, model: str, k: int) -> Estimate | None:
+        """A model's loss in bin k less the transformer's of the same seeds; None where they share no seed."""
+        ours, base = self.bits[model], self.bits.get(BASELINE, {})
+        shared = sorted(ours.keys() & base.keys())
+        if not shared or model == BASELINE:
+            return None
+        sums, base_sums = (np.array([of[seed][:, k] for seed in shared]) for of in (ours, base))
+        return paired_difference(sums, base_sums, self.counts[:, k])
+
+
+def latest(record: RunRecord, split: str = "validation") -> dict[str, Any] | None:
+    """The newest evaluation of a record by copy depth on a split, if it has one."""
+    found = [e for e in record.evaluations if (e.get("task"), e.get("split")) == ("copy_depth", split)]
+    return found[-1] if found else None
+
+
+def single(entry: dict[str, Any]) -> list[Row]:
+    """A row for each depth of one evaluation, then all bytes; ± is half of the 95 % interval over the text."""
+    bins = Bins(entry["depths"], np.array(entry["counts"]), {"": {0: np.array(entry["nats"]) / LN2}})
+    return [
+        {"depth": row["depth"], "bytes": row["bytes"], "bits per byte": _shown(of.mean("", k))}
+        for of in (bins, bins.merged("all", range(len(bins.labels))))
+        for k, row in enumerate(_rows(of, "depth", bins.counts.sum()))
+    ]
+
+
+def table(records: Sequence[RunRecord], split: str = "validation") -> list[Row]:
+    """A row for each depth, then depth 4 and more, then all bytes: share of the bytes, and for each model bits per byte
+    (mean over seeds) and its difference to the transformer of the same seeds ± half of its 95 % interval.
+
+    UserError for a record without such an evaluation, for two of one model and seed, for runs of a model that differ in
+    more than the seed, and for evaluations of different data, bytes, windows, steps or bins.
+    """
+    bins = by_depth(records, split)
+    deep = [k for k, label in enumerate(bins.labels) if start(label) >= COPIES]
+    merged = (bins.merged(f"{COPIES}+", deep), bins.merged("all", range(len(bins.labels))))
+    return [row for of in (bins, *merged) for row in _rows(of, "depth", bins.counts.sum())]
+
+
+def distance_table(records: Sequence[RunRecord], split: str = "validation") -> list[Row]:
+    """As `table`, a row for each class of depths and each distance of the match (bytes) that occurs."""
+    rows = []
+    for depths, bins in by_distance(records, split).items():
+        rows += [{"depth": depths, **row} for row in _rows(bins, "distance", _bytes(records[0], split))]
+    return [row for row in rows if row["bytes"]]
+
+
+def verdict(records: Sequence[RunRecord], split: str = "validation") -> list[Verdict]:
+    """What the intervals say of each of CLAIMS. UserError as of `table`."""
+    bins = by_depth(records, split)
+    made = []
+    for model, expected, lowest, claim in CLAIMS:
+        sides: dict[str, str] = {}
+        for k, label in enumerate(bins.labels):
+            difference = bins.difference(model, k) if model in bins.bits else None
+            if difference is not None and start(label) >= lowest:
+                sides[label] = "no bytes" if math.isnan(difference.value) else difference.side
+        told = {side for side in sides.values() if side != "no bytes"}
+        if not sides:
+            outcome = "not run"
+        elif told - {expected, UNKNOWN}:
+            outcome = "does not hold"
+        else:
+            outcome = "holds" if told == {expected} else UNKNOWN
+        made.append(Verdict(model, claim, outcome, sides))
+    return made
+
+
+def by_depth(records: Sequence[RunRecord], split: str = "validation") -> Bins:
+    """Losses by depth. UserError as of `table`."""
+    entries = _entries(records, split)
+    return _bins(records, entries[0]["depths"], entries)
+
+
+def by_distance(records: Sequence[RunRecord], split: str = "validation") -> dict[str, Bins]:
+    """Losses by distance of each class of depths. UserError as of `table`."""
+    entries = _entries(records, split)
+    return {
+        depths: _bins(
+            records,
+            entries[0]["distances"],
+            [{key: np.array(entry["by_distance"][key])[:, g] for key in ("counts", "nats")} for entry in entries],
+        )
+        for g, depths in enumerate(entries[0]["by_distance"]["depths"])
+    }
+
+
+def _bins(records: Sequence[RunRecord], labels: list[str], sums: Sequence[dict[str, Any]]) -> Bins:
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for record, of in zip(records, sums, strict=True):
+        found.setdefault(str(record.config["model"]["name"]), {})[record.seed] = np.array(of["nats"]) / LN2
+    order = sorted(found, key=lambda model: [*MODELS, model].index(model))
+    return Bins(labels, np.array(sums[0]["counts"]), {model: dict(sorted(found[model].items())) for model in order})
+
+
+def _entries(records: Sequence[RunRecord], split: str) -> list[dict[str, Any]]:
+    """The evaluation of each record; refuses what `table` says."""
+    if not records:
+        raise UserError("copy depth needs at least one run record")
+    same_data(records)
+    entries, seen = [], set()
+    for record in records:
+        run = f"{record.config['model']['name']}, seed {record.seed}"
+        if run in seen:
+            raise UserError(f"there are two runs of {run}: give one of each model and seed")
+        seen.add(run)
+        entry = latest(record, split)
+        if entry is None:
+            raise UserError(
+                f"the run of {run} has no losses by copy depth on the {split} split: "
+                f"type python eval.py run=PATH task=copy_depth split={split}"
+            )
+        entries.append(entry)
+    if different := differing_settings(records):
+        raise UserError(f"runs of one model differ in {different[0]}, not only in the seed: give one setting of each")
+    for key in ("bytes", "context", "step"):
+        same(f"{key} of the evaluation by copy depth", [entry[key] for entry in entries])
+    for entry in entries:
+        if any(_cut(entry)[key] != _cut(entries[0])[key] for key in _cut(entry)):
+            raise UserError("these evaluations by copy depth have different bins: type eval.py task=copy_depth again")
+    return entries
+
+
+def _cut(entry: dict[str, Any]) -> dict[str, Any]:
+    """What the same bytes in the same bins must have in common."""
+    parts = {key: entry[key] for key in ("depths", "distances", "counts")}
+    return parts | {f"by_distance {key}": entry["by_distance"][key] for key in ("depths", "counts")}
+
+
+def _rows(bins: Bins, name: str, total: int) -> list[Row]:
+    rows = []
+    for k, label in enumerate(bins.labels):
+        count = int(bins.counts[:, k].sum())
+        row = {name: label, "bytes": f"{100 * count / total:.2f} %" if count else ""}
+        for model in bins.bits:
+            row[model] = f"{bins.mean(model, k).value:.4f}" if count else ""
+        for model in bins.bits:
+            if (difference := bins.difference(model, k)) is not None:
+                row[f"{model} minus {BASELINE}"] = _shown(difference, "+")
+        rows.append(row)
+    return rows
+
+
+def _shown(estimate: Estimate, sign: str = "") -> str:
+    if math.isnan(estimate.value):
+        return ""
+    half = "" if math.isnan(estimate.half_width) else f" ± {estimate.half_width:.4f}"
+    return f"{estimate.value:{sign}.4f}{half}"
+
+
+def start(label: str) -> int:
+    """The depth where a bin begins: 4 of 4, 4-7 and 4+."""
+    return int(label.rstrip("+").partition("-")[0])
+
+
+def _bytes(record: RunRecord, split: str) -> int:
+    entry = latest(record, split)
+    assert entry is not None, "by_distance() refuses a record without"
+    return int(entry["bytes"])
