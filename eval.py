@@ -9,7 +9,7 @@ from configs.schema import EvaluationConfig
 
 @entry_point("eval", literal=("prompt",))
 def main(config: EvaluationConfig) -> None:
-    tasks = {"loss": loss, "sample": write, "synchrony": synchrony}
+    tasks = {"loss": loss, "sample": write, "synchrony": synchrony, "coupling": coupling}
     tasks[config.task](config)
 
 
@@ -77,6 +77,26 @@ def synchrony(config: EvaluationConfig) -> None:
     name = f"heads-{config.split}-{run.checkpoint.stem}"
     print("\n" + ", ".join(str(file) for file in plot_heads(rows, run.folder / name)))
     run.add_evaluation(entry(run, layers, config.split))
+
+
+def coupling(config: EvaluationConfig) -> None:
+    """Print the trained coupling kernels and how ordered the layers run, draw them, and add both to the record."""
+    from results.coupling import draw, entry, rows
+    from results.heads import first_windows
+    from results.tables import markdown
+    from training.coupling import kernels, order
+    from training.trained_run import open_run
+
+    run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
+    kappa = kernels(run.model)
+    windows = first_windows(run, config.data, config.split)
+    found = entry(run, kappa, order(run.model, windows), config.split, len(windows))
+    model = run.config.model.name
+    print(markdown(rows(model, [found]), left=("model",)))
+    name = f"coupling-{config.split}-{run.checkpoint.stem}"
+    title = f"{model}, seed {run.config.seed}"
+    print("\n" + ", ".join(str(file) for file in draw(model, title, found, run.folder / name)))
+    run.add_evaluation(found)
 
 
 def write(config: EvaluationConfig) -> None:

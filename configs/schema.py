@@ -189,6 +189,7 @@ class EvaluationConfig:
 
     run: str | None = None  # run directory
     # loss: bits per byte of a split | sample: write text | synchrony: what the heads look at, with a picture
+    # coupling: trained coupling functions and order parameters of an FSN, with a picture
     task: str = "loss"
     split: str = "test"  # train | validation | test
     checkpoint: str = "last"  # last: the newest whole one | start: step 0 | a .ckpt file, of the run or by its path
@@ -262,7 +263,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
-    "task": ("loss", "sample", "synchrony"),
+    "task": ("loss", "sample", "synchrony", "coupling"),
     "split": ("train", "validation", "test"),
     "device": ("auto", "cpu", "cuda"),
     "ssa.backend": BACKENDS,
