@@ -190,6 +190,7 @@ class EvaluationConfig:
     run: str | None = None  # run directory
     # loss: bits per byte of a split | sample: write text | synchrony: what the heads look at, with a picture
     # copy_depth: bits per byte by how long a byte's context matches what came before
+    # coupling: trained coupling functions and order parameters of an FSN, with a picture
     task: str = "loss"
     split: str = "test"  # train | validation | test
     checkpoint: str = "last"  # last: the newest whole one | start: step 0 | a .ckpt file, of the run or by its path
@@ -263,7 +264,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
-    "task": ("loss", "sample", "synchrony", "copy_depth"),
+    "task": ("loss", "sample", "synchrony", "copy_depth", "coupling"),
     "split": ("train", "validation", "test"),
     "device": ("auto", "cpu", "cuda"),
     "ssa.backend": BACKENDS,

@@ -22,6 +22,11 @@ def coupling_kernel(layer: SynchronizationAttention) -> Tensor:
 
 def coupling_function(layer: SynchronizationAttention, difference: Tensor) -> Tensor:
     """Gamma (delays, d, P) at differences (P,) in rad: the increment (rad) from one token attended with weight 1."""
-    kernel = coupling_kernel(layer)
-    m = torch.arange(1, len(kernel) + 1, device=kernel.device, dtype=kernel.real.dtype)[:, None, None, None]
+    return kernel_function(coupling_kernel(layer), difference)
+
+
+def kernel_function(kernel: Tensor, difference: Tensor) -> Tensor:
+    """Gamma (..., delays, d, P) of kernels kappa (M, ..., delays, d) complex at differences (P,) in rad."""
+    orders = torch.arange(1, len(kernel) + 1, device=kernel.device, dtype=kernel.real.dtype)
+    m = orders.view(-1, *(1,) * kernel.ndim)
     return (kernel.abs()[..., None] * torch.sin(m * difference + kernel.angle()[..., None])).sum(0)

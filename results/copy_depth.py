@@ -16,7 +16,7 @@ import numpy as np
 from configs.errors import UserError
 from configs.schema import MODELS
 from results.paired_blocks import UNKNOWN, Estimate, mean_loss, paired_difference
-from results.tables import Row, differing_settings, same, same_data
+from results.tables import CIRCUMSTANCES, Row, differing_settings, same, same_data
 from training.record import RunRecord
 
 BASELINE = "transformer"
@@ -187,7 +187,7 @@ def _entries(records: Sequence[RunRecord], split: str) -> list[dict[str, Any]]:
                 f"type python eval.py run=PATH task=copy_depth split={split}"
             )
         entries.append(entry)
-    if different := differing_settings(records):
+    if different := differing_settings(records, CIRCUMSTANCES):
         raise UserError(f"runs of one model differ in {different[0]}, not only in the seed: give one setting of each")
     for key in ("bytes", "context", "step"):
         same(f"{key} of the evaluation by copy depth", [entry[key] for entry in entries])

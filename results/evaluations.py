@@ -1,15 +1,12 @@
 """What figures need to know of a trained model beyond its loss: evaluations by eval.py, kept in the record."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from configs.compose import compose
 from results.evidence import Run
 from training.record import RunRecord
 
-EVAL = Path(__file__).resolve().parent.parent / "eval.py"
 # By kind of table: the checkpoint and the overrides of each evaluation that it needs.
 TASKS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "copy_depth": (("last", ("task=copy_depth",)),),
@@ -38,7 +35,9 @@ def evaluated(record: RunRecord, kind: str) -> int:
 
 
 def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool) -> None:
-    """Evaluate the finished runs whose record lacks what a kind of table needs. SystemExit where one cannot be."""
+    """Evaluate the finished runs whose record lacks what a kind of table needs. UserError where one cannot be."""
+    from results.tasks import TASKS as DO
+
     todo = [
         (run, checkpoint, overrides)
         for run in runs
@@ -50,9 +49,8 @@ def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool) -> None:
     for number, (run, checkpoint, overrides) in enumerate(todo, 1):
         assert run.path is not None
         print(f"\n[{number}/{len(todo)}] {overrides[0].partition('=')[2]} of {run.label}, {checkpoint}", flush=True)
-        command = [f"run={run.path.parent}", f"checkpoint={checkpoint}", "split=validation", *overrides]
+        command = [f"run='{run.path.parent}'", f"checkpoint={checkpoint}", "split=validation", *overrides]
         if kind == "copy_depth":
             command.append(f"max_bytes={BYTES[smoke]}")
-        done = subprocess.run([sys.executable, str(EVAL), *command])
-        if done.returncode:
-            raise SystemExit(done.returncode)
+        config = compose("eval", command)
+        DO[config.task](config)

@@ -15,18 +15,12 @@ from configs.compose import config_dict
 from configs.errors import UserError
 from configs.schema import RunConfig
 from configs.sweeps import Sweep
-from results.tables import settings_of
+from results.tables import CIRCUMSTANCES, settings_of
 from training.record import RunRecord, load
 from training.sweep import configured, label_of
 
 COMMITTED = Path(__file__).parent / "records"
 NOT_RUNS = "bench"  # of the folders in it: measurements of another form
-# Settings that say where and how fast, or where the corpus lies, not what is computed.
-CIRCUMSTANCES = {
-    *("data.name", "data.source", "data.path", "compile", "precision", "ssa.backend"),
-    *(f"trainer.{key}" for key in ("name", "accelerator", "devices", "strategy", "threads")),
-    *("trainer.micro_batch_size", "trainer.checkpoint_epochs"),
-}
 
 
 @dataclass(frozen=True)

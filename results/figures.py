@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.errors import UserError
 from results.figure_file import REPRODUCIBLE, write_figure
-from results.tables import differing_settings, label, same_data
+from results.tables import CIRCUMSTANCES, differing_settings, label, same_data
 from training.record import RunRecord
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart: colour, line style, marker.
@@ -88,7 +88,7 @@ def _by_model(records: Sequence[RunRecord], curves: Sequence[Curve]) -> list[tup
     names = [str(record.config["model"]["name"]) for record in records]
     seeds = {(name, record.seed) for name, record in zip(names, records, strict=True)}
     grids = {tuple(at for at, _ in curve) for curve in curves}
-    if differing_settings(records) or len(seeds) < len(records) or len(grids) > 1:
+    if differing_settings(records, CIRCUMSTANCES) or len(seeds) < len(records) or len(grids) > 1:
         return [(n, label(r, records), [c]) for n, r, c in zip(names, records, curves, strict=True)]
     groups: dict[str, list[Curve]] = {}
     for name, curve in zip(names, curves, strict=True):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from results import checkpoints, finals, ladder
+from results import checkpoints, evaluated, finals, ladder
 from results.document import Document
 from results.evidence import Evidence
 
@@ -13,6 +13,8 @@ BUILD: dict[str, Build] = {
     "checkpoints": checkpoints.build,
     "finals": finals.build,
     "scale": ladder.build,
+    "copy_depth": evaluated.build_copy_depth,
+    "coupling": evaluated.build_coupling,
 }
 
 

@@ -1,7 +1,7 @@
 """Tables from run records. Rows that cannot be compared are refused."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,12 @@ Row = dict[str, str]
 MOST_COLUMNS = 3  # settings that have a column each; more share one, which says what is unusual about a run
 # Solved from other keys, shown by itself, or without influence on the result.
 NOT_SETTINGS = (*NOT_IN_HASH, "seed", "model.ff_width")
+# Settings that say where and how fast, or where the corpus lies, not what is computed.
+CIRCUMSTANCES = {
+    *("data.name", "data.source", "data.path", "compile", "precision", "ssa.backend"),
+    *(f"trainer.{key}" for key in ("name", "accelerator", "devices", "strategy", "threads")),
+    *("trainer.micro_batch_size", "trainer.checkpoint_epochs"),
+}
 # Keys that records of an FSN hold and configs no longer do: the new key and its values, or the value of a run without.
 RENAMED = {"model.embedding": ("model.grading", {"uniform": 0.0, "graded": 1.0})}
 DROPPED = {"model.lag": 0.0}  # constant gates of head h started at cos(nu lag h)
@@ -60,7 +66,7 @@ def comparison(records: Sequence[RunRecord]) -> list[Row]:
     ]
 
 
-def differing_settings(records: Sequence[RunRecord]) -> list[str]:
+def differing_settings(records: Sequence[RunRecord], ignoring: Collection[str] = ()) -> list[str]:
     """Keys of the config in which records of the *same* model differ, besides the seed: what a sweep went through."""
     found: list[str] = []
     for record in records:
@@ -68,7 +74,7 @@ def differing_settings(records: Sequence[RunRecord]) -> list[str]:
             if other.config["model"]["name"] != record.config["model"]["name"]:
                 continue
             ours, theirs = settings_of(record.config), settings_of(other.config)
-            found += [key for key in ours if ours[key] != theirs.get(key) and key not in found]
+            found += [key for key in ours if ours[key] != theirs.get(key) and key not in (*found, *ignoring)]
     return found
 
 

@@ -202,3 +202,22 @@ def test_copy_depth_refuses_what_the_loss_refuses(run_dir, evaluate):
     assert (code, out) == (2, "") and "longer than the test split" in err
     code, _, err = evaluate(f"run={run_dir}", "task=copy_depth", "context=1")
     assert code == 2 and "must be at least 2" in err
+
+
+def test_coupling_is_measured_drawn_and_recorded(evaluate, trained, run_dir, tmp_path):
+    folder = tmp_path / "fsn"
+    paths = [f"data.path={trained / 'corpus.txt'}", f"data.cache_dir={trained / 'cache'}", f"run_dir={folder}"]
+    run(compose("train", ["model=fsn", *SETTINGS[1:], *paths]))
+    code, out, _ = evaluate(f"run={folder}", "task=coupling", "split=validation")
+    assert code == 0 and "mean |κ| (rad)" in out and "coupling-validation-last.png" in out
+    assert (folder / "coupling-validation-last.svg").exists()
+    last = load(folder).evaluations[-1]
+    assert (last["task"], last["split"], last["step"], last["windows"]) == ("coupling", "validation", 3, 8)
+    code, _, _ = evaluate(f"run={folder}", "task=coupling", "split=validation", "checkpoint=start")
+    start = load(folder).evaluations[-1]
+    assert code == 0 and (start["step"], start["checkpoint"]) == (0, "start")
+    assert start["kernel_real"] != last["kernel_real"] and (folder / "coupling-validation-start.png").exists()
+    code, out, err = evaluate(f"run={run_dir}", "task=coupling")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("error: task=coupling is for runs of fsn, fsn_native and kuramoto")
+    assert load(run_dir).evaluations == []
