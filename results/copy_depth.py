@@ -52,6 +52,11 @@ class Bins:
     counts: np.ndarray  # (K, bins)
     bits: dict[str, dict[int, np.ndarray]]  # model -> seed -> sums (K, bins), in the order of configs.schema.MODELS
 
+    def of(self, chosen: Sequence[int]) -> "Bins":
+        """The chosen bins alone."""
+        bits = {m: {s: x[:, chosen] for s, x in seeds.items()} for m, seeds in self.bits.items()}
+        return Bins([self.labels[k] for k in chosen], self.counts[:, chosen], bits)
+
     def merged(self, label: str, chosen: Sequence[int]) -> "Bins":
         """The chosen bins as one."""
         bits = {m: {s: x[:, chosen].sum(1, keepdims=True) for s, x in seeds.items()} for m, seeds in self.bits.items()}
@@ -68,7 +73,7 @@ class Bins:
 
     def share(self, k: int) -> float:
         """Of all bytes, those in bin k."""
-        return float(self.counts[:, k].sum() / self.counts.sum())
+        return float(self.counts[:, k].sum() / max(1, self.counts.sum()))
 
     def mean(self, model: str, k: int) -> Estimate:
         """Mean over seeds of a model's loss in bin k; the interval is over the text alone."""

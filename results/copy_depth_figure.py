@@ -11,6 +11,8 @@ from results.figure_file import REPRODUCIBLE, write_figure
 from results.figures import OTHER, STYLES
 from training.record import RunRecord
 
+LEAST = 0.005  # share of the copied bytes that a distance needs to be drawn: a wild interval would set the scale
+
 
 def plot_copy_depth(records: Sequence[RunRecord], path: Path, split: str = "validation") -> list[Path]:
     """Three panels: mean loss by depth (share of the bytes as bars), its difference to the transformer of the same
@@ -25,6 +27,7 @@ def plot_copy_depth(records: Sequence[RunRecord], path: Path, split: str = "vali
 
     bins, classes = by_depth(records, split), by_distance(records, split)
     far = Bins.added([of for depths, of in classes.items() if start(depths) >= COPIES])
+    far = far.of([k for k in range(len(far.labels)) if far.share(k) >= LEAST])
     with rc_context(REPRODUCIBLE):
         figure = Figure(figsize=(12.6, 4.3), layout=ConstrainedLayoutEngine(w_pad=0.1))
         loss, by_depth_, by_distance_ = figure.subplots(1, 3)
@@ -81,9 +84,8 @@ def _labelled(axes: Any, bins: Bins) -> None:
     """The bins below the axis: every other one where they are many, aslant where their names are long."""
     shown = range(0, len(bins.labels), 2 if len(bins.labels) > 10 else 1)
     axes.set_xticks(shown, [bins.labels[k] for k in shown])
-    if max(map(len, bins.labels)) > 4:
+    if max(map(len, bins.labels), default=0) > 4:
         axes.set_xticks(shown, [bins.labels[k] for k in shown], rotation=35, ha="right", rotation_mode="anchor")
-    occupied = [k for k in range(len(bins.labels)) if bins.share(k)]
-    axes.set_xlim(min(occupied) - 0.6, max(occupied) + 0.6)
+    axes.set_xlim(-0.6, max(1, len(bins.labels)) - 0.4)
     axes.grid(axis="y", alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -165,3 +165,10 @@ def test_the_figure_names_models_depths_and_units(evaluated, tmp_path):
         "share of the",
     ):
         assert words in text
+
+
+def test_a_text_without_deep_copies_leaves_the_distances_empty(evaluated, tmp_path):
+    none = {key: np.zeros((BLOCKS, 2, 2), dtype=int).tolist() for key in ("counts", "nats")} | {"depths": CLASSES}
+    runs = [evaluated(m, BASE, by_distance=none) for m in ("transformer", "fsn")]
+    assert len(plot_copy_depth(runs, tmp_path / "shallow")) == 2
+    assert distance_table(runs) == []
