@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-TABLES := table-fsn-enwik8 table-fsn-code table-fsn-scale table-fsn-ablation table-ssa-lm table-ssa-mt table-ssa-synchrony
+TABLES := table-learning-rates table-fsn-enwik8 table-fsn-code table-fsn-scale table-fsn-ablation table-ssa-lm table-ssa-mt table-ssa-synchrony
 FIGURES := figure-copy-depth figure-coupling
 # PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run.
 GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),'data.path=$(DATA_PATH)') $(if $(DATA_NAME),data.name=$(DATA_NAME)) $(ARGS)
@@ -42,6 +42,7 @@ bench: $(VENV)/installed ## time a training step of each model, alternating, in 
 
 # Each of these, alone: from the records there are. With PROFILE=smoke, cpu or paper: trains first what that profile lacks.
 # On another corpus: DATA=text DATA_PATH=FILE DATA_NAME=NAME.
+table-learning-rates: ## the learning rate of each model
 table-fsn-enwik8: ## FSN and its rivals at every checkpoint; PROFILE=smoke|cpu|paper trains what is missing first
 table-fsn-code: ## the same on source code
 table-fsn-scale: ## loss against parameters

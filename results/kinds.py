@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from results import checkpoints, evaluated, finals, ladder
+from results import checkpoints, evaluated, finals, ladder, rates
 from results.document import Document
 from results.evidence import Evidence
 
@@ -12,6 +12,7 @@ Build = Callable[[Evidence, Document, Path, str], None]
 BUILD: dict[str, Build] = {
     "checkpoints": checkpoints.build,
     "finals": finals.build,
+    "rates": rates.build,
     "scale": ladder.build,
     "copy_depth": evaluated.build_copy_depth,
     "coupling": evaluated.build_coupling,

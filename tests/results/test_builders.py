@@ -1,0 +1,123 @@
+"""What is built from records of known numbers: verdicts, edges, best first."""
+
+import json
+
+import pytest
+
+from configs.compose import config_dict
+from configs.errors import UserError
+from configs.sweeps import Job, Sweep
+from results.document import Document
+from results.evidence import gather
+from results.kinds import BUILD, build
+from training.sweep import configured
+
+COMMON = ("scale=smoke", "data=stdlib", "trainer.max_steps=6", "logger=none")
+
+
+def sweep(kind, jobs, axes, baseline="transformer"):
+    return Sweep("mine", "cpu", "Mine", [Job((*COMMON, *keys), row) for row, keys in jobs], axes, "", kind, baseline)
+
+
+@pytest.fixture
+def built(record, tmp_path):
+    """`built(sweep, [bits or None of each run], **changes)`: the document of a sweep whose runs ended so."""
+
+    def make(of, bits, **changes):
+        found = []
+        for i, ((_, config), value) in enumerate(zip(configured(of.jobs), bits, strict=True)):
+            if value is not None:
+                plain = json.loads(json.dumps(config_dict(config)))
+                made = record(config.model.name, value, config.seed, **({"config": plain} | changes))
+                made.parameters["total"] = config.scale.parameters
+                found.append((tmp_path / str(i), made))
+        document = Document("mine", "Mine")
+        (evidence,) = gather(of, found)
+        build(evidence, document, tmp_path, "mine")
+        return document
+
+    return make
+
+
+def test_every_kind_is_built():
+    from configs.sweeps import KINDS
+
+    assert set(BUILD) == set(KINDS)
+
+
+def test_checkpoints_side_by_side(built, tmp_path):
+    jobs = [("", (f"seed={s}", f"model={m}")) for s in (0, 1, 2) for m in ("transformer", "fsn")]
+    document = built(sweep("checkpoints", jobs, ["seed", "model"]), [2.0, 1.5, 2.2, 1.71, 2.4, None])
+    means, differences = document.tables
+    assert [row["transformer"] for row in means.rows] == ["3.2000 ± 0.2000", "2.4000 ± 0.2000", "2.2000 ± 0.2000"]
+    assert means.rows[2]["fsn"] == "1.6050 ± 0.1485 (2 of 3 seeds)"
+    assert [row["checkpoint"] for row in means.rows] == ["40,960 tokens", "81,920 tokens", "0.12 M tokens"]
+    # Differences -0.5 and -0.49: mean -0.495, s = 0.00707, t(1) = 12.706.
+    assert differences.rows[2]["fsn"] == "-0.4950 ± 0.0635 below"
+    assert means.notes == ["1 of 6 runs are missing: seed=2 model=fsn."]
+    assert len(means.data) == 15 and means.data[0]["bits_per_byte"] == 3.0
+    assert (tmp_path / "mine.png").exists() and document.figures[0][0] == "mine"
+
+
+def test_variants_best_first_and_what_was_not_run_last(built):
+    jobs = [(row, (f"seed={s}", *keys)) for s in (0, 1) for row, keys in ROWS.items()]
+    (table,) = built(sweep("finals", jobs, ["seed"], "whole"), [2.0, None, 1.9, 2.1, None, 1.9]).tables
+    assert [(row["variant"], row["bits per byte"], row["minus whole"]) for row in table.rows] == [
+        ("transformer", "1.9000 ± 0.0000", "-0.1500 ± 0.6353 not told apart"),
+        ("whole", "2.0500 ± 0.0707", ""),
+        ("one harmonic", "not run", ""),
+    ]
+    assert table.notes == ["2 of 6 runs are missing."]
+
+
+ROWS = {
+    "whole": ("model=fsn",),
+    "one harmonic": ("model=fsn", "model.harmonics=1"),
+    "transformer": ("model=transformer",),
+}
+
+
+def test_a_best_rate_at_the_edge_is_told(built):
+    jobs = [
+        ("", ("seed=0", f"model={m}", f"optim.lr={lr}")) for m in ("transformer", "fsn") for lr in (1e-3, 2e-3, 4e-3)
+    ]
+    _, best = built(sweep("rates", jobs, ["seed", "model", "optim.lr"]), [2.0, 1.9, 1.95, 2.1, 2.05, None]).tables
+    assert [list(row.values()) for row in best.rows] == [
+        ["transformer", "0.002", "1.9000", "3 of 3 rates"],
+        ["fsn", "0.002, at the edge of what was tried", "2.0500", "2 of 3 rates"],
+    ]
+
+
+def test_the_ladder_fits_a_power_law(built, tmp_path):
+    jobs = [
+        ("", ("seed=0", f"scale={s}", f"model={m}", f"trainer.max_steps={6}"))
+        for s in ("250k", "1m")
+        for m in ("transformer", "fsn")
+    ]
+    of = sweep("scale", [(row, keys) for row, keys in jobs], ["seed", "scale", "model"])
+    (table,) = built(of, [2.0, 2.2, 1.0, 2.1]).tables
+    assert table.notes[0] == "transformer: L = 1000.000 P^-0.5000."  # a quarter of the size, twice the loss
+    assert [row["fsn minus transformer"] for row in table.rows] == ["+0.2000 one seed", "+1.1000 one seed"]
+    assert (tmp_path / "mine.svg").exists()
+
+
+@pytest.mark.parametrize("kind", ["checkpoints", "finals", "rates", "scale"])
+def test_nothing_is_guessed_where_nothing_was_run(built, kind):
+    jobs = [("", (f"seed={s}", f"model={m}", "optim.lr=0.001")) for s in (0, 1) for m in ("transformer", "fsn")]
+    document = built(sweep(kind, jobs, ["seed", "model"]), [None] * 4)
+    text = document.markdown()
+    assert "not run" in text and "4 of 4 runs are missing" in text and document.figures == []
+
+
+def test_different_protocols_are_refused(built, record):
+    jobs = [("", ("seed=0", f"model={m}")) for m in ("transformer", "fsn")]
+    of = sweep("finals", jobs, ["seed", "model"])
+    first, second = record("transformer", 2.0).final, record("fsn", 2.0).final | {"bytes": 7}
+    (_, a), (_, b) = configured(of.jobs)
+    pairs = [
+        ("x", record(c.model.name, 2.0, config=json.loads(json.dumps(config_dict(c))), final=final))
+        for c, final in ((a, first), (b, second))
+    ]
+    (evidence,) = gather(of, pairs)
+    with pytest.raises(UserError, match=r"Mine: these runs .* differ in denominator: 5000 \(1 run\), 7 \(1 run\)"):
+        build(evidence, Document("mine", "Mine"), None, "mine")
