@@ -34,7 +34,7 @@ class CopyDepth(Check):
             return lacks
         sides = self._sides(ours, theirs)
         holds = bool(sides) and set(sides.values()) == {self.side}
-        other = [depth for depth, side in sides.items() if side not in (self.side, "not told apart")]
+        other = [depth for depth, side in sides.items() if side in ("above", "below") and side != self.side]
         contradicted = f"contradicted at depth {', '.join(other)}"
         unconfirmed = "not told apart at some; nothing contradicts it"
         why = "at every depth, each with its 95 % interval" if holds else contradicted if other else unconfirmed
