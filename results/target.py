@@ -17,10 +17,12 @@ from configs.errors import UserError
 from configs.strict import illegal_value
 from configs.sweeps import PROFILES, Request, expand, names
 from data.sources import open_corpus
+from results.claims import table_for
 from results.document import Document, Table
 from results.evaluations import TASKS, evaluate_missing, evaluated
 from results.evidence import COMMITTED, Evidence, gather, read_records
 from results.kinds import build
+from results.verdict import Sources, measurements
 from training.record import RunRecord
 from training.sweep import conduct
 
@@ -98,12 +100,16 @@ def make(asked: Asked) -> Document:
     folder = asked.output or (OWN if asked.profile is None else USERS)
     records, damaged = read_records([asked.runs, COMMITTED])
     document = Document(asked.sweep, expand(asked.sweep, "cpu", asked.overrides).title)
+    sources = Sources(records, measurements())
     for profile in SHOWN if asked.profile is None else (asked.profile,):
         sweep = expand(asked.sweep, profile, asked.overrides)
         if not sweep.jobs:
             continue  # all of its rows are for later
         sha256 = _corpus_asked(asked, sweep.jobs[0].overrides)
-        for evidence in gather(sweep, records, damaged, sha256, _rank(sweep.kind)):
+        gathered = gather(sweep, records, damaged, sha256, _rank(sweep.kind))
+        if all(text.startswith("runs=") for text in asked.overrides):
+            sources.gathered[asked.sweep, profile] = gathered  # claims are judged from the sweep as it stands alone
+        for evidence in gathered:
             stem = f"{asked.sweep}-{profile}-{evidence.corpus}"
             before = len(document.tables)
             build(evidence, document, folder, stem)
@@ -114,6 +120,8 @@ def make(asked: Asked) -> Document:
     if waiting := expand(asked.sweep, "cpu").later:
         rows = [{"row": row, "value": "not run", "waits for": reason} for row, reason in waiting.items()]
         document.tables.append(Table("What cannot be run yet", rows, ("row", "waits for")))
+    if asked.profile != "smoke" and (claimed := table_for(asked.sweep, sources)):
+        document.tables.append(claimed)
     document.notes += [f"Left out, for it cannot be read: {reason}." for reason in damaged]
     return document
 
