@@ -3,6 +3,7 @@
 Which runs are left, and what came of them, is read from the run directories.
 """
 
+import functools
 import re
 import statistics
 import sys
@@ -103,19 +104,24 @@ def label_of(job: Job, axes: Sequence[str]) -> str:
 def configured(jobs: Sequence[Job]) -> list[tuple[Job, RunConfig]]:
     """Each run with its config, its shape resolved. UserError for a config that cannot be.
 
-    Composing takes a third of a second, so runs that differ in their seed alone are composed once.
+    Composing takes a third of a second, so runs that differ in their seed alone, or that several sweeps have, are
+    composed once.
     """
-    composed: dict[tuple[str, ...], RunConfig] = {}
     found = []
     for job in jobs:
-        seed = next((text.partition("=")[2] for text in reversed(job.overrides) if text.startswith("seed=")), "")
-        others = tuple(text for text in job.overrides if not text.startswith("seed="))
-        if others not in composed or not SEED.fullmatch(seed):
-            composed[others] = resolve_shape(compose("train", job.overrides), 256)
-            found.append((job, composed[others]))
+        seed = next((text.partition("=")[2] for text in reversed(job.overrides) if text.startswith("seed=")), "0")
+        if SEED.fullmatch(seed):
+            others = tuple(text for text in job.overrides if not text.startswith("seed="))
+            config = replace(deepcopy(_composed(others)), seed=int(seed))
         else:
-            found.append((job, replace(deepcopy(composed[others]), seed=int(seed))))
+            config = resolve_shape(compose("train", job.overrides), 256)
+        found.append((job, config))
     return found
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> RunConfig:
+    return resolve_shape(compose("train", overrides), 256)
 
 
 def state_of(folder: Path) -> tuple[str, RunRecord | None]:
