@@ -22,7 +22,7 @@ from training.coupling import Order, harmonic
 from training.record import RunRecord
 from training.trained_run import TrainedRun
 
-DIGITS = 5  # significant ones that a record keeps: 1e-5 of a kernel is far below what training determines
+DIGITS = 5  # significant ones that a record keeps: within 5e-5 of a number, far below what training determines
 
 
 def entry(run: TrainedRun, kappa: Tensor, order: Order, split: str, windows: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ POINTS = 65  # of a curve
 MOST_LINES = 24  # coordinates of a panel; more could not be told apart, and files would grow
 DELAYS = (r"attended token, $\Delta = \theta_u - \theta_t$", r"its successor, $\Delta = \theta_{u+1} - \theta_t$")
 REFERENCE = "#555555"
+MINUS, SUBSCRIPTS = "\N{MINUS SIGN}", str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def draw_coupling(model: str, title: str, kappa: Tensor, order: Order, path: Path) -> list[Path]:
@@ -51,9 +52,9 @@ def draw_coupling(model: str, title: str, kappa: Tensor, order: Order, path: Pat
                 panel.set_title("\n".join([DELAYS[delay]] * (layer == 0) + words), fontsize=8.5, loc="left")
                 panel.tick_params(labelleft=delay == 0, labelbottom=layer == n_layers - 1, labelsize=8.5)
                 if delay == 0:
-                    panel.set_ylabel(f"layer {layer}\n" + r"$\Gamma(\Delta)$ (rad)", fontsize=9.5)
+                    panel.set_ylabel(f"layer {layer}\nΓ(Δ) (rad)", fontsize=9.5)
                 if layer == n_layers - 1:
-                    panel.set_xlabel(r"phase difference $\Delta$ (rad)", fontsize=9.5)
+                    panel.set_xlabel("phase difference Δ (rad)", fontsize=9.5)
         _order_panel(figure.add_subplot(grid[:, n_delays]), order, color, null=n_delays > 1)
         figure.suptitle(f"Coupling functions: {title}", fontsize=11)
         handles, _ = first.get_legend_handles_labels()
@@ -61,7 +62,7 @@ def draw_coupling(model: str, title: str, kappa: Tensor, order: Order, path: Pat
             handles=handles,
             loc="outside lower left",
             ncols=2,
-            title=r"Above each panel: mean $|\kappa|$ over coordinates (rad), frustration angle ±"
+            title="Above each panel: mean |κ| over coordinates (rad), frustration angle ±"
             "\nangular deviation, sign of the harmonic and share of coordinates that have it",
             alignment="left",
             frameon=False,
@@ -85,10 +86,10 @@ def _coupling_panel(panel: Any, kappa: Tensor, color: str) -> None:
     thin = panel.plot(difference, gamma[picked].T, color=color, alpha=0.4, linewidth=0.6)
     thin[0].set_label("single coordinates")
     panel.plot(difference, gamma.mean(0), color=color, linewidth=2.4, label="mean over coordinates")
-    sine_label = r"Kuramoto of the same strength, mean $|\kappa_1|\,\sin\Delta$"
+    sine_label = "Kuramoto of the same strength, mean |κ₁| sin Δ"
     panel.plot(difference, sine, color=REFERENCE, linestyle=(0, (4, 2)), linewidth=1.3, label=sine_label)
     panel.set_xlim(-math.pi, math.pi)
-    ticks = {-math.pi: r"$-\pi$", -math.pi / 2: r"$-\pi/2$", 0: "0", math.pi / 2: r"$\pi/2$", math.pi: r"$\pi$"}
+    ticks = {-math.pi: f"{MINUS}π", -math.pi / 2: f"{MINUS}π/2", 0: "0", math.pi / 2: "π/2", math.pi: "π"}
     panel.set_xticks(list(ticks), list(ticks.values()))
     # Neighbouring panels would write pi over -pi.
     panel.get_xticklabels()[0].set_ha("left")
@@ -132,11 +133,10 @@ def _order_panel(panel: Any, order: Order, color: str, null: bool) -> None:
 
 
 def _words(m: int, measured: Harmonic) -> str:
+    size = f"|κ{str(m).translate(SUBSCRIPTS)}| {measured.strength:.2f}"
     if math.isnan(measured.angle):
-        return rf"$|\kappa_{m}|$ {measured.strength:.2f}, no direction"
+        return f"{size}, no direction"
     repels = math.cos(measured.angle) < 0
     share = measured.repulsive if repels else 1 - measured.repulsive
-    angle = round(math.degrees(measured.angle))
-    spread = f"{math.degrees(measured.deviation):.0f}°"
-    name = "repulsive" if repels else "attractive"
-    return rf"$|\kappa_{m}|$ {measured.strength:.2f}, angle ${angle}$° ± {spread}, {name} in {share:.0%}"
+    angle = f"{round(math.degrees(measured.angle))}° ± {math.degrees(measured.deviation):.0f}°".replace("-", MINUS)
+    return f"{size}, angle {angle}, {'repulsive' if repels else 'attractive'} in {share:.0%}"

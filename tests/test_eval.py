@@ -213,10 +213,6 @@ def test_coupling_is_measured_drawn_and_recorded(evaluate, trained, run_dir, tmp
     assert (folder / "coupling-validation-last.svg").exists()
     last = load(folder).evaluations[-1]
     assert (last["task"], last["split"], last["step"], last["windows"]) == ("coupling", "validation", 3, 8)
-    code, _, _ = evaluate(f"run={folder}", "task=coupling", "split=validation", "checkpoint=start")
-    start = load(folder).evaluations[-1]
-    assert code == 0 and (start["step"], start["checkpoint"]) == (0, "start")
-    assert start["kernel_real"] != last["kernel_real"] and (folder / "coupling-validation-start.png").exists()
     code, out, err = evaluate(f"run={run_dir}", "task=coupling")
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("error: task=coupling is for runs of fsn, fsn_native and kuramoto")
