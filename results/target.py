@@ -2,7 +2,8 @@
 
 Without a profile it is made from the records there are, here and in results/records, for the profiles cpu and paper.
 With one, the runs of that profile whose record is not there are trained first (train=false: not). What a sweep may be
-asked, data=text data.path=FILE for example, may be typed behind it.
+asked, data=text data.path=FILE for example, may be typed behind it. A few targets are of a benchmark and train nothing:
+a profile measures, and keys of bench.py may be typed behind it.
 """
 
 import sys
@@ -17,15 +18,18 @@ from configs.errors import UserError
 from configs.strict import illegal_value
 from configs.sweeps import PROFILES, Request, expand, names
 from data.sources import open_corpus
+from results import layer_cost
 from results.document import Document, Table
 from results.evaluations import TASKS, evaluate_missing, evaluated
 from results.evidence import COMMITTED, Evidence, gather, read_records
 from results.kinds import build
+from results.layer_measurements import measure
 from training.record import RunRecord
 from training.sweep import conduct
 
 SHOWN = ("cpu", "paper")  # a smoke profile's numbers mean nothing
 FIGURES = ("copy-depth", "coupling")  # sweeps that are a figure first
+BENCHMARKS = ("ssa-cost",)  # no sweeps: what their tables show is measured by bench.py
 OWN = Path("docs/tables")  # what committed records give
 USERS = Path("runs/tables")  # what a profile gives
 
@@ -34,7 +38,7 @@ USERS = Path("runs/tables")  # what a profile gives
 class Asked:
     """What a command line asks. `overrides`: of every run."""
 
-    sweep: str
+    sweep: str  # or benchmark
     profile: str | None = None
     train: bool = True
     output: Path | None = None
@@ -46,10 +50,20 @@ class Asked:
         given = [text.partition("=")[2] for text in self.overrides if text.startswith("runs=")]
         return Path(given[-1] if given else "runs")
 
+    @property
+    def settings(self) -> list[str]:
+        """The overrides of what is run, not of where it lies."""
+        return [text for text in self.overrides if not text.startswith("runs=")]
+
+    @property
+    def benches(self) -> Path:
+        """The folder of what a profile measures."""
+        return self.runs / "bench"
+
 
 def targets() -> list[str]:
     """All tables and figures: table-fsn-enwik8, ..."""
-    return [f"{'figure' if name in FIGURES else 'table'}-{name}" for name in names()]
+    return [f"{'figure' if name in FIGURES else 'table'}-{name}" for name in [*names(), *BENCHMARKS]]
 
 
 def parse(arguments: Sequence[str]) -> Asked:
@@ -78,6 +92,9 @@ def parse(arguments: Sequence[str]) -> Asked:
             asked.output = Path(value)
         else:
             asked.overrides.append(text)
+    if asked.sweep in BENCHMARKS and asked.settings and not (asked.profile and asked.train):
+        without = "with train=false" if asked.profile else "without a profile"
+        raise UserError(f"{asked.settings[0]}: nothing is measured {without}; leave it out or type profile=cpu alone")
     return asked
 
 
@@ -96,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make(asked: Asked) -> Document:
     """The document, its figures written. Raises UserError for runs that cannot stand in one table."""
     folder = asked.output or (OWN if asked.profile is None else USERS)
+    if asked.sweep in BENCHMARKS:
+        return layer_cost.make(asked.profile, asked.benches, folder)
     records, damaged = read_records([asked.runs, COMMITTED])
     document = Document(asked.sweep, expand(asked.sweep, "cpu", asked.overrides).title)
     for profile in SHOWN if asked.profile is None else (asked.profile,):
@@ -119,8 +138,11 @@ def make(asked: Asked) -> Document:
 
 
 def make_runs(asked: Asked) -> int:
-    """Train and evaluate what the profile lacks; the exit code of the sweep."""
+    """Train and evaluate, or measure, what the profile lacks; the exit code of the sweep."""
     assert asked.profile is not None
+    if asked.sweep in BENCHMARKS:
+        measure(asked.profile, asked.benches, asked.settings)
+        return 0
     sweep = expand(asked.sweep, asked.profile, asked.overrides)
     if not sweep.jobs:
         return 0
