@@ -17,11 +17,17 @@ BYTES = {False: 1_000_000, True: 4096}  # of the validation split, for a loss by
 
 
 def entry(record: RunRecord, task: str, start: bool = False) -> dict[str, Any] | None:
-    """The newest evaluation of a task, on the validation split, of the last checkpoint or of step 0; None without."""
+    """The newest evaluation of a task, on the validation split, of the last checkpoint or of step 0; None without.
+
+    The last checkpoint of a run that is done is that of its final step: one of an earlier epoch is none.
+    """
+    wanted = 0 if start else record.final["step"] if record.final else None
     found = [
         made
         for made in record.evaluations
-        if made.get("task") == task and made["split"] == "validation" and (made["step"] == 0) == start
+        if made.get("task") == task
+        and made["split"] == "validation"
+        and (made["step"] == wanted or (wanted is None and made["step"] > 0))
     ]
     return found[-1] if found else None
 

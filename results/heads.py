@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     opened = [open_run(path, asked.checkpoint) for path in asked.runs]
     data = EvaluationDataConfig(path=asked.data_path)
-    maps = [head_maps(run.model, first_windows(run, data)) for run in opened]
+    windows = [first_windows(run, data) for run in opened]
+    maps = [head_maps(run.model, taken) for run, taken in zip(opened, windows, strict=True)]
     same_data([run.record for run in opened])
     models = [str(run.record.config["model"]["name"]) for run in opened]
     names = [m if models.count(m) == 1 else f"{m} ({run.folder.name})" for m, run in zip(models, opened, strict=True)]
@@ -46,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.output is not None:
         made = [
             {"config": run.record.config, "data": asdict(run.record.data), "git": asdict(run.record.git)}
-            | entry(run, [measure(A) for A in layers], "validation")
-            for run, layers in zip(opened, maps, strict=True)
+            | entry(run, taken, [measure(A) for A in layers], "validation")
+            for run, taken, layers in zip(opened, windows, maps, strict=True)
         ]
         make_parent(asked.output)
         write_atomically(asked.output, (json.dumps(made, indent=1) + "\n").encode())
@@ -84,11 +85,11 @@ def table(name: str, layers: Sequence[Heads]) -> list[Row]:
     ]
 
 
-def entry(run: TrainedRun, layers: Sequence[Heads], split: str) -> dict[str, Any]:
-    """What the record keeps of it."""
-    measures = [asdict(heads) for heads in layers]
+def entry(run: TrainedRun, windows: torch.Tensor, layers: Sequence[Heads], split: str) -> dict[str, Any]:
+    """What the record keeps of it. `windows` (W, N): what was looked at."""
+    taken, context = windows.shape
     made = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}
-    return made | {"windows": WINDOWS, "heads": measures}
+    return made | {"windows": taken, "context": context, "heads": [asdict(heads) for heads in layers]}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from results import checkpoints, evaluated, finals, ladder, rates
+from results import checkpoints, evaluated, finals, ladder, rates, synchrony
 from results.document import Document
 from results.evidence import Evidence
 
@@ -16,6 +16,7 @@ BUILD: dict[str, Build] = {
     "scale": ladder.build,
     "copy_depth": evaluated.build_copy_depth,
     "coupling": evaluated.build_coupling,
+    "synchrony": synchrony.build,
 }
 
 

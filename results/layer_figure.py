@@ -1,6 +1,6 @@
-"""Time and memory of attention layers against length, as PNG and SVG."""
+"""Time, memory and operations of attention layers against length, as PNG and SVG."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,27 @@ STYLES: dict[str, tuple[str, Any, str]] = {
 }
 
 
-def plot_layers(timings: Sequence[LayerTiming], path: Path) -> list[Path]:
-    """Two panels, milliseconds and MiB against tokens, on log axes; the files written: `path`.png and .svg."""
+def plot_layers(
+    timings: Sequence[LayerTiming], path: Path, flops: Mapping[tuple[str, int], int] | None = None
+) -> list[Path]:
+    """Panels of milliseconds and MiB against tokens, on log axes; the files written: `path`.png and .svg.
+
+    `flops`: of each layer and length, operations a token; with them there is a third panel.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogFormatter, NullLocator
 
+    shown: list[tuple[str, Callable[[LayerTiming], float]]] = [
+        ("time (ms)", lambda t: 1e3 * t.seconds),
+        ("peak memory (MiB)", lambda t: t.peak_memory_bytes / 2**20),
+    ]
+    if flops is not None:
+        shown.append(("forward FLOPs per token (millions)", lambda t: flops[t.layer, t.tokens] / 1e6))
     with rc_context(REPRODUCIBLE):
-        figure = Figure(figsize=(8.4, 3.8), layout="constrained")
-        axes: Any = figure.subplots(1, 2)
-        for panel, title, of in (
-            (axes[0], "time (ms)", lambda t: 1e3 * t.seconds),
-            (axes[1], "peak memory (MiB)", lambda t: t.peak_memory_bytes / 2**20),
-        ):
+        figure = Figure(figsize=(4.2 * len(shown), 3.8), layout="constrained")
+        axes: Any = figure.subplots(1, len(shown))
+        for panel, (title, of) in zip(axes, shown, strict=True):
             for name in dict.fromkeys(t.layer for t in timings):
                 color, line, marker = STYLES[name]
                 own = [t for t in timings if t.layer == name]
@@ -52,6 +60,7 @@ def plot_layers(timings: Sequence[LayerTiming], path: Path) -> list[Path]:
             for axis in (panel.xaxis, panel.yaxis):
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
             panel.xaxis.set_minor_locator(NullLocator())
+            panel.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))  # 6 where a panel spans few decades
             panel.set_xlabel("tokens")
             panel.set_title(title, fontsize=10)
             panel.grid(alpha=0.25, linewidth=0.6)

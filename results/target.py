@@ -2,7 +2,8 @@
 
 Without a profile it is made from the records there are, here and in results/records, for the profiles cpu and paper.
 With one, the runs of that profile whose record is not there are trained first (train=false: not). What a sweep may be
-asked, data=text data.path=FILE for example, may be typed behind it.
+asked, data=text data.path=FILE for example, may be typed behind it. A few targets are of a benchmark and train nothing:
+a profile measures, and keys of bench.py may be typed behind it.
 """
 
 import sys
@@ -15,19 +16,22 @@ from configs.compose import compose
 from configs.entry import fail, reader_left
 from configs.errors import UserError
 from configs.strict import illegal_value
-from configs.sweeps import PROFILES, Request, expand, names
+from configs.sweeps import PROFILES, Request, expand, names, requested
 from data.sources import open_corpus
+from results import layer_cost
 from results.claims import table_for
 from results.document import Document, Table
 from results.evaluations import TASKS, evaluate_missing, evaluated
 from results.evidence import COMMITTED, Evidence, gather, read_records
 from results.kinds import build
+from results.layer_measurements import measure
 from results.verdict import Sources, measurements
 from training.record import RunRecord
 from training.sweep import conduct
 
 SHOWN = ("cpu", "paper")  # a smoke profile's numbers mean nothing
 FIGURES = ("copy-depth", "coupling")  # sweeps that are a figure first
+BENCHMARKS = ("ssa-cost",)  # no sweeps: what their tables show is measured by bench.py
 OWN = Path("docs/tables")  # what committed records give
 USERS = Path("runs/tables")  # what a profile gives
 
@@ -36,11 +40,13 @@ USERS = Path("runs/tables")  # what a profile gives
 class Asked:
     """What a command line asks. `overrides`: of every run."""
 
-    sweep: str
+    sweep: str  # or benchmark
     profile: str | None = None
     train: bool = True
     output: Path | None = None
     overrides: list[str] = field(default_factory=list)
+    launcher: list[str] = field(default_factory=list)  # as a sweep takes it
+    retry_failed: bool = False
 
     @property
     def runs(self) -> Path:
@@ -48,10 +54,20 @@ class Asked:
         given = [text.partition("=")[2] for text in self.overrides if text.startswith("runs=")]
         return Path(given[-1] if given else "runs")
 
+    @property
+    def settings(self) -> list[str]:
+        """The overrides of what is run, not of where it lies."""
+        return [text for text in self.overrides if not text.startswith("runs=")]
+
+    @property
+    def benches(self) -> Path:
+        """The folder of what a profile measures."""
+        return self.runs / "bench"
+
 
 def targets() -> list[str]:
     """All tables and figures: table-fsn-enwik8, ..."""
-    return [f"{'figure' if name in FIGURES else 'table'}-{name}" for name in names()]
+    return [f"{'figure' if name in FIGURES else 'table'}-{name}" for name in [*names(), *BENCHMARKS]]
 
 
 def parse(arguments: Sequence[str]) -> Asked:
@@ -78,8 +94,15 @@ def parse(arguments: Sequence[str]) -> Asked:
             asked.train = value == "true"
         elif key == "output":
             asked.output = Path(value)
+        elif key in ("status", "plan"):
+            raise UserError(f"{text}: is for the sweep; type python train.py +sweeps={asked.sweep} {text}")
         else:
             asked.overrides.append(text)
+    if asked.sweep not in BENCHMARKS and (request := requested([f"+sweeps={asked.sweep}", *asked.overrides])):
+        asked.overrides, asked.launcher, asked.retry_failed = request.overrides, request.launcher, request.retry_failed
+    if asked.sweep in BENCHMARKS and asked.settings and not (asked.profile and asked.train):
+        without = "with train=false" if asked.profile else "without a profile"
+        raise UserError(f"{asked.settings[0]}: nothing is measured {without}; leave it out or type profile=cpu alone")
     return asked
 
 
@@ -98,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make(asked: Asked) -> Document:
     """The document, its figures written. Raises UserError for runs that cannot stand in one table."""
     folder = asked.output or (OWN if asked.profile is None else USERS)
+    if asked.sweep in BENCHMARKS:
+        document = layer_cost.make(asked.profile, asked.benches, folder)
+        return _with_claims(document, asked, Sources([], measurements()))
     records, damaged = read_records([asked.runs, COMMITTED])
     document = Document(asked.sweep, expand(asked.sweep, "cpu", asked.overrides).title)
     sources = Sources(records, measurements())
@@ -120,15 +146,22 @@ def make(asked: Asked) -> Document:
     if waiting := expand(asked.sweep, "cpu").later:
         rows = [{"row": row, "value": "not run", "waits for": reason} for row, reason in waiting.items()]
         document.tables.append(Table("What cannot be run yet", rows, ("row", "waits for")))
+    document.notes += [f"Left out, for it cannot be read: {reason}." for reason in damaged]
+    return _with_claims(document, asked, sources)
+
+
+def _with_claims(document: Document, asked: Asked, sources: Sources) -> Document:
     if asked.profile != "smoke" and (claimed := table_for(asked.sweep, sources)):
         document.tables.append(claimed)
-    document.notes += [f"Left out, for it cannot be read: {reason}." for reason in damaged]
     return document
 
 
 def make_runs(asked: Asked) -> int:
-    """Train and evaluate what the profile lacks; the exit code of the sweep."""
+    """Train and evaluate, or measure, what the profile lacks; the exit code of the sweep."""
     assert asked.profile is not None
+    if asked.sweep in BENCHMARKS:
+        measure(asked.profile, asked.benches, asked.settings)
+        return 0
     sweep = expand(asked.sweep, asked.profile, asked.overrides)
     if not sweep.jobs:
         return 0
@@ -140,7 +173,8 @@ def make_runs(asked: Asked) -> int:
         for run in evidence.runs
         if run.record and run.path and evaluated(run.record, sweep.kind) == len(TASKS.get(sweep.kind, ()))
     }
-    code = conduct(Request(asked.sweep, asked.profile, overrides=asked.overrides), recorded)
+    request = Request(asked.sweep, asked.profile, False, asked.retry_failed, False, asked.overrides, asked.launcher)
+    code = conduct(request, recorded)
     if sweep.kind in TASKS:
         evidence = gather(sweep, read_records([asked.runs])[0], (), sha256, rank)[0]
         missing = [run for run in evidence.runs if run.label not in recorded]

@@ -63,13 +63,14 @@ def synchrony(config: EvaluationConfig) -> None:
     from training.head_maps import head_maps, measure
 
     run = _open(config)
-    maps = head_maps(run.model, first_windows(run, config.data, config.split))
+    windows = first_windows(run, config.data, config.split)
+    maps = head_maps(run.model, windows)
     layers = [measure(A) for A in maps]
     print(markdown(table(run.config.model.name, layers), left=("model",)))
     rows = [(f"layer {layer}", A[0]) for layer, A in enumerate(maps)]
     name = f"heads-{config.split}-{run.checkpoint.stem}"
     print("\n" + ", ".join(str(file) for file in plot_heads(rows, run.folder / name)))
-    run.add_evaluation(entry(run, layers, config.split))
+    run.add_evaluation(entry(run, windows, layers, config.split))
 
 
 def coupling(config: EvaluationConfig) -> None:

@@ -7,9 +7,10 @@ plain autograd, which is what anyone would write first; it is bidirectional, as 
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from configs.schema import BenchmarkConfig
 from fsn import SynchronizationAttention
 from ssa import SelectiveSynchronizationAttention
 from ssa.published import PublishedSteps
+from training.budget import count_flops
 from training.environment import require_cuda
 
 FIT_FROM = 1024  # tokens; below it the parts of memory that do not grow weigh in
@@ -136,11 +138,30 @@ def peak_bytes(layer: nn.Module, x: Tensor, backward: bool = True) -> int:
     return peak
 
 
-def memory_exponent(timings: list[LayerTiming], layer: str) -> float | None:
-    """b of the fit memory = a N^b over the lengths from `FIT_FROM` on; None for fewer than two of them."""
-    found = [(t.tokens, t.peak_memory_bytes) for t in timings if t.layer == layer and t.tokens >= FIT_FROM]
-    if len(found) < 2:
+def forward_flops(layer: str, d_model: int, n_heads: int, tokens: int) -> int:
+    """Floating-point operations per token of a layer's forward pass: its matrix products, counted on the meta device.
+
+    Attention is counted over the whole window, masked half included, as is the custom of published tables; what is
+    done elementwise (softmax, or the strength of a pair) is not counted.
+    """
+    with torch.device("meta"):
+        built = LAYERS[layer](d_model, n_heads)
+        x = torch.zeros(1, tokens, d_model)
+    with torch.no_grad():
+        return count_flops(lambda: built(x)) // tokens
+
+
+def growth(timings: Sequence[LayerTiming], layer: str, of: Callable[[LayerTiming], float]) -> float | None:
+    """b of the fit a N^b to a layer's time or memory over the lengths from `FIT_FROM` on, least squares on logarithms
+    (our choice); None for fewer than two such lengths.
+    """
+    found = [(t.tokens, of(t)) for t in timings if t.layer == layer and t.tokens >= FIT_FROM]
+    if len({n for n, _ in found}) < 2:
         return None
-    N, memory = torch.tensor(found, dtype=torch.float64).log().unbind(1)
-    N = N - N.mean()
-    return float((N * memory).sum() / N.square().sum())
+    N, value = np.log(np.array(found, dtype=np.float64)).T
+    return float(np.polyfit(N, value, 1)[0])
+
+
+def memory_exponent(timings: Sequence[LayerTiming], layer: str) -> float | None:
+    """How peak memory grows with length; None for fewer than two lengths to fit."""
+    return growth(timings, layer, lambda t: t.peak_memory_bytes)

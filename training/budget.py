@@ -3,6 +3,7 @@
 Parameters and floating-point operations are counted on the meta device: nothing is allocated.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -173,11 +174,16 @@ def flops_per_token(model: nn.Module, context: int) -> int:
     """
     meta = deepcopy(model).to("meta")
     tokens = torch.zeros(1, context, dtype=torch.int64, device="meta")
+    return count_flops(lambda: meta(tokens).sum().backward()) // context
+
+
+def count_flops(compute: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products in a call, which is made: on the meta device in no time."""
     # PyTorch counts products that are added to something, but not those added in place.
     in_place = {torch.ops.aten.baddbmm_: lambda _, a, b, **__: bmm_flop(a, b)}
     with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
-        meta(tokens).sum().backward()
-    return counter.get_total_flops() // context
+        compute()
+    return int(counter.get_total_flops())
 
 
 def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:

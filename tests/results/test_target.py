@@ -26,6 +26,11 @@ def test_every_sweep_has_a_target_and_every_target_a_line_in_the_makefile():
         (["table-ssa-mt", "profile=cpus"], "profile=cpus: legal values are smoke, cpu, paper; type profile=cpu"),
         (["table-ssa-mt", "train=yes"], "train=yes: legal values are true, false"),
         (["table-ssa-mt", "status"], "status: a table takes key=value alone"),
+        (
+            ["table-ssa-lm", "status=true"],
+            r"status=true: is for the sweep; type python train.py \+sweeps=ssa-lm status=true",
+        ),
+        (["table-ssa-lm", "run_dir=x"], "run_dir=x: belongs to one run"),
     ],
 )
 def test_mistakes(arguments, words):
