@@ -102,6 +102,19 @@ def test_gradcheck_without_a_cap():
         )
 
 
+def test_gradcheck_without_a_cap_where_queries_are_the_keys():
+    omega, _, v, _, _ = oscillators(4)
+    q = (0.3 * omega.detach())[None].requires_grad_()
+    inverse_rho = torch.linspace(0.2, 1.5, N, dtype=torch.double)[None].requires_grad_()
+    cos_theta = torch.tensor([0.3], dtype=torch.double, requires_grad=True)
+    mask = (torch.arange(N) % 4 != 2)[None]
+    for settings in ({"causal": True}, {"causal": False}, {"causal": False, "key_mask": mask, "floor": 0.1}):
+        assert torch.autograd.gradcheck(
+            lambda q, *x, settings=settings: synchronize(q, None, *x, **settings, cap=None, chunk=4),
+            (q, v[None].detach().requires_grad_(), inverse_rho, cos_theta),
+        )
+
+
 def test_the_cap_bounds_the_slope_at_the_boundary_and_nothing_else():
     """theta = pi/2, a pair just inside the boundary: the exact gradient is enormous, the capped one is not."""
     rho = 1.0
