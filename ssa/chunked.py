@@ -171,6 +171,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         column_sum[heads, keys] += du.sum(1)
         grad_rho[heads, rows] = -u_dy.sum(-1)
         grad_cos[heads] -= tilt.sum((1, 2))
+        del arguments, dP, found, weight, du, u_dy, tilt  # before the next part's are made
     grad_k.addcmul_(column_sum[:, :, None], k, value=2)
     if not same:
         grad_q.addcmul_(row_sum[:, :, None], q, value=2)
