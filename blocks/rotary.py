@@ -17,20 +17,21 @@ class Rotary(nn.Module):
 
     def __init__(self, n_pairs: int, base: float = 10_000.0) -> None:
         super().__init__()
-        # float64 until the product with t is taken: float32 drift is off by 1e-3 rad after 10^4 tokens.
-        drift = base ** (-torch.arange(n_pairs, dtype=torch.float64) / n_pairs)
-        self.base = base
-        self.register_buffer("drift", drift, persistent=False)
+        self.n_pairs, self.base = n_pairs, base
+        self.register_buffer("drift", self._ladder(torch.get_default_device()), persistent=False)
         self._table: tuple[int, Tensor, Tensor] | None = None
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
-        # Casting a model to bfloat16 must not cast the ladder: keep float64 wherever the module goes.
-        drift = self.drift
+        # Casting a model to bfloat16 must not cast the ladder, and what comes from the meta device comes without one.
         module = super()._apply(fn, recurse)
-        if self.drift.dtype != torch.float64:
-            self.drift = drift.to(self.drift.device)
+        self.drift = self._ladder(self.drift.device)
         self._table = None
         return module
+
+    def _ladder(self, device: torch.device) -> Tensor:
+        # float64 until the product with t is taken: float32 drift is off by 1e-3 rad after 10^4 tokens.
+        places = torch.arange(self.n_pairs, dtype=torch.float64, device="cpu")
+        return (self.base ** (-places / self.n_pairs)).to(device)
 
     def phase(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """cos and sin of nu * t for t = start..stop-1, each (stop - start, P)."""

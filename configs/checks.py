@@ -2,6 +2,7 @@
 
 import math
 import re
+from operator import attrgetter
 from typing import Any
 
 from configs.errors import UserError
@@ -9,6 +10,12 @@ from configs.schema import LAYERS, BenchmarkConfig, EvaluationConfig, FSNConfig,
 from configs.strict import illegal_value
 
 FEED_FORWARDS = {FSNConfig: ("swiglu", "native"), OSNConfig: ("swiglu", "gelu")}
+# Keys of `eval.py` that not every task uses, and the tasks that do.
+EVALUATION_KEYS = {
+    **dict.fromkeys(("split", "data.path", "data.cache_dir"), ("loss", "synchrony", "copy_depth", "coupling")),
+    **dict.fromkeys(("context", "batch_size", "max_bytes"), ("loss", "copy_depth")),
+    **dict.fromkeys(("prompt", "length", "temperature", "top_p", "seed"), ("sample",)),
+}
 MOST_THREADS = 1024  # torch crashes on absurd numbers instead of refusing them
 
 
@@ -138,6 +145,10 @@ def check_evaluation(config: EvaluationConfig) -> None:
     above("top_p", config.top_p, 0, 0.95)
     between("top_p", config.top_p, 0, 1, 0.95)
     _check_seed(config.seed)
+    defaults = EvaluationConfig()
+    for key, tasks in EVALUATION_KEYS.items():
+        if config.task not in tasks and attrgetter(key)(config) != attrgetter(key)(defaults):
+            raise UserError(f"{key}= changes nothing with task={config.task}; leave it out, or type task={tasks[0]}")
 
 
 def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:

@@ -82,8 +82,6 @@ class SynchronizationAttention(nn.Module):
             nn.init.normal_(self.gate_content.weight, std=gate_spread * n_phases**-0.5)
         if self.null == "learned":
             self.null_score = nn.Parameter(torch.zeros(n_heads))
-        elif self.null == "none":
-            self.register_buffer("null_score", torch.full((n_heads,), NEVER), persistent=False)
 
     def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone."""
@@ -180,7 +178,8 @@ class SynchronizationAttention(nn.Module):
         """
         if self.null == "zero":
             return q, k
-        score = self.null_score.to(q.dtype).view(-1, 1, 1) / self.scale  # (H, 1, 1)
+        learned = self.null == "learned"
+        score = (self.null_score.to(q.dtype) if learned else q.new_full((1,), NEVER)).view(-1, 1, 1) / self.scale
         is_null = torch.arange(k.shape[2], device=k.device)[:, None] == (0 if first else -1)
         column = torch.where(is_null, score, 0.0).expand(*k.shape[:3], 1)
         # Eight coordinates though one would do: fused kernels ask for key widths that are multiples of eight.

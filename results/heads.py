@@ -20,6 +20,7 @@ from results.head_figure import plot_heads
 from results.tables import Row, markdown, same_data
 from training.atomic import make_parent, write_atomically
 from training.head_maps import Heads, head_maps, measure
+from training.synchronization import evaluated_by
 from training.trained_run import TrainedRun, open_run
 
 WINDOWS, LONGEST = 8, 512  # of the split's start; their bytes, for maps are N x N
@@ -86,9 +87,12 @@ def table(name: str, layers: Sequence[Heads]) -> list[Row]:
 
 
 def entry(run: TrainedRun, windows: torch.Tensor, layers: Sequence[Heads], split: str) -> dict[str, Any]:
-    """What the record keeps of it. `windows` (W, N): what was looked at."""
+    """What the record keeps of it. `windows` (W, N): what was looked at; `ssa`, of a model that has it: the form that gave
+    each layer what it looked at.
+    """
     taken, context = windows.shape
-    made = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}
+    made: dict[str, Any] = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}
+    made |= evaluated_by(run.model, next(run.model.parameters()).device.type)
     return made | {"windows": taken, "context": context, "heads": [asdict(heads) for heads in layers]}
 
 

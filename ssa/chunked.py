@@ -32,6 +32,7 @@ ON_CUDA = 256, 2**24  # the same two on CUDA, where many small products would wa
 # Pairs at a time, our choice: heads are taken together up to that many, so that what is computed of them stays in a
 # cache, and up to a quarter of the numbers in the queries' values, so that it is little beside what is kept anyway.
 MOST = 2**18
+SAMPLE = 8  # keys that the centre of all is taken from (our choice)
 
 
 @torch.compiler.disable  # its loop over chunks would be unrolled; what is worth compiling in it is (ssa/pairs.py)
@@ -63,13 +64,36 @@ def synchronize(
     dtype = torch.promote_types(q.dtype, torch.float32)
     # On the meta device operations are counted, by custom over the whole window, the masked half included.
     causal = causal and not q.is_meta
+    chunk = chunk or (ON_CUDA[0] if q.is_cuda else CHUNK)
     with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):
-        # A common offset would cancel badly in them. It is one key, not the mean, which would know the future.
-        centre = (q if k is None else k)[:, :1].detach().to(dtype)
-        q_, k_ = (None if x is None else as_multiplied(x.to(dtype) - centre) for x in (q, k))
+        q, k = q.to(dtype), None if k is None else k.to(dtype)
+        # A common offset would cancel badly in them.
+        middle = centre(q if k is None else k, key_mask, chunk if causal else None)
+        q_, k_ = (None if x is None else as_multiplied(x - middle) for x in (q, k))
+        # The first chunk must not know a centre that comes from all of it: see _Chunks.exactly.
+        opening = [x[:, :chunk].detach() if causal and x is not None else None for x in (q, k)]
         others = (x.to(dtype) for x in (v, inverse_rho, cos_theta))
-        out = _Synchronize.apply(q_, k_, *others, causal, key_mask, cap, top_k, floor, chunk)
+        out = _Synchronize.apply(q_, k_, *others, *opening, causal, key_mask, cap, top_k, floor, chunk)
     return out.to(v.dtype)
+
+
+def centre(keys: Tensor, key_mask: Tensor | None, known: int | None) -> Tensor:
+    """A point (G, 1, E) amid the keys (G, M, E), of the first `known` of them or of all; no gradient.
+
+    The median of a few in each coordinate: a token far from all others, as the first one of a text may be, does not
+    move it. Keys that must not lock do not count; where none is left it is 0.
+    """
+    reach = min(keys.shape[1], known or keys.shape[1])
+    some = slice(0, reach, max(1, -(-reach // SAMPLE)))
+    sample = keys.detach()[:, some]
+    if key_mask is None:
+        middle = (sample.shape[1] - 1) // 2
+        return sample.sort(1).values[:, middle : middle + 1]  # torch.median is not deterministic on CUDA
+    real = key_mask[:, some]
+    ordered = sample.masked_fill(~real[:, :, None], math.inf).sort(1).values
+    places = (real.sum(1) - 1).clamp_min(0) // 2
+    found = ordered.gather(1, places[:, None, None].expand(-1, 1, keys.shape[2]))
+    return found.masked_fill(~real.any(1)[:, None, None], 0)
 
 
 class _Synchronize(torch.autograd.Function):
@@ -81,16 +105,20 @@ class _Synchronize(torch.autograd.Function):
         v: Tensor,
         inverse_rho: Tensor,
         cos_theta: Tensor,
+        first_q: Tensor | None,
+        first_k: Tensor | None,
         causal: bool,
         key_mask: Tensor | None,
         cap: float | None,
         top_k: int | None,
         floor: float,
-        chunk: int | None,
+        chunk: int,
     ) -> Tensor:
         out = v.new_empty(*q.shape[:2], v.shape[2])
         Z = q.new_empty(q.shape[:2])
         chunks = _Chunks(q, k, v, inverse_rho, cos_theta, causal, key_mask, chunk)
+        if first_q is not None:
+            chunks.first = first_q, first_q if first_k is None else first_k
         strengths, _ = pairs.maps(q, q.shape[0] * q.shape[1] * v.shape[1])
         for part in chunks:
             S = strengths(*chunks.arguments(part)).unflatten(0, part.shape)
@@ -143,10 +171,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         column_sum[heads, keys] += du.sum(1)
         grad_rho[heads, rows] = -u_dy.sum(-1)
         grad_cos[heads] -= tilt.sum((1, 2))
+        del arguments, dP, found, weight, du, u_dy, tilt  # before the next part's are made
     grad_k.addcmul_(column_sum[:, :, None], k, value=2)
     if not same:
         grad_q.addcmul_(row_sum[:, :, None], q, value=2)
-    return grad_q, None if same else grad_k, grad_v, grad_rho, grad_cos, None, None, None, None, None, None
+    return grad_q, None if same else grad_k, grad_v, grad_rho, grad_cos, *[None] * 8
 
 
 class _Part(NamedTuple):
@@ -177,14 +206,15 @@ class _Chunks:
         cos_theta: Tensor,
         causal: bool,
         key_mask: Tensor | None,
-        chunk: int | None,
+        chunk: int,
     ) -> None:
         same = k is None
         k = q if k is None else k
         # What requires gradients would have the maps compiled a second time.
         self.q, self.k, self.inverse_rho, self.cos_theta = (x.detach() for x in (q, k, inverse_rho, cos_theta))
-        own_chunk, most = ON_CUDA if q.is_cuda else (CHUNK, MOST)
-        self.causal, self.chunk = causal, chunk or own_chunk
+        self.first = self.q, self.k
+        self.key_mask, self.causal, self.chunk = key_mask, causal, chunk
+        most = ON_CUDA[1] if q.is_cuda else MOST
         self.together = min(most, q.shape[0] * q.shape[1] * v.shape[2] // 4)
         self.q2, self.k2 = self.q.square().sum(-1), self.k.square().sum(-1)
         if key_mask is not None:
@@ -208,18 +238,35 @@ class _Chunks:
         """What `pairs.strengths` takes, heads and queries in one dimension of R rows."""
         heads, rows, keys = part
         n_heads, n_rows = part.shape
-        product = torch.baddbmm(
-            self.k2[heads, None, keys], self.q[heads, rows], self.k[heads, keys].transpose(1, 2), alpha=-2
-        )
+        if keys.stop <= self.chunk:
+            product, q2 = self.exactly(part), self.q2.new_zeros(n_heads * n_rows)
+        else:
+            product = torch.baddbmm(
+                self.k2[heads, None, keys], self.q[heads, rows], self.k[heads, keys].transpose(1, 2), alpha=-2
+            )
+            q2 = part.flat(self.q2)
         return (
             product.flatten(0, 1),
-            part.flat(self.q2),
+            q2,
             part.flat(self.inverse_rho),
             self.cos_theta[heads].repeat_interleave(n_rows),
             part.flat(self.own),
             self.last[rows].repeat(n_heads),
             self.place[keys],
         )
+
+    def exactly(self, part: _Part) -> Tensor:
+        """u (heads, rows, keys) by way of float64, which needs no centre, for a part with few keys.
+
+        The first queries of a causal layer have no centre: amid one or two keys, which may be the odd ones, there is
+        none, and from more they would know the future. Nor may its rounding reach them, so in the forward pass they
+        and their keys, `first`, are as they were given; a gradient may know it.
+        """
+        heads, rows, keys = part
+        q, k = (x[heads, some].double() for x, some in zip(self.first, (rows, keys), strict=True))
+        squares = q.square().sum(-1)[:, :, None] + k.square().sum(-1)[:, None]
+        u = torch.baddbmm(squares, q, k.transpose(1, 2), alpha=-2).to(self.q.dtype)
+        return u if self.key_mask is None else u.masked_fill(~self.key_mask[heads, None, keys], pairs.MASKED)
 
 
 def strongest(S: Tensor, top_k: int | None) -> Tensor:

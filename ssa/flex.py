@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssa.chunked import CHUNK, centre, synchronize
 from ssa.rounding import as_multiplied
 
 Attend = Callable[..., Any]
@@ -40,7 +41,24 @@ def synchronize_flex(
     same = k is None
     k = q if k is None else k
     q, k, inverse_rho, cos_theta = (x.to(dtype) for x in (q, k, inverse_rho, cos_theta))
-    q, k = (as_multiplied(x - k[:, :1]) for x in (q, k))  # a common offset would cancel badly
+    if causal or k.shape[1] <= CHUNK:
+        # As the first chunk there, and for its reason: the kernel's own product is float32, around a centre.
+        first = q.shape[1] if not causal else CHUNK
+        opening = synchronize(
+            q[:, :first],
+            None if same else k[:, :CHUNK],
+            v[:, :CHUNK],
+            inverse_rho[:, :first],
+            cos_theta,
+            causal=causal,
+            key_mask=None if key_mask is None else key_mask[:, :CHUNK],
+            floor=floor,
+            chunk=CHUNK,
+        )
+        if opening.shape[1] == q.shape[1]:
+            return opening
+    middle = centre(k, key_mask, CHUNK if causal else None)
+    q, k = (as_multiplied(x - middle) for x in (q, k))  # a common offset would cancel badly
     q2, k2 = q.square().sum(-1), k.square().sum(-1)
 
     def log_strength(product: Tensor, batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
@@ -66,7 +84,8 @@ def synchronize_flex(
     out = torch.where(torch.isneginf(aux.lse[0])[..., None], 0.0, out[0])
     if floor:  # the logarithm of the sum is log Z without the floor
         out = out * torch.sigmoid(aux.lse[0] - math.log(floor))[..., None]
-    return out.to(v.dtype)
+    out = out.to(v.dtype)
+    return torch.cat((opening, out[:, CHUNK:]), dim=1) if causal else out
 
 
 @functools.cache

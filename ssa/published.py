@@ -45,8 +45,10 @@ class PublishedSteps(nn.Module):
         """x (B, N, D) -> (B, N, D), bidirectional."""
         layer = self.layer
         omega = layer.frequencies(x)
-        Delta2 = synchrony.mismatch(omega, omega)  # (B, H, N, N), as is all that follows
-        Delta2 = Delta2.masked_fill(torch.eye(x.shape[1], dtype=torch.bool, device=x.device), 0)
+        squares = omega.square().sum(-1)
+        # (B, H, N, N), as is all that follows
+        Delta2 = squares[..., :, None] + squares[..., None, :] - 2 * omega @ omega.mT
+        Delta2 = Delta2.clamp_min(0).masked_fill(torch.eye(x.shape[1], dtype=torch.bool, device=x.device), 0)
         J = torch.exp(-layer.alpha[:, None, None] * Delta2)
         reach = layer.K[:, None, None] * layer.order_parameter(x)[..., None]
         sin = Delta2.clamp_min(synchrony.TINY).sqrt() / (reach * J).clamp_min(synchrony.TINY)

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from ssa.order import TINY, order_parameter
-from ssa.rounding import as_multiplied
 
 __all__ = ["TINY", "inverse_rho", "locking_radius", "mismatch", "order_parameter", "strength"]
 
@@ -30,15 +29,13 @@ __all__ = ["TINY", "inverse_rho", "locking_radius", "mismatch", "order_parameter
 def mismatch(query: Tensor, key: Tensor) -> Tensor:
     """Delta2 (..., N, M) from frequencies (..., N, d) and (..., M, d), by one matrix product.
 
-    The first key is taken off all first, for the product cancels badly around a large common offset; the mean would do
-    too, but know the future. Never negative; float32 at least, also under autocast.
+    The product cancels badly around an offset that frequencies share, or that one of them has: it is taken in float64,
+    the result is rounded to float32, or what the keys have if that is more. Never negative.
     """
     dtype = torch.promote_types(key.dtype, torch.float32)
-    query, key = query.to(dtype), key.to(dtype)
-    query, key = as_multiplied(query - key[..., :1, :]), as_multiplied(key - key[..., :1, :])
-    with torch.autocast("cpu" if key.is_meta else key.device.type, enabled=False):
-        product = query @ key.transpose(-2, -1)
-    return (query.square().sum(-1)[..., :, None] + key.square().sum(-1)[..., None, :] - 2 * product).clamp_min(0)
+    query, key = query.double(), key.double()
+    squares = query.square().sum(-1)[..., :, None] + key.square().sum(-1)[..., None, :]
+    return (squares - 2 * query @ key.transpose(-2, -1)).to(dtype).clamp_min(0)
 
 
 def inverse_rho(alpha: Tensor, K: Tensor, r: Tensor) -> Tensor:

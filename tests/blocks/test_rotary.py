@@ -1,8 +1,11 @@
 """Rotary phases: an angle nu * t, exact far out, and left in float64 when a model is cast."""
 
+import pytest
 import torch
 
 from blocks import Rotary
+from configs.compose import compose
+from training.budget import build_model, resolve_shape
 
 
 def test_rotation_is_multiplication_by_a_phase() -> None:
@@ -25,3 +28,42 @@ def test_one_position_agrees_with_the_table() -> None:
     rotary = Rotary(4)
     for table, phase in zip(rotary.table(9, torch.float32), rotary.phase(8, 9, torch.float32), strict=True):
         torch.testing.assert_close(table[8:], phase)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=osn",),
+        ("model=osn", "model.learn_theta=false"),
+        ("model=transformer",),
+        ("model=fsn", "model.null=none"),
+    ],
+    ids=" ".join,
+)
+def test_a_model_that_comes_from_the_meta_device_needs_nothing_but_its_weights(overrides) -> None:
+    """`to_empty` leaves buffers as memory happens to be: none may matter that a state dict does not hold."""
+    shape = resolve_shape(compose("train", [*overrides, "scale=smoke"]), 256).model
+    torch.manual_seed(0)
+    here, tokens = build_model(shape, 256).eval(), torch.randint(0, 256, (1, 9))
+    with torch.device("meta"):
+        there = build_model(shape, 256).eval()
+    there.to_empty(device="cpu")
+    with torch.no_grad():
+        for name, buffer in there.named_buffers():
+            if not name.endswith("drift"):
+                buffer.fill_(float("nan"))  # fresh memory is often zeros
+        there.load_state_dict(here.state_dict())
+        assert torch.equal(there(tokens), here(tokens))
+
+
+def test_the_ladder_is_there_wherever_a_module_goes() -> None:
+    expected = Rotary(4).drift
+    with torch.device("meta"):
+        there = Rotary(4)
+    assert there.drift.is_meta
+    for moved in (
+        there.to_empty(device="cpu"),
+        Rotary(4).to(torch.bfloat16),
+        Rotary(4).to("meta").to_empty(device="cpu"),
+    ):
+        assert torch.equal(moved.drift, expected) and moved.drift.dtype == torch.float64

@@ -131,7 +131,7 @@ def test_help_and_config_are_shown_without_running(command):
 
 def test_a_prompt_is_taken_as_it_is_typed(command):
     text = "def f(a, 'b') -> \"${x}\": return {a: [1, 2]} \\"
-    code, got, _ = command("run=x", f"prompt={text}", entry="eval")
+    code, got, _ = command("run=x", "task=sample", f"prompt={text}", entry="eval")
     assert (code, got[0].prompt) == (0, text)
 
 
@@ -140,4 +140,5 @@ def test_any_prompt_survives_hydras_grammar():
     texts = ["", " ", "\\", "\\'", "${foo}", "\\${foo}", "a\nb\t", "é=ü", *("$" + "{" * n for n in range(3))]
     texts += ["".join(draw.choice("\\'\"${}()[],= a\n") for _ in range(draw.randint(1, 8))) for _ in range(8)]
     for text in texts:
-        assert compose("eval", ["run=x", _quoted(f"prompt={text}", ("prompt",))]).prompt == text
+        typed = ["run=x", "task=sample", _quoted(f"prompt={text}", ("prompt",))]
+        assert compose("eval", typed).prompt == text

@@ -4,8 +4,11 @@ import copy
 
 import pytest
 
+from configs.checks import EVALUATION_KEYS
 from configs.compose import compose, config_dict, resolve
 from configs.errors import UserError
+from configs.groups import schema
+from configs.strict import keys
 
 MISTAKES = [
     # unknown keys
@@ -165,9 +168,25 @@ def test_impossible_value(plain, changes, says):
         ("run=x temperature=-1", "must be at least 0"),
         ("run=x context=1", "must be at least 2"),
         ("run=x length=many", "takes a whole number"),
+        ("run=x prompt=def", "prompt= changes nothing with task=loss; leave it out, or type task=sample"),
+        (
+            "run=x task=synchrony top_p=0.5",
+            "top_p= changes nothing with task=synchrony; leave it out, or type task=sample",
+        ),
+        (
+            "run=x task=synchrony context=64",
+            "context= changes nothing with task=synchrony; leave it out, or type task=loss",
+        ),
+        ("run=x task=sample split=train", "split= changes nothing with task=sample; leave it out, or type task=loss"),
+        ("run=x task=sample data.path=y", "data.path= changes nothing with task=sample"),
     ],
 )
 def test_mistake_in_an_evaluation(line, says):
     with pytest.raises(UserError) as caught:
         compose("eval", line.split())
     assert says in str(caught.value)
+
+
+def test_every_key_of_an_evaluation_has_tasks_that_use_it():
+    everywhere = {"run", "task", "checkpoint", "device", "ssa", "ssa.backend", "data"}
+    assert everywhere | set(EVALUATION_KEYS) == set(keys(schema("eval")))

@@ -46,3 +46,11 @@ def test_the_command_prints_every_layer_and_draws(runs, tmp_path, capsys):
     assert all((tmp_path / f"maps.{ending}").stat().st_size > 5000 for ending in ("png", "svg"))
     with pytest.raises(UserError, match="--layer 2: osn has layers 0 to 1"):
         heads.main([*folders, "--layer", "2", "--figure", str(tmp_path / "maps")])
+
+
+def test_the_record_says_which_form_of_the_operator_fed_the_heads(runs):
+    for model, backend, named in (("osn", "auto", "chunked"), ("osn", "dense", "dense"), ("transformer", "auto", None)):
+        opened = open_run(str(runs[model][0]), ssa_backend=backend)
+        found = heads.entry(opened, [], "validation")
+        assert found.get("ssa") == named, model
+        assert (found["task"], found["step"]) == ("synchrony", 2)

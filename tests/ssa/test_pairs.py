@@ -1,17 +1,9 @@
 """The compiled maps of pairs: as the eager ones, for any shape, compiled once; and without a compiler."""
 
-import pytest
 import torch
 
 from ssa import pairs
 from ssa.chunked import synchronize
-
-
-@pytest.fixture
-def compiled_always(monkeypatch):
-    if pairs.how("cpu") != "compiled":
-        pytest.skip(f"no compiler works here: {pairs.how('cpu')}")
-    monkeypatch.setattr(pairs, "FEWEST", 1)
 
 
 def operands(G, N, M, same, seed=0):
@@ -42,7 +34,8 @@ def test_compiled_equals_eager_for_any_shape_and_is_compiled_once(compiled_alway
     monkeypatch.setattr(pairs, "FEWEST", 2**62)
     for (*shape, settings), found in zip(cases, ours, strict=True):
         for a, b in zip(found, values_and_gradients(operands(*shape), **settings), strict=True):
-            assert torch.allclose(a, b, atol=2e-4, rtol=2e-4), (shape, settings, (a - b).abs().max())
+            scale = max(10, float(b.detach().abs().max()))  # where Z is nearly 0 gradients are large, and cancel
+            assert (a - b).abs().max() <= 2e-5 * scale, (shape, settings, (a - b).abs().max())
 
 
 def test_without_a_compiler_one_line_says_so_and_everything_works(monkeypatch, caplog):
