@@ -87,8 +87,9 @@ def table(name: str, layers: Sequence[Heads]) -> list[Row]:
 
 
 def entry(run: TrainedRun, windows: torch.Tensor, layers: Sequence[Heads], split: str) -> dict[str, Any]:
-    """What the record keeps of it. `windows` (W, N): what was looked at; `ssa`, of a model that has it: the form that gave
-    each layer what it looked at.
+    """What the record keeps of it. `windows` (W, N): what was looked at.
+
+    `ssa`, of a model that has it: the form that gave each layer what it looked at.
     """
     taken, context = windows.shape
     made: dict[str, Any] = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}

@@ -46,5 +46,34 @@ def test_a_mistyped_key_of_a_run_is_told_before_anything_is_trained(tmp_path):
 def test_rows_that_cannot_be_run_yet_stand_as_not_run(tmp_path, capsys):
     assert main(["table-ssa-mt", f"output={tmp_path}"]) == 0
     text = (tmp_path / "ssa-mt.md").read_text()
-    assert "WMT-14 English-German, osn" in text and text.count("not run") == 2
+    assert "WMT-14 English-German, osn" in text and text.count("| not run | translation data") == 2
+    assert "## What is claimed" in text and "28.9" in text
     assert text in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """`smoke(target)`: its document in the smoke profile, on the standard library, with what is there already used."""
+    folder = tmp_path_factory.mktemp("smoke")
+
+    def run(target):
+        settings = ["profile=smoke", f"output={folder}", f"runs={folder / 'runs'}", "trainer.progress=false"]
+        assert main([target, *settings]) == 0
+        return (folder / f"{target.partition('-')[2]}.md").read_text()
+
+    return run
+
+
+# One test, so that targets with the same runs find each other's, and in the order in which they do.
+@pytest.mark.timeout(900)
+def test_smoke_of_every_target(smoke, capsys):
+    texts = {target: smoke(target) for target in sorted(targets(), key=lambda target: target.endswith("scale"))}
+    for target, text in texts.items():
+        assert "stdlib" in text or target in ("table-ssa-mt", "table-ssa-cost"), target
+        assert "missing" not in text and ("not run" not in text or target in ("table-ssa-mt", "table-ssa-lm")), text
+    assert "transformer_minus" not in texts["table-fsn-enwik8"]
+    assert "## stdlib, smoke, profile smoke: difference to transformer" in texts["table-fsn-enwik8"]
+    assert "| 16+" in texts["figure-copy-depth"] and "layer" in texts["figure-coupling"]
+    assert texts["table-fsn-ablation"].count("one seed") == 7
+    said = capsys.readouterr().out
+    assert said.count("its record is there") == 0 and said.count("done before") > 10
