@@ -9,7 +9,7 @@ FIGURES := figure-copy-depth figure-coupling
 # PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run.
 GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),'data.path=$(DATA_PATH)') $(if $(DATA_NAME),data.name=$(DATA_NAME)) $(ARGS)
 
-.PHONY: help setup demo test check bench clean tables $(TABLES) $(FIGURES)
+.PHONY: help setup demo test check bench clean tables report $(TABLES) $(FIGURES)
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ $(TABLES) $(FIGURES): $(VENV)/installed
 
 tables: $(VENV)/installed ## all tables and figures, from the records there are, into docs/tables
 	@for target in $(TABLES) $(FIGURES); do $(BIN)/python -m results.target $$target || exit $$?; done
+
+report: $(VENV)/installed ## all of them on one page, docs/report.html, with how each number was made
+	@$(BIN)/python -m results.report
 
 clean: ## remove the caches of tools; runs and .venv stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache
