@@ -20,6 +20,7 @@ from configs.entry import fail
 from configs.errors import UserError
 from configs.sweeps import expand
 from results.document import Document, Table
+from results.kinds import BUILD
 from results.target import Asked, make, targets
 from training.atomic import make_parent, write_atomically
 from training.environment import git
@@ -78,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output = Path(value)
         else:
             overrides.append(text)
-    sections = collect(targets(), overrides)
+    ready = [target for target in targets() if expand(target.partition("-")[2]).kind in BUILD]
+    sections = collect(ready, overrides)
     page = render(sections, made_from())
     make_parent(output)
     write_atomically(output, page.encode())
