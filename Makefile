@@ -9,7 +9,7 @@ FIGURES := figure-copy-depth figure-coupling
 # PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run.
 GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),'data.path=$(DATA_PATH)') $(if $(DATA_NAME),data.name=$(DATA_NAME)) $(ARGS)
 
-.PHONY: help setup demo test check bench clean tables claims $(TABLES) $(FIGURES)
+.PHONY: help setup demo test check bench clean tables claims report $(TABLES) $(FIGURES)
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ tables: $(VENV)/installed ## all tables and figures, from the records there are,
 
 claims: $(VENV)/installed ## what the papers claim beside what our records say: reproduced, not reproduced, not run, not comparable
 	@$(BIN)/python -m results.claims
+
+report: $(VENV)/installed ## all of them on one page, docs/report.html, with how each number was made
+	@$(BIN)/python -m results.report
 
 clean: ## remove the caches of tools; runs and .venv stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from results.evidence import Run
 from results.tables import Row, markdown
 from training.atomic import make_parent, write_atomically
 
@@ -41,6 +42,7 @@ class Document:
     tables: list[Table] = field(default_factory=list)
     figures: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what holds for all of it: command, missing runs, footnotes
+    runs: list[Run] = field(default_factory=list)  # those that it asks for, with and without a record
 
     def markdown(self) -> str:
         """The whole document; figures lie beside it."""

@@ -143,6 +143,7 @@ def make(asked: Asked) -> Document:
             for table in document.tables[before:]:
                 table.title = f"{evidence.corpus}, {' '.join(scales)}, profile {profile}: {table.title}"
             document.notes += _provenance(evidence, profile)
+            document.runs += evidence.runs
     if waiting := expand(asked.sweep, "cpu").later:
         rows = [{"row": row, "value": "not run", "waits for": reason} for row, reason in waiting.items()]
         document.tables.append(Table("What cannot be run yet", rows, ("row", "waits for")))

@@ -1,0 +1,224 @@
+"""All tables and figures on one page: `python -m results.report [output=docs/report.html] [runs=runs]`.
+
+The page is a single HTML file that asks no network for anything: style and figures are in it. It is made from the
+records there are, here and in results/records; the same records give the same bytes, but for the line that names the
+commit. That line has the commit's date, never the clock's.
+"""
+
+import base64
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from configs.entry import fail
+from configs.errors import UserError
+from configs.sweeps import expand
+from results.document import Document, Table
+from results.kinds import BUILD
+from results.target import Asked, make, targets
+from training.atomic import make_parent, write_atomically
+from training.environment import git
+from training.record import RunRecord
+
+PAGE = Path("docs/report.html")
+CLAIMS = "What is claimed"  # the title of a table of claims
+# The verdicts on a claim; each is told by its sign and its words, colour only helps.
+SIGNS = {"reproduced": "✓", "not reproduced": "✗", "not run": "○", "not comparable": "≠"}
+LARGEST_SVG = 200_000  # bytes; a larger drawing is shown as PNG if that is smaller
+LONG = 34  # characters: a column with a longer cell may break into lines
+LONG_FIRST = 16  # likewise, of the first column: on a phone it stays in sight while the others scroll
+
+
+@dataclass
+class Section:
+    """What one target made. `error`: why it could not be made."""
+
+    target: str
+    document: Document
+    images: list[tuple[str, str]] = field(default_factory=list)  # (data URI, caption)
+    runs: dict[int, RunRecord] = field(default_factory=dict)  # by their number on the page
+    error: str = ""
+
+    @property
+    def recorded(self) -> int:
+        """How many of the runs that it asks for there are."""
+        return sum(run.record is not None for run in self.document.runs)
+
+    @property
+    def claims(self) -> list[Table]:
+        return [table for table in self.document.tables if CLAIMS in table.title]
+
+    @property
+    def tables(self) -> list[Table]:
+        return [table for table in self.document.tables if CLAIMS not in table.title]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the page was made from. `date`: the commit's, year first."""
+
+    commit: str | None
+    date: str
+    dirty: bool | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit code 1 when a target could not be made: its section says why."""
+    output, overrides = PAGE, []
+    for text in sys.argv[1:] if arguments is None else arguments:
+        key, _, value = text.partition("=")
+        if key not in ("output", "runs") or not value:
+            raise UserError(f"{text}: the report takes output=FILE and runs=FOLDER, for example output={PAGE}")
+        if key == "output":
+            output = Path(value)
+        else:
+            overrides.append(text)
+    ready = [target for target in targets() if expand(target.partition("-")[2]).kind in BUILD]
+    sections = collect(ready, overrides)
+    page = render(sections, made_from())
+    make_parent(output)
+    write_atomically(output, page.encode())
+    figures = sum(len(section.images) for section in sections)
+    print(f"written: {output}, {len(sections)} sections, {figures} figures, {len(page.encode()) / 1e6:.2f} MB")
+    failed = [section for section in sections if section.error]
+    for section in failed:
+        print(f"{section.target} could not be made: {section.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def collect(wanted: Sequence[str], overrides: Sequence[str] = ()) -> list[Section]:
+    """Make each target, its figures as data URIs, and number the runs behind them in the order they are met."""
+    sections: list[Section] = []
+    numbers: dict[Path | None, int] = {}  # by record file: a run that several targets show has one number
+    for target in wanted:
+        name = target.partition("-")[2]
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                document = make(Asked(name, output=Path(folder), overrides=list(overrides)))
+            except UserError as error:
+                sections.append(Section(target, Document(name, expand(name).title), error=str(error)))
+                continue
+            images = [(data_uri(Path(folder) / stem), caption) for stem, caption in document.figures]
+        section = Section(target, document, images)
+        for run in document.runs:
+            if run.record is not None:
+                section.runs[numbers.setdefault(run.path, len(numbers) + 1)] = run.record
+        sections.append(section)
+    return sections
+
+
+def data_uri(path: Path) -> str:
+    """`path`.svg as a data URI, or `path`.png where the drawing is large and the picture smaller.
+
+    As an image, not as inline SVG: the ids that matplotlib gives are those of every other figure too.
+    """
+    drawing, picture = (path.with_name(path.name + ending) for ending in (".svg", ".png"))
+    size = drawing.stat().st_size
+    chosen, form = (drawing, "svg+xml") if size <= max(LARGEST_SVG, picture.stat().st_size) else (picture, "png")
+    return f"data:image/{form};base64,{base64.b64encode(chosen.read_bytes()).decode()}"
+
+
+def made_from() -> Made:
+    """The commit of this source tree, its date, and whether the tree was changed; empty where there is no git."""
+    found = git()
+    if found.commit is None:
+        return Made(None, "", None)
+    command = ["git", "-C", str(Path(__file__).parent), "show", "-s", "--format=%cs", found.commit]
+    date = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return Made(found.commit, date, found.dirty)
+
+
+def render(sections: Sequence[Section], made: Made) -> str:
+    """The page."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {
+        "prose": prose,
+        "cell": cell,
+        "attributes": attributes,
+        "badge": badge,
+        "runs_text": runs_text,
+    }
+    runs = {number: record for section in sections for number, record in section.runs.items()}
+    corpora = {record.data.sha256: record.data for record in runs.values()}
+    return environment.get_template("report.html.j2").render(
+        sections=sections,
+        claimed=[section for section in sections if section.claims],
+        counts=count_verdicts(sections),
+        signs=SIGNS,
+        runs=sorted(runs.items()),
+        corpora=sorted(corpora.values(), key=lambda data: (data.name, data.sha256)),
+        newest=max((record.finished or record.started for record in runs.values()), default=""),
+        made=made,
+    )
+
+
+def count_verdicts(sections: Sequence[Section]) -> dict[str, int]:
+    """How many claims have each verdict, in the order of SIGNS; those that no claim has are left out."""
+    rows = [row for section in sections for table in section.claims for row in table.rows]
+    found = [verdict for row in rows for verdict in SIGNS if verdict in row.values()]
+    return {verdict: found.count(verdict) for verdict in SIGNS if verdict in found}
+
+
+def cell(text: str, table: Table) -> Markup:
+    """A cell's text: a verdict on a claim as a badge, "not run" elsewhere in grey."""
+    if CLAIMS in table.title and text in SIGNS:
+        return badge(text)
+    return Markup('<span class="none">{}</span>').format(text) if text == "not run" else prose(text)
+
+
+def badge(verdict: str) -> Markup:
+    """A verdict with its sign."""
+    text = Markup('<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>')
+    return text.format(verdict.replace(" ", "-"), SIGNS[verdict], verdict)
+
+
+def attributes(table: Table, column: str) -> Markup:
+    """The class of a column's cells: numbers stand to the right in one line, words to the left, long ones in lines."""
+    cells = [row[column] for row in table.rows]
+    first = column == next(iter(table.rows[0]))
+    if max(map(len, cells)) > (LONG_FIRST if first else LONG):
+        return Markup(' class="text breaks"')
+    words = first or column in table.left or any(text[-1:].isalpha() and text != "not run" for text in cells)
+    return Markup(' class="text"' if words else "")
+
+
+def prose(text: str) -> Markup:
+    """Text with `code` in backquotes; everything else is taken as it is written."""
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # a backquote without its partner
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
+    )
+
+
+def runs_text(numbers: Sequence[int]) -> Markup:
+    """Links to runs: 1-3, 7 for [1, 2, 3, 7]."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and spans[-1][-1] == number - 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    link = Markup('<a href="#run-{0}">{0}</a>')
+    texts = [Markup("\N{EN DASH}").join(link.format(n) for n in dict.fromkeys((s[0], s[-1]))) for s in spans]
+    return Markup(", ").join(texts)
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main())
+    except UserError as error:
+        fail(error)
