@@ -8,6 +8,7 @@ from configs.checks import EVALUATION_KEYS
 from configs.compose import compose, config_dict, resolve
 from configs.errors import UserError
 from configs.groups import schema
+from configs.schema import EVALUATION_CHOICES
 from configs.strict import keys
 
 MISTAKES = [
@@ -190,3 +191,4 @@ def test_mistake_in_an_evaluation(line, says):
 def test_every_key_of_an_evaluation_has_tasks_that_use_it():
     everywhere = {"run", "task", "checkpoint", "device", "ssa", "ssa.backend", "data"}
     assert everywhere | set(EVALUATION_KEYS) == set(keys(schema("eval")))
+    assert {task for tasks in EVALUATION_KEYS.values() for task in tasks} == set(EVALUATION_CHOICES["task"])
