@@ -20,7 +20,6 @@ from configs.entry import fail
 from configs.errors import UserError
 from configs.sweeps import expand
 from results.document import Document, Table
-from results.kinds import BUILD
 from results.target import Asked, make, targets
 from training.atomic import make_parent, write_atomically
 from training.environment import git
@@ -79,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output = Path(value)
         else:
             overrides.append(text)
-    ready = [target for target in targets() if expand(target.partition("-")[2]).kind in BUILD]
-    sections = collect(ready, overrides)
+    sections = collect(targets(), overrides)
     page = render(sections, made_from())
     make_parent(output)
     write_atomically(output, page.encode())
