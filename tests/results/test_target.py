@@ -57,7 +57,7 @@ def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke")
 
     def run(target):
-        settings = ["profile=smoke", f"output={folder}", f"runs={folder / 'runs'}", "trainer.progress=false"]
+        settings = ["profile=smoke", f"output={folder}", f"runs={folder / 'runs'}"]
         assert main([target, *settings]) == 0
         return (folder / f"{target.partition('-')[2]}.md").read_text()
 
