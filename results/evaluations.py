@@ -1,17 +1,19 @@
 """What figures need to know of a trained model beyond its loss: evaluations by eval.py, kept in the record."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from configs.compose import compose
+from configs.schema import EvaluationConfig
 from results.evidence import Run
 from training.record import RunRecord
 
-# By kind of table: the checkpoint and the overrides of each evaluation that it needs.
-TASKS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
-    "copy_depth": (("last", ("task=copy_depth",)),),
-    "coupling": (("last", ("task=coupling",)),),
-    "synchrony": (("start", ("task=synchrony",)), ("last", ("task=synchrony",))),
+# By kind of table: the task and the checkpoint of each evaluation that it needs.
+TASKS: dict[str, tuple[tuple[str, str], ...]] = {
+    "copy_depth": (("copy_depth", "last"),),
+    "coupling": (("coupling", "last"),),
+    "synchrony": (("synchrony", "start"), ("synchrony", "last")),
 }
 BYTES = {False: 1_000_000, True: 4096}  # of the validation split, for a loss by byte; in a smoke profile
 
@@ -34,29 +36,28 @@ def entry(record: RunRecord, task: str, start: bool = False) -> dict[str, Any] |
 
 def evaluated(record: RunRecord, kind: str) -> int:
     """How many of the evaluations that a kind of table needs the record has."""
-    return sum(
-        entry(record, overrides[0].partition("=")[2], checkpoint == "start") is not None
-        for checkpoint, overrides in TASKS.get(kind, ())
-    )
+    return sum(entry(record, task, checkpoint == "start") is not None for task, checkpoint in TASKS.get(kind, ()))
 
 
 def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool) -> None:
     """Evaluate the finished runs whose record lacks what a kind of table needs. UserError where one cannot be."""
-    from results.tasks import TASKS as DO
+    from results.tasks import copy_depth, coupling, synchrony
 
+    # The table has figures of its own: those of single runs would take most of the time.
+    do: dict[str, Callable[[EvaluationConfig], None]] = {
+        "copy_depth": copy_depth,
+        "coupling": partial(coupling, figure=False),
+        "synchrony": partial(synchrony, figure=False),
+    }
     todo = [
-        (run, checkpoint, overrides)
+        (run, run.path, task, checkpoint)
         for run in runs
-        for checkpoint, overrides in TASKS[kind]
-        if run.record is not None
-        and run.path is not None
-        and entry(run.record, overrides[0].partition("=")[2], checkpoint == "start") is None
+        for task, checkpoint in TASKS[kind]
+        if run.record is not None and run.path is not None and entry(run.record, task, checkpoint == "start") is None
     ]
-    for number, (run, checkpoint, overrides) in enumerate(todo, 1):
-        assert run.path is not None
-        print(f"\n[{number}/{len(todo)}] {overrides[0].partition('=')[2]} of {run.label}, {checkpoint}", flush=True)
-        command = [f"run='{run.path.parent}'", f"checkpoint={checkpoint}", "split=validation", *overrides]
-        if kind == "copy_depth":
-            command.append(f"max_bytes={BYTES[smoke]}")
-        config = compose("eval", command)
-        DO[config.task](config)
+    for number, (run, path, task, checkpoint) in enumerate(todo, 1):
+        print(f"\n[{number}/{len(todo)}] {task} of {run.label}, checkpoint {checkpoint}", flush=True)
+        asked = [f"task={task}", f"run='{path.parent}'", f"checkpoint={checkpoint}", "split=validation"]
+        if task == "copy_depth":
+            asked.append(f"max_bytes={BYTES[smoke]}")
+        do[task](compose("eval", asked))

@@ -22,8 +22,7 @@ def plot_heads(maps: Sequence[tuple[str, Tensor]], path: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     columns = min(MOST_HEADS, max(A.shape[0] for _, A in maps))
-    shade = colormaps["viridis_r"].copy()
-    shade.set_bad("white")
+    shade = colormaps["viridis_r"].with_extremes(bad="white")
     with rc_context(REPRODUCIBLE):
         figure = Figure(figsize=(1.0 + 1.75 * columns, 0.5 + 1.95 * len(maps)), layout="constrained")
         panels: Any = figure.subplots(len(maps), columns, squeeze=False)

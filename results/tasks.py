@@ -55,7 +55,7 @@ def copy_depth(config: EvaluationConfig) -> None:
     run.add_evaluation(entry)
 
 
-def synchrony(config: EvaluationConfig) -> None:
+def synchrony(config: EvaluationConfig, figure: bool = True) -> None:
     """Print how much heads differ and how widely they look, draw their maps, and add the numbers to the record."""
     from results.head_figure import plot_heads
     from results.heads import entry, first_windows, table
@@ -68,12 +68,13 @@ def synchrony(config: EvaluationConfig) -> None:
     layers = [measure(A) for A in maps]
     print(markdown(table(run.config.model.name, layers), left=("model",)))
     rows = [(f"layer {layer}", A[0]) for layer, A in enumerate(maps)]
-    name = f"heads-{config.split}-{run.checkpoint.stem}"
-    print("\n" + ", ".join(str(file) for file in plot_heads(rows, run.folder / name)))
+    if figure:
+        name = f"heads-{config.split}-{run.checkpoint.stem}"
+        print("\n" + ", ".join(str(file) for file in plot_heads(rows, run.folder / name)))
     run.add_evaluation(entry(run, windows, layers, config.split))
 
 
-def coupling(config: EvaluationConfig) -> None:
+def coupling(config: EvaluationConfig, figure: bool = True) -> None:
     """Print the trained coupling kernels and how ordered the layers run, draw them, and add both to the record."""
     from results.coupling import draw, entry, rows
     from results.heads import first_windows
@@ -86,9 +87,10 @@ def coupling(config: EvaluationConfig) -> None:
     found = entry(run, kappa, order(run.model, windows), config.split, len(windows))
     model = run.config.model.name
     print(markdown(rows(model, [found]), left=("model",)))
-    name = f"coupling-{config.split}-{run.checkpoint.stem}"
-    title = f"{model}, seed {run.config.seed}"
-    print("\n" + ", ".join(str(file) for file in draw(model, title, found, run.folder / name)))
+    if figure:
+        name = f"coupling-{config.split}-{run.checkpoint.stem}"
+        title = f"{model}, seed {run.config.seed}"
+        print("\n" + ", ".join(str(file) for file in draw(model, title, found, run.folder / name)))
     run.add_evaluation(found)
 
 
