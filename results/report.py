@@ -18,9 +18,8 @@ from markupsafe import Markup, escape
 
 from configs.entry import fail
 from configs.errors import UserError
-from configs.sweeps import expand
 from results.document import Document, Table
-from results.target import Asked, make, targets
+from results.target import Asked, make, targets, title
 from training.atomic import make_parent, write_atomically
 from training.environment import git
 from training.record import RunRecord
@@ -100,7 +99,7 @@ def collect(wanted: Sequence[str], overrides: Sequence[str] = ()) -> list[Sectio
             try:
                 document = make(Asked(name, output=Path(folder), overrides=list(overrides)))
             except UserError as error:
-                sections.append(Section(target, Document(name, expand(name).title), error=str(error)))
+                sections.append(Section(target, Document(name, title(name)), error=str(error)))
                 continue
             images = [(data_uri(Path(folder) / stem), caption) for stem, caption in document.figures]
         section = Section(target, document, images)

@@ -70,6 +70,11 @@ def targets() -> list[str]:
     return [f"{'figure' if name in FIGURES else 'table'}-{name}" for name in [*names(), *BENCHMARKS]]
 
 
+def title(name: str) -> str:
+    """The title of a sweep's or a benchmark's document."""
+    return layer_cost.TITLE if name in BENCHMARKS else expand(name).title
+
+
 def parse(arguments: Sequence[str]) -> Asked:
     """What the arguments ask. Raises UserError for an unknown target or value."""
     if not arguments or "=" in arguments[0]:

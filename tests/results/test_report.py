@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from results import report, target
+from results import layer_cost, report, target
 from results.document import Document, Table
 from results.report import CLAIMS, SIGNS, Made, collect, data_uri, main, render, runs_text
 
@@ -134,9 +134,10 @@ def test_a_target_that_cannot_be_made_says_why_on_the_page_and_in_the_exit_code(
         raise UserError("these runs differ")
 
     monkeypatch.setattr(report, "make", refuse)
-    monkeypatch.setattr(report, "targets", lambda: ["table-ssa-mt"])
+    monkeypatch.setattr(report, "targets", lambda: ["table-ssa-mt", "table-ssa-cost"])  # of a sweep, of a benchmark
     assert main([f"output={tmp_path / 'new' / 'page.html'}"]) == 1
-    assert "could not be made: these runs differ" in (tmp_path / "new" / "page.html").read_text()
+    text = (tmp_path / "new" / "page.html").read_text()
+    assert text.count("could not be made: these runs differ") == 2 and layer_cost.TITLE in text
     assert "table-ssa-mt could not be made: these runs differ" in capsys.readouterr().err
     monkeypatch.setattr(report, "make", lambda asked: Document(asked.sweep, "Translation"))
     assert main([f"output={tmp_path / 'page.html'}", "runs=elsewhere"]) == 0
