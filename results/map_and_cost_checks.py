@@ -45,7 +45,8 @@ class CopyDepth(Check):
         for evidence in sources.near(claim.table):
             ours, theirs = of(evidence.runs, self.model), of(evidence.runs, self.baseline)
             if sides := self._sides(ours, theirs):
-                found.append(f"{place(evidence, ours)}: {self.model} {self._counts(sides)}")
+                seen = [run for run in ours if run.record and entry(run.record, "copy_depth")]
+                found.append(f"{place(evidence, seen)}: {self.model} {self._counts(sides)}")
         return found
 
     def _sides(self, ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, str]:
