@@ -78,7 +78,7 @@ def rows(label: str, entries: Sequence[dict[str, Any]]) -> list[Row]:
                         "layer": str(layer),
                         "delay": str(delay),
                         "harmonic": str(m + 1),
-                        "mean |κ| (rad)": f"{measured.strength:.3f}",
+                        "mean abs κ (rad)": f"{measured.strength:.3f}",
                         "angle (deg)": _degrees(measured.angle),
                         "deviation (deg)": _degrees(measured.deviation),
                         "repulsive": f"{measured.repulsive:.0%}",

@@ -125,6 +125,7 @@ def _shown(value: object) -> str:
 
 def markdown(rows: Sequence[Row], left: Sequence[str] = ("model", "settings")) -> str:
     """Rows as a Markdown table that is aligned, so that it reads well in a terminal too. `left`: columns of words."""
+    rows = [{c: cell.replace("|", r"\|") for c, cell in row.items()} for row in rows]  # else it would end the cell
     columns = list(rows[0])
     width = {c: max(len(c), *(len(row[c]) for row in rows)) for c in columns}
 

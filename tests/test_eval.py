@@ -209,7 +209,7 @@ def test_coupling_is_measured_drawn_and_recorded(evaluate, trained, run_dir, tmp
     paths = [f"data.path={trained / 'corpus.txt'}", f"data.cache_dir={trained / 'cache'}", f"run_dir={folder}"]
     run(compose("train", ["model=fsn", *SETTINGS[1:], *paths]))
     code, out, _ = evaluate(f"run={folder}", "task=coupling", "split=validation")
-    assert code == 0 and "mean |κ| (rad)" in out and "coupling-validation-last.png" in out
+    assert code == 0 and "mean abs κ (rad)" in out and "coupling-validation-last.png" in out
     assert (folder / "coupling-validation-last.svg").exists()
     last = load(folder).evaluations[-1]
     assert (last["task"], last["split"], last["step"], last["windows"]) == ("coupling", "validation", 3, 8)

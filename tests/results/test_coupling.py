@@ -73,7 +73,7 @@ def test_the_table_names_angles_and_signs(record):
         "layer": "0",
         "delay": "0",
         "harmonic": "1",
-        "mean |κ| (rad)": "0.500",
+        "mean abs κ (rad)": "0.500",
         "angle (deg)": "30.0",
         "deviation (deg)": "0.0",
         "repulsive": "0%",

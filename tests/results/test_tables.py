@@ -102,3 +102,7 @@ def test_markdown_is_aligned():
         "| fsn         |   2.1 |",
         "| transformer | 12.25 |",
     ]
+
+
+def test_a_bar_in_a_cell_does_not_end_it():
+    assert markdown([{"model": "|a|"}]).splitlines()[-1] == r"| \|a\| |"
