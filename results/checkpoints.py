@@ -25,7 +25,9 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
         name = f"{row}, " if row else ""
         _add_tables(runs, evidence, document, name)
         records = [run.record for run in runs if run.record is not None]
-        if records:
+        if records and len({record.data.sha256 for record in records}) > 1:
+            document.notes.append(f"{name}no figure: the runs saw different data under the name {evidence.corpus}.")
+        elif records:
             path = folder / (f"{stem}-{row.replace(' ', '-')}" if row else stem)
             plot_curves(records, path)
             seeds = len({run.seed for run in runs})

@@ -87,13 +87,22 @@ def _by_model(records: Sequence[RunRecord], curves: Sequence[Curve]) -> list[tup
     """(model, label, its curves): one entry a model where runs differ in nothing but the seed, else one a record."""
     names = [str(record.config["model"]["name"]) for record in records]
     seeds = {(name, record.seed) for name, record in zip(names, records, strict=True)}
-    grids = {tuple(at for at, _ in curve) for curve in curves}
-    if differing_settings(records, CIRCUMSTANCES) or len(seeds) < len(records) or len(grids) > 1:
+    if differing_settings(records, CIRCUMSTANCES) or len(seeds) < len(records) or not _same_places(curves):
         return [(n, label(r, records), [c]) for n, r, c in zip(names, records, curves, strict=True)]
     groups: dict[str, list[Curve]] = {}
     for name, curve in zip(names, curves, strict=True):
         groups.setdefault(name, []).append(curve)
     return [(n, n if len(found) == 1 else f"{n}, {len(found)} seeds", found) for n, found in groups.items()]
+
+
+def _same_places(curves: Sequence[Curve]) -> bool:
+    """Whether all curves have their points at the same tokens, but for what the last window of an epoch lacks."""
+    first = [at for at, _ in curves[0]]
+    return all(
+        len(curve) == len(first)
+        and all(abs(at - place) <= 0.01 * place for (at, _), place in zip(curve, first, strict=True))
+        for curve in curves
+    )
 
 
 def _columns(seeds: Sequence[Curve]) -> list[list[float]]:

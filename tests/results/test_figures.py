@@ -36,6 +36,16 @@ def test_seeds_share_a_curve_of_their_mean_unless_more_than_the_seed_differs(rec
     assert "seeds" not in text and "fsn, seed 1  2.500" in text
 
 
+def test_an_epoch_that_lacks_a_window_keeps_seeds_together(record, tmp_path):
+    late = record("fsn", 2.5, seed=1)
+    late = replace(late, metrics=[row | {"tokens": row["tokens"] - 180} for row in late.metrics])
+    text = " ".join(ET.parse(plot_curves([record("fsn", 2.0), late], tmp_path / "a")[1]).getroot().itertext())
+    assert "fsn, 2 seeds  2.250" in text
+    late = replace(late, metrics=[row | {"tokens": 2 * row["tokens"]} for row in late.metrics])
+    text = " ".join(ET.parse(plot_curves([record("fsn", 2.0), late], tmp_path / "b")[1]).getroot().itertext())
+    assert "seeds" not in text
+
+
 def test_curves_are_the_validations_against_tokens(record):
     (curve,) = validation_curves([record("fsn", 2.0)])
     assert curve == [(40960, 3.0), (81920, 2.2), (122880, 2.0)]
