@@ -1,4 +1,4 @@
-"""Runs started by Hydra's launchers: one after another here, or side by side (launcher=joblib, slurm)."""
+"""Runs started by Hydra's launchers: one after another here, or side by side (launcher=joblib, ray, slurm)."""
 
 import importlib.util
 import traceback
@@ -10,6 +10,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
@@ -17,12 +18,14 @@ from configs.compose import resolve_entry
 from configs.errors import UserError
 from configs.groups import FOLDER, HYDRA_VERSION_BASE, LAUNCHERS, options
 from configs.strict import illegal_value
+from training.ray_launcher import RayLauncher, RayLauncherConfig
 from training.run import run
 from training.signals import Interrupted
 
 # The launchers that come as packages of their own; an extra of pyproject.toml has the name of each.
 PACKAGES = {
     "joblib": "hydra_plugins.hydra_joblib_launcher",
+    "ray": "ray",
     "slurm": "hydra_plugins.hydra_submitit_launcher",
     "slurm_local": "hydra_plugins.hydra_submitit_launcher",
 }
@@ -50,15 +53,20 @@ def launch(jobs: Sequence[Sequence[str]], launcher: Sequence[str]) -> list[str |
         with hydra.initialize_config_dir(str(FOLDER), version_base=HYDRA_VERSION_BASE):
             loader = GlobalHydra.instance().config_loader()
             # As Hydra's own sweepers make it, without their grid: the rows of a table are no product.
-            starter = Plugins.instance().instantiate_launcher(
-                hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks()),
-                task_function=train_one,
-                config=_configured(loader, preset),
-            )
+            starter = _starter(HydraContext(config_loader=loader, callbacks=Callbacks()), _configured(loader, preset))
             results = starter.launch([[*overrides, *quiet] for overrides in jobs], 0)
     finally:
         GlobalHydra.instance().hydra = running
     return [_outcome(result) for result in results]
+
+
+def _starter(context: HydraContext, config: DictConfig) -> Launcher:
+    settings = {str(key): value for key, value in config.hydra.launcher.items()}
+    if settings.pop("_target_") != RayLauncherConfig._target_:
+        return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=train_one, config=config)
+    starter = RayLauncher(**settings)  # by hand: Hydra makes launchers of its plugins alone
+    starter.setup(hydra_context=context, task_function=train_one, config=config)
+    return starter
 
 
 def _configured(loader: ConfigLoader, preset: list[str]) -> DictConfig:

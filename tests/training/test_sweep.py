@@ -7,6 +7,7 @@ import pytest
 from configs import sweeps
 from configs.errors import UserError
 from configs.sweeps import expand, requested
+from training.ray_launcher import RayLauncher
 from training.record import load
 from training.run_directory import claimed
 from training.sweep import conduct, look, time_left
@@ -118,11 +119,22 @@ def test_mistakes_come_before_any_run(sweep, tmp_path):
     assert not list((tmp_path / "runs").glob("transformer*"))
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "slurm_local"])
+@pytest.mark.parametrize("launcher", ["joblib", "ray", "slurm_local"])
 def test_launchers(sweep, tmp_path, launcher):
     """Side by side, in processes of their own."""
+    if launcher == "ray":
+        pytest.importorskip("ray", reason="the extra `ray` is not installed")
     assert sweep(f"launcher={launcher}") == 0
     assert {seed: record.status for seed, record in records(tmp_path).items()} == {0: "done", 1: "done"}
+
+
+def test_shares_that_ray_cannot_hand_out():
+    for given, words in (
+        ((2, 3, 0.0), "cpus_per_run=3: legal is 1 to hydra.launcher.num_cpus, 2"),
+        ((2, 1, 1.5), "gpus_per_run=1.5: legal is a share of one GPU, or whole ones"),
+    ):
+        with pytest.raises(UserError, match=words):
+            RayLauncher(*given)
 
 
 def test_a_launcher_that_is_not_installed(sweep, monkeypatch):
