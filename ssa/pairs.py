@@ -4,8 +4,9 @@
     gradients   u, dout.v -> S / Z, du, u dy, dS e^{-u}      (equations in ssa/chunked.py)
 
 These maps, not the matrix products, take most of the operator's time when PyTorch runs them one operation at a time.
-Inductor compiles both once a process and device type, for any shape; sums stay outside, for a loop with a sum in it is
-not vectorized. Where no compiler works one line says so and the same functions run eagerly. Our choice.
+Inductor compiles both once a process, device type and number of threads, for any shape; sums stay outside, for a loop
+with a sum in it is not vectorized. Where no compiler works one line says so and the same functions run eagerly. Our
+choice.
 
 Legend: R rows, the queries of some heads, M keys.
 """
@@ -81,17 +82,27 @@ def maps(like: Tensor, pairs: int) -> Maps:
     small = pairs < FEWEST or like.dtype != torch.float32 or like.device.type not in ("cpu", "cuda")
     if small:
         return EAGER
-    return _compiled(like.device.type)[0]
+    return _compiled(like.device.type, *_state())[0]
 
 
 def how(device: str) -> str:
     """How large calls are computed on a device type: "compiled", or "eager: " and why. Compiles what is not yet."""
-    return _compiled(device)[1]
+    return _compiled(device, *_state())[1]
+
+
+def _state() -> tuple[int, bool, str]:
+    """What else a compiled map was compiled for: where it differs, the first call would compile the map for its own
+    shape, and those after it once more for theirs.
+    """
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    return torch.get_num_threads(), deterministic, torch.get_float32_matmul_precision()
 
 
 @functools.cache
-def _compiled(device: str) -> tuple[Maps, str]:
-    """The maps and how they are computed. A compiler that fails, or computes something else, is not used."""
+def _compiled(device: str, *_: object) -> tuple[Maps, str]:
+    """The maps and how they are computed, on a device type in a `_state`. A compiler that fails, or computes something
+    else, is not used.
+    """
     try:
         # Threads are left to each call: a kernel may come from a cache that another thread count has filled.
         options: dict[str, bool | int | str | Callable[..., object]] = {"cpp.dynamic_threads": True}

@@ -38,6 +38,19 @@ def test_compiled_equals_eager_for_any_shape_and_is_compiled_once(compiled_alway
             assert (a - b).abs().max() <= 2e-5 * scale, (shape, settings, (a - b).abs().max())
 
 
+def test_another_number_of_threads_compiles_once_more_and_no_shape_after_that(compiled_always):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        pairs.how("cpu")
+        before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        for n in (65, 70):
+            values_and_gradients(operands(2, n, n, False), causal=True)
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_without_a_compiler_one_line_says_so_and_everything_works(monkeypatch, caplog):
     def broken(*_, **__):
         raise RuntimeError("no C++ compiler found\nand a long trace")
