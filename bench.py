@@ -12,7 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler, which counts memory, is told to be quiet at import
+# Torch's profiler, which counts memory, is told to be quiet at import: of what was allocated before it, for example.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 from configs.entry import entry_point
 from configs.schema import BenchmarkConfig

@@ -28,8 +28,8 @@ LINEAR = [name for name in LAYERS if name not in QUADRATIC]
 PROFILES: dict[str, dict[str, list[str]]] = {
     "smoke": {"": ["lengths=[64,128]", "d_model=64", "n_heads=2", "rounds=1"]},
     "cpu": {
-        "": ["lengths=[128,256,512,1024,2048]", "rounds=5"],
-        "-4096": ["lengths=[4096]", "rounds=5", f"layers=[{','.join(LINEAR)}]"],
+        "": ["lengths=[128,256,512,1024,2048]", "rounds=5", "threads=1"],
+        "-4096": ["lengths=[4096]", "rounds=5", "threads=1", f"layers=[{','.join(LINEAR)}]"],
     },
     # The author's own table: the forward pass alone, on a GPU.
     "paper": {
