@@ -13,6 +13,11 @@ from training.atomic import write_atomically
 # An absolute path, alone or after `key=`, in quotes or not.
 ABSOLUTE = re.compile(r"""([^=/'"]*=)?(['"]?)(/.*)\2""", re.DOTALL)
 STATUSES = ("running", "done", "failed", "interrupted")
+# Inner keys that readers of records rely on, in configs of any age: dotted key -> type.
+IN_CONFIG = {"model.name": str, "scale.name": str, "data.context": int}
+IN_ROW = {"step": int, "tokens": int, "split": str, "bits_per_byte": float}
+IN_VALIDATION = {"bytes": int, "standard_error": float}
+IN_EVALUATION = {"split": str, "step": int}
 
 
 @dataclass
@@ -117,7 +122,40 @@ def load(path: Path | str) -> RunRecord:
     record = _build(RunRecord, content, path, "record")
     if record.status not in STATUSES:
         raise UserError(f"{path} is not a run record: status {record.status!r} is none of {', '.join(STATUSES)}")
+    if fault := _fault(record):
+        raise UserError(f"{path} is not a run record: {fault}")
     return record
+
+
+def _fault(record: RunRecord) -> str | None:
+    """What of the inner keys is missing or of another type."""
+    if fault := _lacks("config", record.config, IN_CONFIG):
+        return fault
+    if "validation" not in record.data.bytes:
+        return "data.bytes lacks 'validation'"
+    if not isinstance(record.parameters.get("total"), int):
+        return "parameters lacks 'total'"
+    if record.status == "done" and record.final is None:
+        return "status is done and final is missing"
+    rows = [("final", record.final)] if record.final is not None else []
+    for where, row in [*rows, *((f"row {n} of metrics", row) for n, row in enumerate(record.metrics))]:
+        fault = _lacks(where, row, IN_ROW)
+        if not fault and row["split"] == "validation":
+            fault = _lacks(where, row, IN_VALIDATION)
+        if fault:
+            return fault
+    evaluations = (_lacks(f"entry {n} of evaluations", e, IN_EVALUATION) for n, e in enumerate(record.evaluations))
+    return next(filter(None, evaluations), None)
+
+
+def _lacks(where: str, content: Any, keys: dict[str, type]) -> str | None:
+    for key, kind in keys.items():
+        value = content
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if not _fits(value, kind) or isinstance(value, bool):
+            return f"{where} lacks {key!r}" if value is None else f"{where}: {key!r} is {value!r}"
+    return None
 
 
 def save(record: RunRecord, path: Path | str) -> None:

@@ -10,7 +10,12 @@ from training.record import DataInfo, Device, Git, RunRecord, Throughput, load, 
 @pytest.fixture
 def record():
     return RunRecord(
-        config={"seed": 3, "model": {"name": "fsn", "width": None}},
+        config={
+            "seed": 3,
+            "model": {"name": "fsn", "width": None},
+            "scale": {"name": "1m"},
+            "data": {"context": 64},
+        },
         config_hash="0123456789",
         parameters={"total": 12, "embedding": 12},
         flops_per_token=72,
@@ -23,9 +28,11 @@ def record():
         started="2020-01-01T00:00:00+00:00",
         throughput=Throughput(1234.5, 6.0),
         metrics=[
-            {"step": 1, "split": "train", "nats": 2.0},
-            {"step": 1, "split": "validation", "nats": 0.1 + 0.2},
+            {"step": 1, "tokens": 64, "split": "train", "nats": 2.0, "bits_per_byte": 2.9},
+            {"step": 1, "tokens": 64, "split": "validation", "nats": 0.1 + 0.2, "bits_per_byte": 0.4}
+            | {"bytes": 5, "standard_error": 0.1},
         ],
+        evaluations=[{"split": "test", "step": 1}],
     )
 
 
@@ -60,6 +67,16 @@ def test_a_number_that_is_not_finite_is_not_written(record, tmp_path):
         (lambda content: content.update(git="c0ffee"), "record.git is not a mapping"),
         (lambda content: content.update(finished=3), "record.finished is a int"),
         (lambda content: content.update(status="perhaps"), "status 'perhaps' is none of running, done"),
+        (lambda content: content["config"].pop("model"), "config lacks 'model.name'"),
+        (lambda content: content["config"]["data"].update(context="64"), "config: 'data.context' is '64'"),
+        (lambda content: content["data"]["bytes"].pop("validation"), "data.bytes lacks 'validation'"),
+        (lambda content: content["parameters"].pop("total"), "parameters lacks 'total'"),
+        (lambda content: content.update(status="done"), "status is done and final is missing"),
+        (lambda content: content.update(final={"step": 1}), "final lacks 'tokens'"),
+        (lambda content: content["metrics"][0].pop("bits_per_byte"), "row 0 of metrics lacks 'bits_per_byte'"),
+        (lambda content: content["metrics"][1].pop("bytes"), "row 1 of metrics lacks 'bytes'"),
+        (lambda content: content["metrics"].append([]), "row 2 of metrics lacks 'step'"),
+        (lambda content: content["evaluations"][0].update(step=True), "entry 0 of evaluations: 'step' is True"),
     ],
 )
 def test_what_is_no_record_says_why(record, tmp_path, change, message):
