@@ -40,7 +40,7 @@ def entry_point(
                 raise SystemExit(code)
 
         def command() -> None:
-            sys.argv[1:] = [_quoted(argument, literal) for argument in sys.argv[1:]]
+            sys.argv[1:] = [_literally(argument, literal) for argument in sys.argv[1:]]
             try:
                 _check(config_name, sys.argv[1:])
             except UserError as error:
@@ -94,11 +94,15 @@ def _refuse(message: str) -> NoReturn:
     raise UserError(f"{message}; --help shows what may be typed")
 
 
-def _quoted(argument: str, literal: Sequence[str]) -> str:
-    """`prompt=f(a, b)` as `prompt='f(a, b)'`, with all that OmegaConf (${) and Hydra (quotes) would read escaped."""
+def _literally(argument: str, keys: Sequence[str]) -> str:
     key, equals, value = argument.partition("=")
-    if not equals or key not in literal:
-        return argument
+    return quoted(key, value) if equals and key in keys else argument
+
+
+def quoted(key: str, value: str) -> str:
+    """The override that gives `key` this very text: `prompt='f(a, b)'`, with all that OmegaConf (${) and Hydra (quotes)
+    would read escaped.
+    """
     value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     value = re.sub(r"(\\*)'", r"\1\1\\'", value)
     value = re.sub(r"(\\+)\Z", r"\1\1", value)

@@ -77,14 +77,23 @@ def _table(title: str, judged: Sequence[tuple[Claim, Verdict]], sources: Sources
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: prints all claims by status and writes them beside the other tables."""
-    folders = {"output": Path("docs/tables"), "runs": Path("runs")}
+    """The command: prints all claims by status and writes them beside the other tables.
+
+    They are judged from the committed records, and those in a folder of runs where one is typed.
+    """
+    folders = {"output": Path("docs/tables")}
     for text in sys.argv[1:] if arguments is None else arguments:
         key, _, value = text.partition("=")
-        if key not in folders or not value:
+        if key not in ("output", "runs") or not value:
             raise UserError(f"{text}: results.claims takes output=FOLDER and runs=FOLDER alone")
         folders[key] = Path(value)
-    made = document(Sources(read_records([folders["runs"], COMMITTED])[0], measurements()))
+    if "runs" in folders and not folders["runs"].is_dir():
+        raise UserError(
+            f"there is no folder {folders['runs']} with runs: runs=FOLDER adds them to the committed records"
+        )
+    records, damaged = read_records([*([folders["runs"]] if "runs" in folders else []), COMMITTED])
+    made = document(Sources(records, measurements()))
+    made.notes += [f"Left out, for it cannot be read: {reason}." for reason in damaged]
     files = made.write(folders["output"])
     print(made.markdown())
     print("written: " + ", ".join(str(file) for file in files))

@@ -1,6 +1,6 @@
 """Loss by copy depth from run records: tables, the verdict on the paper's claim, and the figure.
 
-The records must hold an evaluation `python eval.py run=PATH task=copy_depth`. Everything is computed from its sums.
+Of each run one evaluation by `python eval.py run=PATH task=copy_depth` is given. Everything is computed from its sums.
 All losses are in bits per byte; intervals are those of `results.paired_blocks`. The claim is that of arXiv 2606.18694.
 
 Legend: S seeds, K blocks, D depths, G classes of depths, R ranges of distance.
@@ -15,9 +15,9 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import MODELS
+from results.evaluations import Evaluated
 from results.paired_blocks import UNKNOWN, Estimate, mean_loss, paired_difference
 from results.tables import CIRCUMSTANCES, Row, differing_settings, same, same_data
-from training.record import RunRecord
 
 BASELINE = "transformer"
 COPIES = 4  # from this depth on the paper's claim says that the full kernel reverses the base layer's loss
@@ -34,8 +34,9 @@ class Verdict:
     """What the intervals say of a claim. By depth: "below" or "above" the transformer, "cannot be told", or no bytes.
 
     `outcome`: "holds" when every depth of the claim is on the claimed side, "does not hold" when one or more are on the
-    other, else "cannot be told"; "not run" without the model or a transformer of the same seed. Each depth has its own
-    95 % interval, so of twenty that do not differ one is expected on a side by chance.
+    other, else "cannot be told"; "not run" without the model or a transformer of the same seed, "one seed" where they
+    share only one: intervals are then over the text alone. Each depth has its own 95 % interval, so of twenty that do
+    not differ one is expected on a side by chance.
     """
 
     model: str
@@ -79,20 +80,18 @@ class Bins:
         """Mean over seeds of a model's loss in bin k; the interval is over the text alone."""
         return mean_loss(np.mean([sums[:, k] for sums in self.bits[model].values()], 0), self.counts[:, k])
 
+    def shared(self, model: str) -> list[int]:
+        """The seeds of a model that the transformer has too."""
+        return sorted(self.bits.get(model, {}).keys() & self.bits.get(BASELINE, {}).keys())
+
     def difference(self, model: str, k: int) -> Estimate | None:
         """A model's loss in bin k less the transformer's of the same seeds; None where they share no seed."""
-        ours, base = self.bits[model], self.bits.get(BASELINE, {})
-        shared = sorted(ours.keys() & base.keys())
+        ours, base = self.bits.get(model, {}), self.bits.get(BASELINE, {})
+        shared = self.shared(model)
         if not shared or model == BASELINE:
             return None
         sums, base_sums = (np.array([of[seed][:, k] for seed in shared]) for of in (ours, base))
         return paired_difference(sums, base_sums, self.counts[:, k])
-
-
-def latest(record: RunRecord, split: str = "validation") -> dict[str, Any] | None:
-    """The newest evaluation of a record by copy depth on a split, if it has one."""
-    found = [e for e in record.evaluations if (e.get("task"), e.get("split")) == ("copy_depth", split)]
-    return found[-1] if found else None
 
 
 def single(entry: dict[str, Any]) -> list[Row]:
@@ -105,40 +104,42 @@ def single(entry: dict[str, Any]) -> list[Row]:
     ]
 
 
-def table(records: Sequence[RunRecord], split: str = "validation") -> list[Row]:
+def table(evaluated: Sequence[Evaluated]) -> list[Row]:
     """A row for each depth, then depth 4 and more, then all bytes: share of the bytes, and for each model bits per byte
     (mean over seeds) and its difference to the transformer of the same seeds ± half of its 95 % interval.
 
-    UserError for a record without such an evaluation, for two of one model and seed, for runs of a model that differ in
-    more than the seed, and for evaluations of different data, bytes, windows, steps or bins.
+    UserError for two runs of one model and seed, for runs of a model that differ in more than the seed, and for
+    evaluations of different data, splits, bytes, windows, steps or bins.
     """
-    bins = by_depth(records, split)
+    bins = by_depth(evaluated)
     deep = [k for k, label in enumerate(bins.labels) if start(label) >= COPIES]
     merged = (bins.merged(f"{COPIES}+", deep), bins.merged("all", range(len(bins.labels))))
     return [row for of in (bins, *merged) for row in _rows(of, "depth", bins.counts.sum())]
 
 
-def distance_table(records: Sequence[RunRecord], split: str = "validation") -> list[Row]:
+def distance_table(evaluated: Sequence[Evaluated]) -> list[Row]:
     """As `table`, a row for each class of depths and each distance of the match (bytes) that occurs."""
     rows = []
-    for depths, bins in by_distance(records, split).items():
-        rows += [{"depth": depths, **row} for row in _rows(bins, "distance", _bytes(records[0], split))]
+    for depths, bins in by_distance(evaluated).items():
+        rows += [{"depth": depths, **row} for row in _rows(bins, "distance", evaluated[0][1]["bytes"])]
     return [row for row in rows if row["bytes"]]
 
 
-def verdict(records: Sequence[RunRecord], split: str = "validation") -> list[Verdict]:
+def verdict(evaluated: Sequence[Evaluated]) -> list[Verdict]:
     """What the intervals say of each of CLAIMS. UserError as of `table`."""
-    bins = by_depth(records, split)
+    bins = by_depth(evaluated)
     made = []
     for model, expected, lowest, claim in CLAIMS:
         sides: dict[str, str] = {}
         for k, label in enumerate(bins.labels):
-            difference = bins.difference(model, k) if model in bins.bits else None
+            difference = bins.difference(model, k)
             if difference is not None and start(label) >= lowest:
                 sides[label] = "no bytes" if math.isnan(difference.value) else difference.side
         told = {side for side in sides.values() if side != "no bytes"}
         if not sides:
             outcome = "not run"
+        elif len(bins.shared(model)) == 1:
+            outcome = "one seed"
         elif told - {expected, UNKNOWN}:
             outcome = "does not hold"
         else:
@@ -147,18 +148,18 @@ def verdict(records: Sequence[RunRecord], split: str = "validation") -> list[Ver
     return made
 
 
-def by_depth(records: Sequence[RunRecord], split: str = "validation") -> Bins:
+def by_depth(evaluated: Sequence[Evaluated]) -> Bins:
     """Losses by depth. UserError as of `table`."""
-    entries = _entries(records, split)
-    return _bins(records, entries[0]["depths"], entries)
+    entries = _comparable(evaluated)
+    return _bins(evaluated, entries[0]["depths"], entries)
 
 
-def by_distance(records: Sequence[RunRecord], split: str = "validation") -> dict[str, Bins]:
+def by_distance(evaluated: Sequence[Evaluated]) -> dict[str, Bins]:
     """Losses by distance of each class of depths. UserError as of `table`."""
-    entries = _entries(records, split)
+    entries = _comparable(evaluated)
     return {
         depths: _bins(
-            records,
+            evaluated,
             entries[0]["distances"],
             [{key: np.array(entry["by_distance"][key])[:, g] for key in ("counts", "nats")} for entry in entries],
         )
@@ -166,35 +167,29 @@ def by_distance(records: Sequence[RunRecord], split: str = "validation") -> dict
     }
 
 
-def _bins(records: Sequence[RunRecord], labels: list[str], sums: Sequence[dict[str, Any]]) -> Bins:
+def _bins(evaluated: Sequence[Evaluated], labels: list[str], sums: Sequence[dict[str, Any]]) -> Bins:
     found: dict[str, dict[int, np.ndarray]] = {}
-    for record, of in zip(records, sums, strict=True):
+    for (record, _), of in zip(evaluated, sums, strict=True):
         found.setdefault(str(record.config["model"]["name"]), {})[record.seed] = np.array(of["nats"]) / LN2
     order = sorted(found, key=lambda model: [*MODELS, model].index(model))
     return Bins(labels, np.array(sums[0]["counts"]), {model: dict(sorted(found[model].items())) for model in order})
 
 
-def _entries(records: Sequence[RunRecord], split: str) -> list[dict[str, Any]]:
-    """The evaluation of each record; refuses what `table` says."""
-    if not records:
-        raise UserError("copy depth needs at least one run record")
+def _comparable(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
+    """The evaluations; refuses what `table` says."""
+    if not evaluated:
+        raise UserError("copy depth needs at least one evaluated run")
+    records, entries = [record for record, _ in evaluated], [entry for _, entry in evaluated]
     same_data(records)
-    entries, seen = [], set()
+    seen = set()
     for record in records:
         run = f"{record.config['model']['name']}, seed {record.seed}"
         if run in seen:
             raise UserError(f"there are two runs of {run}: give one of each model and seed")
         seen.add(run)
-        entry = latest(record, split)
-        if entry is None:
-            raise UserError(
-                f"the run of {run} has no losses by copy depth on the {split} split: "
-                f"type python eval.py run=PATH task=copy_depth split={split}"
-            )
-        entries.append(entry)
     if different := differing_settings(records, CIRCUMSTANCES):
         raise UserError(f"runs of one model differ in {different[0]}, not only in the seed: give one setting of each")
-    for key in ("bytes", "context", "step"):
+    for key in ("split", "bytes", "context", "step"):
         same(f"{key} of the evaluation by copy depth", [entry[key] for entry in entries])
     for entry in entries:
         if any(_cut(entry)[key] != _cut(entries[0])[key] for key in _cut(entry)):
@@ -232,9 +227,3 @@ def _shown(estimate: Estimate, sign: str = "") -> str:
 def start(label: str) -> int:
     """The depth where a bin begins: 4 of 4, 4-7 and 4+."""
     return int(label.rstrip("+").partition("-")[0])
-
-
-def _bytes(record: RunRecord, split: str) -> int:
-    entry = latest(record, split)
-    assert entry is not None, "by_distance() refuses a record without"
-    return int(entry["bytes"])

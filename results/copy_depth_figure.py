@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from results.copy_depth import BASELINE, COPIES, Bins, by_depth, by_distance, start
+from results.evaluations import Evaluated
 from results.figure_file import REPRODUCIBLE, write_figure
 from results.figures import OTHER, STYLES
-from training.record import RunRecord
 
 LEAST = 0.005  # share of the copied bytes that a distance needs to be drawn: a wild interval would set the scale
 
 
-def plot_copy_depth(records: Sequence[RunRecord], path: Path, split: str = "validation") -> list[Path]:
+def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
     """Three panels: mean loss by depth (share of the bytes as bars), its difference to the transformer of the same
     seeds by depth, and by distance of the match where the depth is 4 or more; the files written: `path`.png and .svg.
 
@@ -25,7 +25,8 @@ def plot_copy_depth(records: Sequence[RunRecord], path: Path, split: str = "vali
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    bins, classes = by_depth(records, split), by_distance(records, split)
+    bins, classes = by_depth(evaluated), by_distance(evaluated)
+    record, entry = evaluated[0]
     far = Bins.added([of for depths, of in classes.items() if start(depths) >= COPIES])
     far = far.of([k for k in range(len(far.labels)) if far.share(k) >= LEAST])
     with rc_context(REPRODUCIBLE):
@@ -37,13 +38,13 @@ def plot_copy_depth(records: Sequence[RunRecord], path: Path, split: str = "vali
         for axes, of in ((loss, bins), (by_depth_, bins), (by_distance_, far)):
             _labelled(axes, of)
         seeds = max(len(of) for of in bins.bits.values())
-        loss.set_title(f"{records[0].data.name}, {records[0].config['scale']['name']} parameters", fontsize=10.5)
+        loss.set_title(f"{record.data.name}, {record.config['scale']['name']} parameters", fontsize=10.5)
         by_depth_.set_title("Difference by depth, 95 % interval", fontsize=10.5)
         by_distance_.set_title(f"Difference by distance, depth {COPIES} or more", fontsize=10.5)
         loss.set_xlabel("copy depth (bytes of context that match)")
         by_depth_.set_xlabel("copy depth (bytes of context that match)")
         by_distance_.set_xlabel("distance of the nearest match (bytes)")
-        loss.set_ylabel(f"{split} loss (bits per byte)")
+        loss.set_ylabel(f"{entry['split']} loss (bits per byte)")
         for axes in (by_depth_, by_distance_):
             axes.set_ylabel(f"minus {BASELINE} (bits per byte)")
         loss.legend(

@@ -1,6 +1,7 @@
 """Trained coupling functions from run records: a table of kernels and order parameters, and figures.
 
-`python eval.py run=PATH task=coupling` writes into a record the kernel and the order that are read here.
+`python eval.py run=PATH task=coupling` writes into a record the kernel and the order that are read here; of each run
+one such evaluation is given.
 
 Legend: M harmonics, d coordinates, kappa (layers, M, delays, d) complex kernels of a network.
 """
@@ -17,9 +18,9 @@ from torch import Tensor
 
 from configs.errors import UserError
 from results.coupling_figure import draw_coupling
+from results.evaluations import Evaluated
 from results.tables import CIRCUMSTANCES, Row, differing_settings, same_data
 from training.coupling import Order, harmonic
-from training.record import RunRecord
 from training.trained_run import TrainedRun
 
 DIGITS = 5  # significant ones that a record keeps: within 5e-5 of a number, far below what training determines
@@ -38,26 +39,16 @@ def kernel(entry: dict[str, Any]) -> Tensor:
     return torch.complex(real, imaginary)
 
 
-def latest(record: RunRecord) -> dict[str, Any] | None:
-    """The latest evaluation of the coupling at the run's last step, if there is one.
-
-    The last step is that of the final validation, in a run that is not done the last one evaluated.
-    """
-    found = [entry for entry in record.evaluations if entry.get("task") == "coupling"]
-    steps = [record.final["step"]] if record.final else [entry["step"] for entry in found]
-    return next((entry for entry in reversed(found) if entry["step"] == max(steps)), None)
-
-
-def table(records: Sequence[RunRecord]) -> list[Row]:
+def table(evaluated: Sequence[Evaluated]) -> list[Row]:
     """A row for each model, layer, delay and harmonic; seeds of a model share one.
 
     Statistics of kappa are over the coordinates, of all seeds together (see `training.coupling`); the order, null
-    share and gate of a layer, by head, are means over seeds and stand in each of its rows. UserError for records
-    without an evaluation of the coupling, of different data, or of one model with other settings than the seed.
+    share and gate of a layer, by head, are means over seeds and stand in each of its rows. UserError for runs of
+    different data, or of one model with other settings than the seed.
     """
     return [
         row
-        for model, entries in _by_model(records).items()
+        for model, entries in _by_model(evaluated).items()
         for row in rows(model if len(entries) == 1 else f"{model}, {len(entries)} seeds", list(entries.values()))
     ]
 
@@ -90,13 +81,13 @@ def rows(label: str, entries: Sequence[dict[str, Any]]) -> list[Row]:
     return found
 
 
-def plot_coupling(records: Sequence[RunRecord], path: Path) -> list[Path]:
+def plot_coupling(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
     """Coupling functions and order parameters of each model's first seed, as `path`-MODEL.png and .svg; the files.
 
     Raises UserError as `table` does.
     """
     files = []
-    for model, entries in _by_model(records).items():
+    for model, entries in _by_model(evaluated).items():
         seed = min(entries)
         shown = f"{model}, seed {seed}" + (f" (first of {len(entries)} seeds)" if len(entries) > 1 else "")
         files += draw(model, shown, entries[seed], path.with_name(f"{path.name}-{model}"))
@@ -110,19 +101,13 @@ def draw(model: str, title: str, entry: dict[str, Any], path: Path) -> list[Path
     return draw_coupling(model, title, kernel(entry), order, path)
 
 
-def _by_model(records: Sequence[RunRecord]) -> dict[str, dict[int, dict[str, Any]]]:
-    """model -> seed -> entry, of the records that have one."""
-    measured = [(record, found) for record in records if (found := latest(record)) is not None]
-    if not measured:
-        raise UserError(
-            "none of these records holds the coupling at the end of its run; "
-            "type python eval.py run=PATH task=coupling split=validation for each run first"
-        )
-    same_data([record for record, _ in measured])
+def _by_model(evaluated: Sequence[Evaluated]) -> dict[str, dict[int, dict[str, Any]]]:
+    """model -> seed -> entry."""
+    same_data([record for record, _ in evaluated])
     groups: dict[str, dict[int, dict[str, Any]]] = {}
-    for record, found in measured:
+    for record, found in evaluated:
         model = str(record.config["model"]["name"])
-        others = [other for other, _ in measured if other.config["model"]["name"] == model]
+        others = [other for other, _ in evaluated if other.config["model"]["name"] == model]
         if settings := differing_settings(others, CIRCUMSTANCES):
             raise UserError(f"the runs of {model} differ in {settings[0]}; give those of one setting, seeds may differ")
         if record.seed in groups.setdefault(model, {}):

@@ -64,7 +64,10 @@ class BelowEverywhere(Check):
         ours, theirs = of(runs, self.model, self.row), of(runs, self.baseline, self.row)
         if missing := lacking(ours, theirs):
             return missing
-        differences = by_checkpoint(ours, theirs)
+        every = by_checkpoint(ours, theirs)
+        differences = [difference for difference in every if difference is not None]
+        if short := sum(difference is None or difference.seeds < len(ours) for difference in every):
+            return Verdict("not run", "", f"{short} of {len(every)} checkpoints lack a run of one of the models")
         sides = Counter(difference.verdict for difference in differences)
         status = "reproduced" if differences and sides["below"] == len(differences) else "not reproduced"
         why = (
@@ -80,7 +83,7 @@ class BelowEverywhere(Check):
         found = []
         for evidence in sources.near(claim.table):
             ours, theirs = (of(evidence.runs, model, self.row) for model in (self.model, self.baseline))
-            if differences := by_checkpoint(ours, theirs):
+            if differences := [difference for difference in by_checkpoint(ours, theirs) if difference is not None]:
                 found.append(f"{place(evidence, ours)}: {self.model} {_along(differences)}")
         return found
 
@@ -211,16 +214,18 @@ class LadderBelow(Check):
         return found
 
 
-def by_checkpoint(ours: Sequence[Run], theirs: Sequence[Run]) -> list[Paired]:
-    """The paired difference at each checkpoint, in order; a checkpoint is a step and the bytes validated there."""
+def by_checkpoint(ours: Sequence[Run], theirs: Sequence[Run]) -> list[Paired | None]:
+    """The paired difference at each checkpoint of either model, in order, None where they share no seed.
+
+    A checkpoint is a step and the bytes validated there.
+    """
     found: dict[tuple[int, int], tuple[dict[int, float], dict[int, float]]] = {}
     for side, runs in enumerate((ours, theirs)):
         for run in runs:
             for row in run.record.rows("validation") if run.record else []:
                 at = found.setdefault((row["step"], row["bytes"]), ({}, {}))
                 at[side][run.seed] = row["bits_per_byte"]
-    made = [paired(*at) for _, at in sorted(found.items())]
-    return [difference for difference in made if difference is not None]
+    return [paired(*at) for _, at in sorted(found.items())]
 
 
 def _along(differences: Sequence[Paired]) -> str:

@@ -3,84 +3,71 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
+from math import isnan
 from typing import Any, Literal
 
+from results.copy_depth import BASELINE, by_depth, start
 from results.evaluations import entry
 from results.evidence import Run
-from results.seeds import Difference as Paired
 from results.seeds import paired
 from results.verdict import Check, Claim, Sources, Verdict, lacking, of, place
 
 
 @dataclass(frozen=True)
 class CopyDepth(Check):
-    """At every copy depth from `first` on, the paired difference to the baseline lies on a side, interval and all.
+    """At every copy depth from `first` on, the paired difference to the transformer lies on a side, interval and all.
 
-    A depth on the other side contradicts it; some not told apart leave it unconfirmed. Both are `not reproduced`.
+    Intervals are those of the table, `results.paired_blocks`. A depth on the other side contradicts it; some that
+    cannot be told leave it unconfirmed. Both are `not reproduced`.
     """
 
     model: str
-    baseline: str
     side: Literal["above", "below"]
     first: int
 
     def verdict(self, claim: Claim, sources: Sources) -> Verdict:
         runs = sources.own(claim)
-        ours, theirs = of(runs, self.model), of(runs, self.baseline)
+        ours, theirs = of(runs, self.model), of(runs, BASELINE)
         if missing := lacking(ours, theirs):
             return missing
         if lacks := _unevaluated([*ours, *theirs], "copy_depth"):
             return lacks
-        sides = self._sides(ours, theirs)
+        sides, seeds = self._sides(ours, theirs)
         holds = bool(sides) and set(sides.values()) == {self.side}
         other = [depth for depth, side in sides.items() if side in ("above", "below") and side != self.side]
         contradicted = f"contradicted at depth {', '.join(other)}"
-        unconfirmed = "not told apart at some; nothing contradicts it"
+        unconfirmed = "cannot be told at some; nothing contradicts it"
         why = "at every depth, each with its 95 % interval" if holds else contradicted if other else unconfirmed
-        return Verdict("reproduced" if holds else "not reproduced", self._counts(sides), f"{why}; {len(ours)} seeds")
+        return Verdict("reproduced" if holds else "not reproduced", self._counts(sides), f"{why}; {seeds} seeds")
 
     def nearest(self, claim: Claim, sources: Sources) -> list[str]:
         found = []
         for evidence in sources.near(claim.table):
-            ours, theirs = of(evidence.runs, self.model), of(evidence.runs, self.baseline)
-            if sides := self._sides(ours, theirs):
+            ours, theirs = of(evidence.runs, self.model), of(evidence.runs, BASELINE)
+            sides, seeds = self._sides(ours, theirs)
+            if sides:
                 seen = [run for run in ours if run.record and entry(run.record, "copy_depth")]
-                found.append(f"{place(evidence, seen)}: {self.model} {self._counts(sides)}")
+                pairs = f" ({seeds} pair{'s'[: seeds != 1]})" if seeds != len(seen) else ""
+                found.append(f"{place(evidence, seen)}: {self.model} {self._counts(sides)}{pairs}")
         return found
 
-    def _sides(self, ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, str]:
-        differences = copy_differences(ours, theirs)
-        return {depth: d.verdict for depth, d in differences.items() if _start(depth) >= self.first}
+    def _sides(self, ours: Sequence[Run], theirs: Sequence[Run]) -> tuple[dict[str, str], int]:
+        """By depth that occurs, on which side the model is, and how many seeds both have."""
+        made = [
+            (run.record, found)
+            for run in (*ours, *theirs)
+            if run.record is not None and (found := entry(run.record, "copy_depth")) is not None
+        ]
+        if not made:
+            return {}, 0
+        bins = by_depth(made)
+        differences = {label: bins.difference(self.model, k) for k, label in enumerate(bins.labels)}
+        told = {label: d.side for label, d in differences.items() if d is not None and not isnan(d.value)}
+        return {label: side for label, side in told.items() if start(label) >= self.first}, len(bins.shared(self.model))
 
     def _counts(self, sides: dict[str, str]) -> str:
         on = sum(side == self.side for side in sides.values())
-        return f"{self.side} the {self.baseline} at {on} of {len(sides)} depths from {self.first} on"
-
-
-def copy_differences(ours: Sequence[Run], theirs: Sequence[Run]) -> dict[str, Paired]:
-    """By copy depth that occurs, the paired difference in bits per byte of runs that were evaluated by copy depth.
-
-    An evaluation holds `depths` (labels), and `counts` and `nats` (blocks x depths), sums over the bytes of a block.
-    """
-    losses: dict[str, tuple[dict[int, float], dict[int, float]]] = {}
-    for side, runs in enumerate((ours, theirs)):
-        for run in runs:
-            made = entry(run.record, "copy_depth") if run.record else None
-            if made is None:
-                continue
-            for k, depth in enumerate(made["depths"]):
-                count = sum(block[k] for block in made["counts"])
-                if count:
-                    at = losses.setdefault(depth, ({}, {}))
-                    at[side][run.seed] = sum(block[k] for block in made["nats"]) / count / log(2)
-    differences = {depth: paired(*at) for depth, at in losses.items()}
-    return {depth: difference for depth, difference in differences.items() if difference is not None}
-
-
-def _start(depth: str) -> int:
-    """The depth where a bin begins: 4 of 4, 4-7 and 4+."""
-    return int(depth.rstrip("+").partition("-")[0])
+        return f"{self.side} the {BASELINE} at {on} of {len(sides)} depths from {self.first} on"
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,15 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference
     return Difference(statistics.mean(differences), half_interval(differences), len(shared))
 
 
+def compared(ours: Mapping[int, float], theirs: Mapping[int, float], wanted: int) -> str:
+    """Their paired difference and what it tells, with how many of the wanted pairs there are where some lack."""
+    difference = paired(ours, theirs)
+    if difference is None:
+        return ""
+    text = f"{difference} {difference.verdict}"
+    return text if difference.seeds == wanted else f"{text} ({difference.seeds} of {wanted} pairs)"
+
+
 def half_interval(values: list[float]) -> float | None:
     """Half the width of the 95 % t interval of the mean; None for fewer than two values."""
     if len(values) < 2:

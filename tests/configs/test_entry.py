@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.compose import compose
-from configs.entry import _quoted, entry_point
+from configs.entry import entry_point, quoted
 from configs.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -140,5 +140,5 @@ def test_any_prompt_survives_hydras_grammar():
     texts = ["", " ", "\\", "\\'", "${foo}", "\\${foo}", "a\nb\t", "é=ü", *("$" + "{" * n for n in range(3))]
     texts += ["".join(draw.choice("\\'\"${}()[],= a\n") for _ in range(draw.randint(1, 8))) for _ in range(8)]
     for text in texts:
-        typed = ["run=x", "task=sample", _quoted(f"prompt={text}", ("prompt",))]
+        typed = ["run=x", "task=sample", quoted("prompt", text)]
         assert compose("eval", typed).prompt == text

@@ -159,10 +159,29 @@ def test_a_ladder_needs_every_scale(runs):
     assert (short.status, "fsn 50 epochs 2m 2 of 3 seeds" in short.why) == ("not run", True)
 
 
+def test_a_checkpoint_that_one_model_lacks_leaves_every_checkpoint_unjudged(runs):
+    made = runs(after(FAR))
+    assert judge(claim(BELOW), sources(paper=made)).status == "reproduced"
+    early = {"step": 10, "split": "validation", "bytes": 500, "bits_per_byte": 3.0}
+    for run in made[:3]:  # the baseline's
+        run.record.metrics.append(early)
+    verdict = judge(claim(BELOW), sources(paper=made))
+    assert verdict.status == "not run" and "checkpoints lack a run" in verdict.why
+    for run in made[3:]:
+        run.record.metrics.append(early | {"bits_per_byte": 2.9})
+    assert judge(claim(BELOW), sources(paper=made)).status == "reproduced"
+
+
 def copies(nats):
-    """An evaluation in two blocks: depth 0, 2-3 and 4+, and a depth without bytes."""
+    """An evaluation in eight blocks: depth 0, 2-3 and 4+, and a depth without bytes; by distance nothing."""
     entry = {"task": "copy_depth", "split": "validation", "step": 30, "depths": ["0", "2-3", "4+", "99+"]}
-    return entry | {"counts": [[10, 10, 10, 0]] * 2, "nats": [[*nats, 0.0]] * 2}
+    entry |= {
+        "bytes": 1_000_000,
+        "context": 256,
+        "distances": [],
+        "by_distance": {"depths": [], "counts": [], "nats": []},
+    }
+    return entry | {"counts": [[10, 10, 10, 0]] * 8, "nats": [[*nats, 0.0]] * 8}
 
 
 @pytest.mark.parametrize(
@@ -179,11 +198,11 @@ def test_copies_are_judged_from_the_depth_on(runs, deep, status, says):
     for run in made:
         ours = run.model == "fsn"
         run.record.evaluations.append(copies([9.0, 9.0, deep[run.seed]] if ours else [8.0, 8.0, 7.0]))
-    verdict = judge(claim(CopyDepth("fsn", "transformer", "below", 4)), sources(paper=made))
+    verdict = judge(claim(CopyDepth("fsn", "below", 4)), sources(paper=made))
     assert (verdict.status, says in verdict.why) == (status, True)
     assert "of 1 depths from 4 on" in verdict.ours
     made[0].record.evaluations.clear()
-    assert judge(claim(CopyDepth("fsn", "transformer", "below", 4)), sources(paper=made)).status == "not run"
+    assert judge(claim(CopyDepth("fsn", "below", 4)), sources(paper=made)).status == "not run"
 
 
 def synchrony(diversity, step=0):

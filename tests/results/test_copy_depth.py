@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from results.copy_depth import distance_table, latest, single, table, verdict
+from results.copy_depth import distance_table, single, table, verdict
 from results.copy_depth_figure import plot_copy_depth
 from training.record import DataInfo
 
@@ -35,10 +35,8 @@ def _thirds(x):
 
 @pytest.fixture
 def evaluated(record):
-    """`evaluated(model, bits by depth, seed)`: a record that holds such an evaluation."""
-    return lambda model, bits, seed=0, **changes: record(
-        model, 2.0, seed=seed, evaluations=[{"split": "validation", "nats": 1.4}, entry(bits, **changes)]
-    )
+    """`evaluated(model, bits by depth, seed)`: a record and its evaluation."""
+    return lambda model, bits, seed=0, **changes: (record(model, 2.0, seed=seed), entry(bits, **changes))
 
 
 BASE = [2.5, 2.4, 2.2, 2.0, 1.5, 1.0]
@@ -82,25 +80,29 @@ def test_distances_are_taken_apart_by_class(evaluated):
 
 
 def test_the_claims_are_judged_depth_by_depth(evaluated):
-    base = evaluated("transformer", BASE)
-    behind = evaluated("kuramoto", [x + 0.1 for x in BASE])
-    ahead = evaluated("fsn", [x + d for x, d in zip(BASE, (1, 1, 1, 1, -0.1, -0.1), strict=True)])
-    first, second = verdict([base, behind, ahead])
+    def seeds(model, *steps):
+        return [evaluated(model, [x + d for x, d in zip(BASE, steps, strict=True)], seed) for seed in (0, 1)]
+
+    base, behind = seeds("transformer", *[0] * 6), seeds("kuramoto", *[0.1] * 6)
+    ahead = seeds("fsn", 1, 1, 1, 1, -0.1, -0.1)
+    first, second = verdict([*base, *behind, *ahead])
     assert (first.outcome, set(first.by_depth.values())) == ("holds", {"above"}) and list(first.by_depth) == DEPTHS
     assert (second.outcome, second.by_depth) == ("holds", {"4": "below", "5+": "below"})
-    once = evaluated("fsn", [x + d for x, d in zip(BASE, (0, 0, 0, 0, -0.1, 0.1), strict=True)])
-    assert [v.outcome for v in verdict([base, once])] == ["not run", "does not hold"]
-    assert verdict([behind, once])[0].outcome == "not run"  # without a transformer
+    mixed = seeds("fsn", 0, 0, 0, 0, -0.1, 0.1)
+    assert [v.outcome for v in verdict([*base, *mixed])] == ["not run", "does not hold"]
+    assert verdict([*behind, *mixed])[0].outcome == "not run"  # without a transformer
+    assert verdict([*base, behind[1], ahead[0]])[0].outcome == "one seed"
 
 
 def test_what_the_interval_does_not_tell_is_no_verdict(evaluated):
-    base = evaluated("transformer", BASE)
-    ours = entry([x - 0.1 for x in BASE])
+    runs = [evaluated("transformer", BASE, seed) for seed in (0, 1)]
     noise = np.array([1, -1] * (BLOCKS // 2))  # of depth 5+ alone, 2 bytes a block
-    for block, off in zip(ours["nats"], noise, strict=True):
-        block[5] += 2 * off
-    fsn = replace(evaluated("fsn", BASE), evaluations=[ours])
-    judged = verdict([base, fsn])[1]
+    for seed in (0, 1):
+        run, ours = evaluated("fsn", [x - 0.1 for x in BASE], seed)
+        for block, off in zip(ours["nats"], noise, strict=True):
+            block[5] += 2 * off
+        runs.append((run, ours))
+    judged = verdict(runs)[1]
     assert (judged.outcome, judged.by_depth) == ("cannot be told", {"4": "below", "5+": "cannot be told"})
 
 
@@ -120,34 +122,30 @@ def test_one_evaluation_as_eval_prints_it():
     assert rows[-1]["depth"] == "all"
 
 
-def test_the_newest_evaluation_of_the_split_counts(evaluated):
-    run = evaluated("fsn", BASE)
-    again, other = entry(BASE, bytes=7), entry(BASE, split="test")
-    run = replace(run, evaluations=[*run.evaluations, again, other])
-    assert latest(run) == again and latest(run, "test") == other and latest(run, "train") is None
-
-
-def test_what_cannot_stand_side_by_side_is_refused(evaluated, record):
+def test_what_cannot_stand_side_by_side_is_refused(evaluated):
     base = evaluated("transformer", BASE)
 
     def refused(*others, match):
         with pytest.raises(UserError, match=match):
             table([base, *others])
 
-    refused(record("fsn", 2.0), match="type python eval.py run=PATH task=copy_depth split=validation")
     refused(evaluated("transformer", BASE), match="two runs of transformer, seed 0")
     other = DataInfo("stdlib", "cd" * 32, {"train": 90_000, "validation": 5000, "test": 5000}, {})
-    refused(replace(evaluated("fsn", BASE), data=other), match="data is")
+    run, made = evaluated("fsn", BASE)
+    refused((replace(run, data=other), made), match="data is")
     refused(evaluated("fsn", BASE, bytes=1), match="bytes of the evaluation by copy depth is 1100 in one and 1 in")
     refused(evaluated("fsn", BASE, context=64), match="context of the evaluation")
     refused(evaluated("fsn", BASE, step=0), match="step of the evaluation")
-    refused(evaluated("fsn", BASE, split="test"), match="split=validation")
+    refused(
+        evaluated("fsn", BASE, split="test"),
+        match="split of the evaluation by copy depth is validation in one and test in",
+    )
     refused(evaluated("fsn", BASE, depths=["0", "1", "2", "3", "4-5", "6+"]), match="different bins")
     shifted = COUNTS.copy()
     shifted[0, :2] += (1, -1)
     refused(evaluated("fsn", BASE, counts=shifted.tolist()), match="different bins")
     wide = {"model": {"name": "transformer", "width": 9}, "scale": {"name": "250k"}, "data": {"context": 256}}
-    refused(replace(evaluated("transformer", BASE, 1), config=wide), match=r"model\.width, not only in the seed")
+    refused((replace(base[0], seed=1, config=wide), base[1]), match=r"model\.width, not only in the seed")
     with pytest.raises(UserError, match="at least one"):
         table([])
 

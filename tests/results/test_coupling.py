@@ -13,6 +13,7 @@ from configs.errors import UserError
 from fsn import FSN, coupling_function
 from fsn.coupling import kernel_function
 from results import coupling
+from results.evaluations import entry as chosen
 from training.coupling import Order, kernels, order
 
 RUN = SimpleNamespace(checkpoint=Path("last.ckpt"), step=30)  # the step of the conftest's last validation
@@ -66,8 +67,12 @@ def known(angle, strength=0.5, order_parameter=0.75, delays=1):
     return coupling.entry(RUN, kappa, Order([[order_parameter]], [[0.125]], [[1.5]]), "validation", 8)
 
 
+def with_entries(*records):
+    return [(record, made) for record in records if (made := chosen(record, "coupling")) is not None]
+
+
 def test_the_table_names_angles_and_signs(record):
-    first, second = coupling.table([record("fsn", 2.0, evaluations=[{"split": "test"}, known(30)])])
+    first, second = coupling.table(with_entries(record("fsn", 2.0, evaluations=[{"split": "test"}, known(30)])))
     assert first == {
         "model": "fsn",
         "layer": "0",
@@ -90,7 +95,7 @@ def test_seeds_share_rows_over_all_their_coordinates(record):
         record("fsn", 2.0, seed=1, evaluations=[known(40, 0.25, 1.0)]),
         record("transformer", 2.0),
     ]
-    row = coupling.table(seeds)[0]
+    row = coupling.table(with_entries(*seeds))[0]
     assert (row["model"], row["angle (deg)"], row["order parameter"]) == ("fsn, 2 seeds", "10.0", "0.750")
     # Half at 30 degrees to either side of the mean: R = cos 30 degrees.
     expected = math.degrees(math.sqrt(2 * (1 - math.cos(math.radians(30)))))
@@ -100,22 +105,21 @@ def test_seeds_share_rows_over_all_their_coordinates(record):
 def test_the_latest_entry_of_the_last_step_counts(record):
     start, heads = known(0) | {"step": 0, "checkpoint": "start"}, {"task": "synchrony", "step": 30}
     run = record("fsn", 2.0, evaluations=[known(10), known(20), start, heads])
-    assert coupling.table([run])[0]["angle (deg)"] == "20.0"
+    assert coupling.table(with_entries(run))[0]["angle (deg)"] == "20.0"
     unfinished = record("fsn", 2.0, evaluations=[start, known(20)], final=None, status="interrupted")
-    assert coupling.table([unfinished])[0]["angle (deg)"] == "20.0"
+    assert coupling.table(with_entries(unfinished))[0]["angle (deg)"] == "20.0"
     for none in ([], [start], [heads]):
-        with pytest.raises(UserError, match=r"type python eval\.py run=PATH task=coupling"):
-            coupling.table([record("fsn", 2.0, evaluations=none)])
+        assert with_entries(record("fsn", 2.0, evaluations=none)) == []
 
 
 def test_runs_that_do_not_belong_together_are_refused(record, tmp_path):
     one = record("fsn", 2.0, evaluations=[known(30)])
     config = {"model": {"name": "fsn", "coupling": 0.9}, "scale": {"name": "250k"}, "data": {"context": 256}}
-    for call in (coupling.table, lambda records: coupling.plot_coupling(records, tmp_path / "x")):
+    for call in (coupling.table, lambda evaluated: coupling.plot_coupling(evaluated, tmp_path / "x")):
         with pytest.raises(UserError, match=r"differ in model\.coupling"):
-            call([one, record("fsn", 2.0, seed=1, config=config, evaluations=[known(30)])])
+            call(with_entries(one, record("fsn", 2.0, seed=1, config=config, evaluations=[known(30)])))
         with pytest.raises(UserError, match="two of the runs are of fsn with seed 0"):
-            call([one, record("fsn", 2.1, evaluations=[known(30)])])
+            call(with_entries(one, record("fsn", 2.1, evaluations=[known(30)])))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -126,7 +130,7 @@ def test_a_figure_for_each_model_from_its_first_seed(record, tmp_path):
         record("fsn", 2.0, seed=1, evaluations=[known(-30, delays=2)]),
         record("kuramoto", 2.0, evaluations=[base]),
     ]
-    files = coupling.plot_coupling(runs, tmp_path / "a.b")
+    files = coupling.plot_coupling(with_entries(*runs), tmp_path / "a.b")
     names = ["a.b-fsn.png", "a.b-fsn.svg", "a.b-kuramoto.png", "a.b-kuramoto.svg"]
     assert [file.name for file in files] == names
     text = " ".join(ET.parse(files[1]).getroot().itertext())
@@ -143,7 +147,7 @@ def test_a_figure_for_each_model_from_its_first_seed(record, tmp_path):
         assert words in text
     text = " ".join(ET.parse(files[3]).getroot().itertext())
     assert "kuramoto, seed 0, last.ckpt" in text and "null slot" not in text
-    again = coupling.plot_coupling(runs[2:], tmp_path / "again")
+    again = coupling.plot_coupling(with_entries(*runs[2:]), tmp_path / "again")
     assert [file.read_bytes() for file in again] == [file.read_bytes() for file in files[2:]]
 
 
