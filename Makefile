@@ -7,7 +7,10 @@ BIN := $(VENV)/bin
 TABLES := table-learning-rates table-fsn-enwik8 table-fsn-code table-fsn-scale table-fsn-ablation table-ssa-lm table-ssa-mt table-ssa-synchrony table-ssa-cost
 FIGURES := figure-copy-depth figure-coupling
 # PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run.
-GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),'data.path=$(DATA_PATH)') $(if $(DATA_NAME),data.name=$(DATA_NAME)) $(ARGS)
+GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),"data.path=$$DATA_PATH") $(if $(DATA_NAME),"data.name=$$DATA_NAME") $(ARGS)
+# Through the environment and as typed: a path may hold quotes, spaces, dollars.
+override export DATA_PATH := $(value DATA_PATH)
+override export DATA_NAME := $(value DATA_NAME)
 
 .PHONY: help setup demo test check bench clean tables claims report $(TABLES) $(FIGURES)
 
@@ -40,8 +43,8 @@ check: $(VENV)/installed ## formatting, lint and types
 bench: $(VENV)/installed ## time a training step of each model, alternating, in one process
 	@$(BIN)/python bench.py
 
-# Each of these, alone: from the records there are. With PROFILE=smoke, cpu or paper: trains first what that profile lacks.
-# On another corpus: DATA=text DATA_PATH=FILE DATA_NAME=NAME.
+# Each of these, alone: from the committed records, into docs/tables. With PROFILE=smoke, cpu or paper: trains first what that
+# profile lacks, into runs/tables. On another corpus: DATA=text DATA_PATH=FILE DATA_NAME=NAME.
 table-learning-rates: ## the learning rate of each model
 table-fsn-enwik8: ## FSN and its rivals at every checkpoint; PROFILE=smoke|cpu|paper trains what is missing first
 table-fsn-code: ## the same on source code
@@ -56,7 +59,7 @@ figure-coupling: ## the coupling functions that an FSN learns
 $(TABLES) $(FIGURES): $(VENV)/installed
 	@$(BIN)/python -m results.target $@ $(GIVEN)
 
-tables: $(VENV)/installed ## all tables and figures, from the records there are, into docs/tables
+tables: $(VENV)/installed ## all tables and figures, from the committed records, into docs/tables
 	@for target in $(TABLES) $(FIGURES); do $(BIN)/python -m results.target $$target || exit $$?; done
 	@$(BIN)/python -m results.claims
 

@@ -48,6 +48,7 @@ class Sweep:
     kind: str = "finals"  # what is made of its records, one of KINDS
     baseline: str = "transformer"  # the model or row that differences are taken to
     later: dict[str, str] = field(default_factory=dict)  # rows that cannot be run yet, each with what they wait for
+    own_corpus: bool = False  # its table has no runs on other corpora, unless one is typed
 
 
 @dataclass
@@ -146,6 +147,7 @@ def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sw
         table.get("kind", "finals"),
         str(table.get("baseline", "transformer")),
         {str(row): str(reason) for row, reason in content["later"].items()},
+        bool(table.get("own_corpus", False)),
     )
 
 
@@ -162,7 +164,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a sweep: it takes the parts {', '.join(PARTS)}")
     content = {"title": path.stem} | {part: {} for part in PARTS[1:]} | content
     _check_parts(path, "", content, PARTS)
-    _check_parts(path, "table.", content["table"], ("kind", "baseline"))
+    _check_parts(path, "table.", content["table"], ("kind", "baseline", "own_corpus"))
     _legal(f"{path}: table.kind", content["table"].get("kind", "finals"), KINDS)
     _check_parts(path, "profiles.", content["profiles"], PROFILES)
     for profile, parts in content["profiles"].items():

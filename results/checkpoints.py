@@ -8,7 +8,7 @@ from results.document import Document, Table
 from results.evidence import Evidence, Run
 from results.figures import plot_curves
 from results.protocol import footnotes, of_row, require_one
-from results.seeds import paired, spread
+from results.seeds import compared, spread
 from results.tables import Row
 
 Losses = dict[str, dict[int, float]]  # model -> seed -> bits per byte
@@ -25,9 +25,7 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
         name = f"{row}, " if row else ""
         _add_tables(runs, evidence, document, name)
         records = [run.record for run in runs if run.record is not None]
-        if records and len({record.data.sha256 for record in records}) > 1:
-            document.notes.append(f"{name}no figure: the runs saw different data under the name {evidence.corpus}.")
-        elif records:
+        if records:
             path = folder / (f"{stem}-{row.replace(' ', '-')}" if row else stem)
             plot_curves(records, path)
             seeds = len({run.seed for run in runs})
@@ -44,9 +42,7 @@ def _add_tables(runs: Sequence[Run], evidence: Evidence, document: Document, nam
         for found in run.record.rows("validation") if run.record else []:
             checkpoints.setdefault((found["bytes"], found["step"]), []).append((run, found))
     notes = footnotes([run.record for run in runs if run.record])
-    if missing := [run.label for run in runs if run.record is None]:
-        few = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        notes.append(f"{len(missing)} of {len(runs)} runs are missing: {few}.")
+    notes += evidence.shortfall(runs)
     if not checkpoints:
         row = {"checkpoint": "all", **dict.fromkeys(models, "not run")}
         document.tables.append(Table(f"{name}bits per byte", [row], ("checkpoint",), notes))
@@ -58,7 +54,7 @@ def _add_tables(runs: Sequence[Run], evidence: Evidence, document: Document, nam
         losses = {step: _losses(found) for step, found in at.items()}
         names = {step: _name([row for _, row in found]) for step, found in at.items()}
         means = [_means(names[step], losses[step], models, len(seeds)) for step in at]
-        differences = [_differences(names[step], losses[step], models, baseline) for step in at]
+        differences = [_differences(names[step], losses[step], models, baseline, len(seeds)) for step in at]
         data = [
             {"checkpoint": row["step"], "tokens": row["tokens"], "epoch": row["epoch"], "bytes": row["bytes"]}
             | {"row": run.row, "model": run.model, "seed": run.seed, "bits_per_byte": row["bits_per_byte"]}
@@ -91,11 +87,10 @@ def _means(name: str, losses: Losses, models: Sequence[str], seeds: int) -> Row:
     return {"checkpoint": name} | {model: spread(losses.get(model, {}), seeds) for model in models}
 
 
-def _differences(name: str, losses: Losses, models: Sequence[str], baseline: str) -> Row:
+def _differences(name: str, losses: Losses, models: Sequence[str], baseline: str, seeds: int) -> Row:
     row = {"checkpoint": name}
     for model in models:
         if model == baseline:
             continue
-        difference = paired(losses.get(model, {}), losses.get(baseline, {}))
-        row[model] = "not run" if difference is None else f"{difference} {difference.verdict}"
+        row[model] = compared(losses.get(model, {}), losses.get(baseline, {}), seeds) or "not run"
     return row

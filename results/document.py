@@ -1,7 +1,9 @@
 """A paper table as files: Markdown to read, LaTeX to print, CSV to compute with, and the figures beside them."""
 
 import csv
+import glob
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,11 +70,18 @@ class Document:
         return text.getvalue()
 
     def write(self, folder: Path) -> list[Path]:
-        """Write NAME.md, NAME.tex and NAME.csv, or NAME-1.csv and so on for several tables; the files."""
+        """Write NAME.md, NAME.tex and NAME.csv, or NAME-1.csv and so on for several tables; the files.
+
+        The numbers of tables that are no more are removed.
+        """
         files = {folder / f"{self.name}.md": self.markdown(), folder / f"{self.name}.tex": self.latex()}
         with_data = [table for table in self.tables if table.data]
         for number, table in enumerate(with_data, 1):
             files[folder / f"{self.name}{f'-{number}' if len(with_data) > 1 else ''}.csv"] = self.csv(table)
+        own = re.compile(re.escape(self.name) + r"(-\d+)?\.csv")
+        for path in folder.glob(f"{glob.escape(self.name)}*.csv"):
+            if own.fullmatch(path.name) and path not in files:
+                path.unlink()
         for path, text in files.items():
             make_parent(path)
             write_atomically(path, text.encode())

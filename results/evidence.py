@@ -1,11 +1,13 @@
 """Which records a table is made of: those of the runs that its sweep asks for, wherever they lie.
 
 A run is known by what it was set to do, not by its name or config hash: a record from before a config key existed is
-still the record of that run. Where it ran, in how many threads and under which name the corpus lay does not tell runs
-apart; a table has a footnote where that differs among its rows.
+still the record of that run. Where it ran and in how many threads does not tell runs apart; a table has a footnote
+where that differs among its rows. A corpus is known by its content: two that have one name are two sections.
 """
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,25 +15,35 @@ from typing import Any
 
 from configs.compose import config_dict
 from configs.errors import UserError
-from configs.schema import RunConfig
-from configs.sweeps import Sweep
+from configs.schema import DataConfig, RunConfig
+from configs.sweeps import Job, Sweep
 from results.tables import CIRCUMSTANCES, settings_of
 from training.record import RunRecord, load
 from training.sweep import configured, label_of
 
 COMMITTED = Path(__file__).parent / "records"
 NOT_RUNS = "bench"  # of the folders in it: measurements of another form
+TEXT = "text"  # the source of corpora that are users' own: any sweep may have been run on one
+# Axes that a kind of table has columns or rows for, besides model and seed. Each value of another is a section.
+AXES = {"rates": ("optim.lr",), "scale": ("scale",)}
+BY_ROW = ("finals", "synchrony")  # kinds that have one place for a row of the sweep, whatever its model
+FEW = 4  # runs that a note names; of the others it has the number
+
+Found = tuple[Path, RunRecord]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that a table asks for, and its record if there is one. `row`: of the sweep; `label`: all its axes."""
+    """A run that a table asks for, and its record if it is done. `row`: of the sweep; `label`: all its axes;
+    `failure`: why there is no record, where one tells.
+    """
 
     row: str
     label: str
     config: RunConfig
     record: RunRecord | None = None
     path: Path | None = None
+    failure: str | None = None
 
     @property
     def model(self) -> str:
@@ -44,19 +56,52 @@ class Run:
 
 @dataclass
 class Evidence:
-    """The runs of a sweep in one profile, on one corpus."""
+    """The runs of a sweep in one profile, on one corpus, all alike but for what the table has a place for.
+
+    `corpus`: its name, with the beginning of its SHA-256 where several have that name; `setting`: what else tells this
+    part of the sweep from others, `optim.lr=0.006`, or nothing.
+    """
 
     sweep: Sweep
     corpus: str
     runs: list[Run]
     damaged: list[str] = field(default_factory=list)  # records that could not be read, and why
+    setting: str = ""
 
     @property
     def records(self) -> list[RunRecord]:
         return [run.record for run in self.runs if run.record is not None]
 
+    @property
+    def slug(self) -> str:
+        """The corpus' name as part of a file's."""
+        return _file_name(self.corpus)
 
-def read_records(folders: Sequence[Path]) -> tuple[list[tuple[Path, RunRecord]], list[str]]:
+    @property
+    def stem(self) -> str:
+        """How the names of its figures begin."""
+        setting = [_file_name(self.setting)] if self.setting else []
+        return "-".join([self.sweep.name, self.sweep.profile, self.slug, *setting])
+
+    def shortfall(self, runs: Sequence[Run] | None = None) -> list[str]:
+        """Notes on those of the runs (default: all) that have no record: missing, and failed with their error."""
+        runs = self.runs if runs is None else runs
+        missing = [run.label for run in runs if run.record is None and run.failure is None]
+        failed = [f"{run.label} ({run.failure})" for run in runs if run.record is None and run.failure is not None]
+        notes = [f"{len(missing)} of {len(runs)} runs are missing: {few(missing)}."] if missing else []
+        return notes + ([f"{len(failed)} of {len(runs)} runs did not end: {few(failed)}."] if failed else [])
+
+
+def few(labels: Sequence[str]) -> str:
+    """The first labels, and how many more there are."""
+    return ", ".join(labels[:FEW]) + (f" and {len(labels) - FEW} more" if len(labels) > FEW else "")
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.=-]+", "-", text).strip("-")
+
+
+def read_records(folders: Sequence[Path]) -> tuple[list[Found], list[str]]:
     """The records below the folders (record.json of runs, or any .json of `COMMITTED`), and those that are damaged."""
     found, damaged = [], []
     for folder in folders:
@@ -73,41 +118,80 @@ def read_records(folders: Sequence[Path]) -> tuple[list[tuple[Path, RunRecord]],
 
 def gather(
     sweep: Sweep,
-    records: Sequence[tuple[Path, RunRecord]],
+    records: Sequence[Found],
     damaged: Sequence[str] = (),
-    sha256: str | None = None,
+    corpus: Callable[[DataConfig], str | None] | None = None,
     rank: Callable[[RunRecord], Any] | None = None,
 ) -> list[Evidence]:
-    """The evidence for a sweep, by corpus; when no run of it was made, one entry in which all are missing.
+    """The evidence for a sweep: a part for each corpus, and each value of an axis that the table has no place for.
 
-    `sha256`: only that of this corpus. Of several records of one run that is done the one with the highest `rank` is
-    taken, then the newest.
+    `corpus`: the SHA-256 of the only corpus to take for runs with this data. Without it runs on the sweep's own corpus
+    and on users' text count, on its own alone where the sweep says so. A part without any run stands once, with all
+    runs missing. Of several records of one run that is done the one with the highest `rank` is taken, then the newest.
     """
-    wanted = [(job, label_of(job, sweep.axes), config) for job, config in configured(sweep.jobs)]
-    keys = [_identity(config_dict(config), config.seed) for _, _, config in wanted]
-    by_key: dict[str, list[tuple[Path, RunRecord]]] = {key: [] for key in keys}
-    for place, candidate in records:
-        if sha256 not in (None, candidate.data.sha256) or not isinstance(candidate.config.get("model"), dict):
-            continue
-        key = _identity(candidate.config, candidate.seed)
-        if key in by_key:
-            by_key[key].append((place, candidate))
+    parts: dict[str, list[tuple[Job, RunConfig]]] = {}
+    for job, config in configured(sweep.jobs):
+        parts.setdefault(_setting(sweep, job), []).append((job, config))
+    taken: dict[str, dict[str, list[Found]]] = {}  # setting -> identity of a run
+    for setting, wanted in parts.items():
+        own = wanted[0][1].data
+        only = corpus(own) if corpus else None
+        sources = {own.source} if sweep.own_corpus else {own.source, TEXT}
+        of_part: dict[str, list[Found]] = {_identity(config_dict(config), config.seed): [] for _, config in wanted}
+        for place, record in records:
+            admitted = record.data.sha256 == only if only else record.config["data"].get("source") in sources
+            if admitted and (key := _identity(record.config, record.seed)) in of_part:
+                of_part[key].append((place, record))
+        taken[setting] = of_part
+    called = _names([record for of_part in taken.values() for found in of_part.values() for _, record in found])
+    evidence = []
+    for setting, wanted in parts.items():
+        every = [found for of_run in taken[setting].values() for found in of_run]
+        for sha256 in sorted({record.data.sha256 for _, record in every}, key=lambda each: called[each]) or [""]:
+            runs = []
+            for job, config in wanted:
+                of_run = taken[setting][_identity(config_dict(config), config.seed)]
+                here = [found for found in of_run if found[1].data.sha256 == sha256]
+                runs.append(_run(job.row, label_of(job, sweep.axes), config, here, rank))
+            name = called.get(sha256, wanted[0][1].data.name)
+            evidence.append(Evidence(sweep, name, runs, list(damaged), setting))
+    return evidence
 
-    def order(found: tuple[Path, RunRecord]) -> tuple[Any, ...]:
-        record = found[1]
+
+def _setting(sweep: Sweep, job: Job) -> str:
+    """Its value on each axis that its kind of table has no place for."""
+    places = {"seed", *AXES.get(sweep.kind, ())}
+    if not (job.row and sweep.kind in BY_ROW):
+        places.add("model")
+    given = dict(text.split("=", 1) for text in job.overrides)
+    return " ".join(f"{axis}={given[axis]}" for axis in sweep.axes if axis not in places)
+
+
+def _names(records: Sequence[RunRecord]) -> dict[str, str]:
+    """By SHA-256, what a corpus is called: what most of its records call it, which is told apart where two are."""
+    counts: dict[str, Counter[str]] = {}
+    for record in records:
+        counts.setdefault(record.data.sha256, Counter())[record.data.name] += 1
+    names = {sha256: max(sorted(of), key=lambda name: of[name]) for sha256, of in counts.items()}
+    many = Counter(names.values())
+    return {sha256: name if many[name] == 1 else f"{name} ({sha256[:8]})" for sha256, name in names.items()}
+
+
+def _run(
+    row: str, label: str, config: RunConfig, found: Sequence[Found], rank: Callable[[RunRecord], Any] | None
+) -> Run:
+    def order(one: Found) -> tuple[Any, ...]:
+        record = one[1]
         return rank(record) if rank else 0, record.finished or record.started
 
-    corpora = sorted({record.data.name for found in by_key.values() for _, record in found})
-    evidence = []
-    for corpus in corpora or [wanted[0][2].data.name if wanted else ""]:
-        runs = []
-        for (job, label, config), key in zip(wanted, keys, strict=True):
-            of_corpus = [found for found in by_key[key] if found[1].data.name == corpus]
-            done = [found for found in of_corpus if found[1].status == "done"]
-            path, record = max(done, key=order) if done else (None, None)
-            runs.append(Run(job.row, label, config, record, path))
-        evidence.append(Evidence(sweep, corpus, runs, list(damaged)))
-    return evidence
+    if done := [one for one in found if one[1].status == "done"]:
+        path, record = max(done, key=order)
+        return Run(row, label, config, record, path)
+    if not found:
+        return Run(row, label, config)
+    last = max(found, key=order)[1]
+    steps = max((int(each["step"]) for each in last.metrics), default=0)
+    return Run(row, label, config, failure=last.error or f"{last.status} at step {steps:,}")
 
 
 def _identity(config: dict[str, Any], seed: int) -> str:

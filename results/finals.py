@@ -6,7 +6,7 @@ from pathlib import Path
 from results.document import Document, Table
 from results.evidence import Evidence
 from results.protocol import footnotes, of_row, require_one
-from results.seeds import paired, spread
+from results.seeds import compared, spread
 
 
 def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:
@@ -25,14 +25,14 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
     baseline = evidence.sweep.baseline
     lines = []
     for variant in sorted(variants, key=lambda v: (not losses[v], statistics.mean(losses[v].values() or [0]))):
-        difference = paired(losses[variant], losses.get(baseline, {}))
-        compared = "" if variant == baseline or difference is None else f"{difference} {difference.verdict}"
         of = next((record for run, record, _ in done if (run.row or run.model) == variant), None)
         lines.append(
             {
                 "variant": variant,
                 "bits per byte": spread(losses[variant], seeds),
-                f"minus {baseline}": compared,
+                f"minus {baseline}": ""
+                if variant == baseline
+                else compared(losses[variant], losses.get(baseline, {}), seeds),
                 "parameters": f"{of.parameters['total']:,}" if of else "",
             }
         )
@@ -41,9 +41,7 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
         final = done[0][2]
         title += f" after {final['tokens']:,} tokens, bits per byte on the first {final['bytes']:,} validation "
         title += f"bytes of {evidence.corpus}: mean ± standard deviation over seeds; difference with its 95 % interval"
-    notes = footnotes([record for _, record, _ in done])
-    if missing := len(runs) - len(done):
-        notes.append(f"{missing} of {len(runs)} runs are missing.")
+    notes = footnotes([record for _, record, _ in done]) + evidence.shortfall()
     data = [
         {"variant": run.row or run.model, "model": run.model, "seed": run.seed, "tokens": final["tokens"]}
         | {"bytes": final["bytes"], "bits_per_byte": final["bits_per_byte"], "parameters": record.parameters["total"]}

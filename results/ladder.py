@@ -14,7 +14,7 @@ from results.evidence import Evidence
 from results.figure_file import REPRODUCIBLE, write_figure
 from results.figures import OTHER, STYLES
 from results.protocol import footnotes, of_row, require_one
-from results.seeds import paired, spread
+from results.seeds import compared, spread
 
 Points = dict[str, dict[int, dict[int, float]]]  # model -> parameters the scale promises -> seed -> bits per byte
 
@@ -46,14 +46,12 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
         line |= {model: spread(points[model].get(parameters, {}), seeds) for model in models}
         for model in models:
             if model != baseline:
-                difference = paired(points[model].get(parameters, {}), points.get(baseline, {}).get(parameters, {}))
-                line[f"{model} minus {baseline}"] = f"{difference} {difference.verdict}" if difference else ""
+                theirs = points.get(baseline, {}).get(parameters, {})
+                line[f"{model} minus {baseline}"] = compared(points[model].get(parameters, {}), theirs, seeds)
         lines.append(line)
     fits = {model: power_law(_means(points[model])) for model in models}
     notes = [f"{model}: L = {fit[0]:.3f} P^-{fit[1]:.4f}." for model, fit in fits.items() if fit]
-    notes += footnotes([record for _, record, _ in done])
-    if missing := len(runs) - len(done):
-        notes.append(f"{missing} of {len(runs)} runs are missing.")
+    notes += footnotes([record for _, record, _ in done]) + evidence.shortfall()
     data = [
         {"scale": run.config.scale.name, "parameters": record.parameters["total"], "model": run.model}
         | {

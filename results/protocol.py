@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from configs.errors import UserError
+from results.evidence import few
 from training.record import RunRecord
 
 
@@ -40,8 +41,8 @@ def footnotes(records: Sequence[RunRecord]) -> list[str]:
     """What a reader has to know of how the runs were made: changed code, other data, other libraries or devices."""
     notes = []
     if dirty := [record for record in records if record.git.dirty]:
-        runs = ", ".join(f"{record.config['model']['name']} seed {record.seed}" for record in dirty)
-        notes.append(f"Made with uncommitted changes to the code: {runs}.")
+        runs = [f"{record.config['model']['name']} seed {record.seed}" for record in dirty]
+        notes.append(f"Made with uncommitted changes to the code: {few(runs)}.")
     for what, values in (
         ("The data had different content (SHA-256)", [record.data.sha256[:12] for record in records]),
         ("Computed in different precisions", [str(record.config.get("precision", "32")) for record in records]),

@@ -25,13 +25,17 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
     for run, _, final in done:
         assert run.config.optim.lr is not None, "resolved"
         losses[run.model].setdefault(float(run.config.optim.lr), {})[run.seed] = final["bits_per_byte"]
+    failed = {(run.model, float(run.config.optim.lr or 0)) for run in runs if run.record is None and run.failure}
     lines = [
-        {"rate": f"{rate:g}"} | {model: spread(losses[model].get(rate, {}), seeds) for model in models}
+        {"rate": f"{rate:g}"}
+        | {
+            model: spread(losses[model].get(rate, {}), seeds)
+            + (", some did not end" if (model, rate) in failed else "")
+            for model in models
+        }
         for rate in rates
     ]
-    notes = footnotes([record for _, record, _ in done])
-    if missing := len(runs) - len(done):
-        notes.append(f"{missing} of {len(runs)} runs are missing.")
+    notes = footnotes([record for _, record, _ in done]) + evidence.shortfall()
     data = [
         {"model": run.model, "rate": run.config.optim.lr, "seed": run.seed, "tokens": final["tokens"]}
         | {"bytes": final["bytes"], "bits_per_byte": final["bits_per_byte"]}
@@ -42,18 +46,27 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
         title += f" on the first {done[0][2]['bytes']:,} validation bytes, after {done[0][2]['tokens']:,} tokens"
     document.tables.append(Table(title, lines, ("rate",), notes, data))
     if done:
-        document.tables.append(Table("the best rate of each model", [_best(m, losses[m], rates) for m in models]))
+        best = [
+            _best(model, losses[model], rates, {rate for name, rate in failed if name == model}) for model in models
+        ]
+        document.tables.append(Table("the best rate of each model", best))
 
 
-def _best(model: str, by_rate: dict[float, dict[int, float]], rates: list[float]) -> dict[str, str]:
-    if not by_rate:
-        return {"model": model, "best rate": "not run", "bits per byte": "", "tried": f"0 of {len(rates)} rates"}
-    means = {rate: statistics.mean(found.values()) for rate, found in by_rate.items()}
+def _best(model: str, by_rate: dict[float, dict[int, float]], rates: list[float], failed: set[float]) -> dict[str, str]:
+    """The rate of the lowest mean, of those at which every run ended: what survives of the others is no fair mean."""
+    whole = {rate: found for rate, found in by_rate.items() if rate not in failed}
+    at = by_rate.keys() | failed
+    tried = f"{len(at)} of {len(rates)} rates"
+    if failed:
+        tried += f", {len(failed)} of them with runs that did not end"
+    if not whole:
+        return {"model": model, "best rate": "none" if failed else "not run", "bits per byte": "", "tried": tried}
+    means = {rate: statistics.mean(found.values()) for rate, found in whole.items()}
     best = min(means, key=lambda rate: means[rate])
-    edge = len(means) > 1 and best in (min(means), max(means))
+    edge = len(at) > 1 and best in (min(at), max(at))
     return {
         "model": model,
         "best rate": f"{best:g}" + (", at the edge of what was tried" if edge else ""),
         "bits per byte": f"{means[best]:.4f}",
-        "tried": f"{len(means)} of {len(rates)} rates",
+        "tried": tried,
     }

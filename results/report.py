@@ -1,8 +1,8 @@
 """All tables and figures on one page: `python -m results.report [output=docs/report.html] [runs=runs]`.
 
 The page is a single HTML file that asks no network for anything: style and figures are in it. It is made from the
-records there are, here and in results/records; the same records give the same bytes, but for the line that names the
-commit. That line has the commit's date, never the clock's.
+committed records, and those in a folder of runs where one is typed; the same records give the same bytes, but for the
+line that names the commit. That line has the commit's date, never the clock's.
 """
 
 import base64

@@ -12,10 +12,10 @@ from typing import Any
 
 from results.document import Document, Table
 from results.evaluations import entry
-from results.evidence import Evidence, Run
+from results.evidence import Evidence, Run, few
 from results.heads import LONGEST
 from results.protocol import Protocol, footnotes, require_one
-from results.seeds import paired, spread
+from results.seeds import compared, spread
 from results.synchrony_figure import plot_synchrony
 from results.tables import Row
 
@@ -108,8 +108,7 @@ def _rows(found: Sequence[Measured], variants: Sequence[str], measure: str, base
                     row[variant] += _range(found, variant, stage, measure, int(layer))
             for variant in variants:
                 if variant != baseline:
-                    difference = paired(values[variant], values.get(baseline, {}))
-                    row[f"{variant} minus {baseline}"] = f"{difference} {difference.verdict}" if difference else ""
+                    row[f"{variant} minus {baseline}"] = compared(values[variant], values.get(baseline, {}), seeds)
             rows.append(row)
     return rows
 
@@ -153,9 +152,7 @@ def _data(found: Sequence[Measured], measure: str) -> list[dict[str, Any]]:
 
 def _missing(runs: Sequence[Run], evidence: Evidence) -> list[str]:
     """What is not run, and what is trained but not evaluated, with what to type."""
-    notes = []
-    if untrained := [run.label for run in runs if run.record is None]:
-        notes.append(f"{len(untrained)} of {len(runs)} runs are missing: {_few(untrained)}.")
+    notes = evidence.shortfall()
     lacking = [
         (run, stage)
         for run in runs
@@ -169,15 +166,11 @@ def _missing(runs: Sequence[Run], evidence: Evidence) -> list[str]:
         command = f"python eval.py run={run.path.parent} checkpoint={stage} split=validation task=synchrony"
         labels = [f"{run.label} {STAGES[stage]}" for run, stage in here]
         also = ", and so on" if len(here) > 1 else ""
-        notes.append(f"Trained, not evaluated: {_few(labels)}; type `{command}`{also}.")
+        notes.append(f"Trained, not evaluated: {few(labels)}; type `{command}`{also}.")
     if gone := list(dict.fromkeys(run.label for run, stage in lacking if (run, stage) not in here)):
         name, profile = evidence.sweep.name, evidence.sweep.profile
         notes.append(
-            f"Trained, not evaluated, and without checkpoints here: {_few(gone)}; type "
+            f"Trained, not evaluated, and without checkpoints here: {few(gone)}; type "
             f"`python -m results.target table-{name} profile={profile}` with the same data, which trains them again."
         )
     return notes
-
-
-def _few(labels: Sequence[str]) -> str:
-    return ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")

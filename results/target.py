@@ -1,28 +1,32 @@
 """A paper table or figure from run records: `python -m results.target table-fsn-enwik8 [profile=cpu] [key=value ...]`.
 
-Without a profile it is made from the records there are, here and in results/records, for the profiles cpu and paper.
-With one, the runs of that profile whose record is not there are trained first (train=false: not). What a sweep may be
-asked, data=text data.path=FILE for example, may be typed behind it. A few targets are of a benchmark and train nothing:
-a profile measures, and keys of bench.py may be typed behind it.
+Alone it is made from the committed records, results/records, for the profiles cpu and paper, into docs/tables. With a
+profile, the runs of that profile whose record is neither there nor in runs are trained first (train=false: not), and
+the table lies in runs/tables. What a sweep may be asked, data=text data.path=FILE for example, may be typed behind it,
+also without a profile. A few targets are of a benchmark and train nothing: a profile measures, and keys of bench.py may
+be typed behind it.
 """
 
+import functools
+import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from configs.compose import compose
-from configs.entry import fail, reader_left
+from configs.entry import fail, quoted, reader_left
 from configs.errors import UserError
+from configs.schema import DataConfig
 from configs.strict import illegal_value
-from configs.sweeps import PROFILES, Request, expand, names, requested
+from configs.sweeps import PROFILES, Request, Sweep, expand, names, requested
 from data.sources import open_corpus
 from results import layer_cost
 from results.claims import table_for
 from results.document import Document, Table
 from results.evaluations import TASKS, evaluate_missing, evaluated
-from results.evidence import COMMITTED, Evidence, gather, read_records
+from results.evidence import COMMITTED, Evidence, Run, gather, read_records
 from results.kinds import build
 from results.layer_measurements import measure
 from results.verdict import Sources, measurements
@@ -33,7 +37,7 @@ SHOWN = ("cpu", "paper")  # a smoke profile's numbers mean nothing
 FIGURES = ("copy-depth", "coupling")  # sweeps that are a figure first
 BENCHMARKS = ("ssa-cost",)  # no sweeps: what their tables show is measured by bench.py
 OWN = Path("docs/tables")  # what committed records give
-USERS = Path("runs/tables")  # what a profile gives
+USERS = Path("runs/tables")  # what a profile gives, or runs of one's own
 
 
 @dataclass
@@ -58,6 +62,26 @@ class Asked:
     def settings(self) -> list[str]:
         """The overrides of what is run, not of where it lies."""
         return [text for text in self.overrides if not text.startswith("runs=")]
+
+    @property
+    def names_corpus(self) -> bool:
+        """Whether a corpus is typed: then runs on it alone count."""
+        return any(text.partition("=")[0] in ("data", "data.path", "data.source") for text in self.settings)
+
+    @property
+    def sources(self) -> list[Path]:
+        """Where records are looked for. What is typed alone is made of committed records, which all readers have."""
+        alone = self.profile is None and not self.overrides
+        return [COMMITTED] if alone else [self.runs, COMMITTED]
+
+    @property
+    def folder(self) -> Path:
+        """Where the files go."""
+        if self.output is not None:
+            return self.output
+        if self.profile is None and not self.settings:
+            return OWN
+        return USERS / (self.profile or "recorded")
 
     @property
     def benches(self) -> Path:
@@ -102,7 +126,7 @@ def parse(arguments: Sequence[str]) -> Asked:
         elif key in ("status", "plan"):
             raise UserError(f"{text}: is for the sweep; type python train.py +sweeps={asked.sweep} {text}")
         else:
-            asked.overrides.append(text)
+            asked.overrides.append(_literally(key, value) if key in ("data.path", "data.name") else text)
     if asked.sweep not in BENCHMARKS and (request := requested([f"+sweeps={asked.sweep}", *asked.overrides])):
         asked.overrides, asked.launcher, asked.retry_failed = request.overrides, request.launcher, request.retry_failed
     if asked.sweep in BENCHMARKS and asked.settings and not (asked.profile and asked.train):
@@ -111,13 +135,18 @@ def parse(arguments: Sequence[str]) -> Asked:
     return asked
 
 
+def _literally(key: str, value: str) -> str:
+    """A file or a name as it is typed, with spaces, brackets and quotes; what is in quotes is Hydra's already."""
+    several = key == "data.path" and "," in value and not Path(value).exists()
+    return f"{key}={value}" if several or value[:1] in ("'", '"') else quoted(key, value)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit code 1 when a run failed: the table is made without it."""
     asked = parse(sys.argv[1:] if arguments is None else arguments)
     code = make_runs(asked) if asked.profile is not None and asked.train else 0
     document = make(asked)
-    folder = asked.output or (OWN if asked.profile is None else USERS)
-    files = document.write(folder)
+    files = document.write(asked.folder)
     print("\n" + document.markdown())
     print("written: " + ", ".join(str(file) for file in files))
     return code
@@ -125,35 +154,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make(asked: Asked) -> Document:
     """The document, its figures written. Raises UserError for runs that cannot stand in one table."""
-    folder = asked.output or (OWN if asked.profile is None else USERS)
+    folder = asked.folder
     if asked.sweep in BENCHMARKS:
         document = layer_cost.make(asked.profile, asked.benches, folder)
         return _with_claims(document, asked, Sources([], measurements()))
-    records, damaged = read_records([asked.runs, COMMITTED])
-    document = Document(asked.sweep, expand(asked.sweep, "cpu", asked.overrides).title)
+    if asked.profile is None and asked.overrides and not asked.runs.is_dir():
+        raise UserError(f"there is no folder {asked.runs} with runs; type runs=FOLDER, or leave the keys out")
+    records, damaged = read_records(asked.sources)
+    document = Document(asked.sweep, expand(asked.sweep, "cpu", asked.settings).title)
     sources = Sources(records, measurements())
     for profile in SHOWN if asked.profile is None else (asked.profile,):
-        sweep = expand(asked.sweep, profile, asked.overrides)
+        sweep = expand(asked.sweep, profile, asked.settings)
         if not sweep.jobs:
             continue  # all of its rows are for later
-        sha256 = _corpus_asked(asked, sweep.jobs[0].overrides)
-        gathered = gather(sweep, records, damaged, sha256, _rank(sweep.kind))
-        if all(text.startswith("runs=") for text in asked.overrides):
+        corpus = _corpus if asked.names_corpus else None
+        gathered = gather(sweep, records, damaged, corpus, _rank(sweep))
+        if asked.names_corpus:  # beside that of another corpus, not in its place
+            document.name = "-".join([asked.sweep, *dict.fromkeys(evidence.slug for evidence in gathered)])
+        if not asked.settings:
             sources.gathered[asked.sweep, profile] = gathered  # claims are judged from the sweep as it stands alone
         for evidence in gathered:
-            stem = f"{asked.sweep}-{profile}-{evidence.corpus}"
             before = len(document.tables)
-            build(evidence, document, folder, stem)
+            build(evidence, document, folder, evidence.stem)
             scales = list(dict.fromkeys(run.config.scale.name for run in evidence.runs))
+            of = ", ".join(filter(None, (evidence.corpus, " ".join(scales), f"profile {profile}", evidence.setting)))
             for table in document.tables[before:]:
-                table.title = f"{evidence.corpus}, {' '.join(scales)}, profile {profile}: {table.title}"
-            document.notes += _provenance(evidence, profile)
+                table.title = f"{of}: {table.title}"
+                table.data = [{**_section(evidence), **row} for row in table.data]
+            document.notes += _provenance(evidence, of, asked.settings)
             document.runs += evidence.runs
     if waiting := expand(asked.sweep, "cpu").later:
         rows = [{"row": row, "value": "not run", "waits for": reason} for row, reason in waiting.items()]
         document.tables.append(Table("What cannot be run yet", rows, ("row", "waits for")))
     document.notes += [f"Left out, for it cannot be read: {reason}." for reason in damaged]
     return _with_claims(document, asked, sources)
+
+
+def _section(evidence: Evidence) -> dict[str, str]:
+    """What every number of a part of the document shares, for those who compute with it."""
+    data = evidence.records[0].data
+    section = {"corpus": data.name, "sha256": data.sha256, "profile": evidence.sweep.profile}
+    return section | {"scale": evidence.runs[0].config.scale.name, "setting": evidence.setting}
 
 
 def _with_claims(document: Document, asked: Asked, sources: Sources) -> Document:
@@ -163,7 +204,7 @@ def _with_claims(document: Document, asked: Asked, sources: Sources) -> Document
 
 
 def make_runs(asked: Asked) -> int:
-    """Train and evaluate, or measure, what the profile lacks; the exit code of the sweep."""
+    """Train and evaluate, or measure, what the profile lacks; exit code 1 where a run or an evaluation failed."""
     assert asked.profile is not None
     if asked.sweep in BENCHMARKS:
         measure(asked.profile, asked.benches, asked.settings)
@@ -171,47 +212,62 @@ def make_runs(asked: Asked) -> int:
     sweep = expand(asked.sweep, asked.profile, asked.overrides)
     if not sweep.jobs:
         return 0
-    sha256 = open_corpus(compose("train", sweep.jobs[0].overrides).data).sha256
-    rank = _rank(sweep.kind)
-    evidence = gather(sweep, read_records([asked.runs, COMMITTED])[0], (), sha256, rank)[0]
+
+    def runs(*folders: Path) -> list[Run]:
+        return [run for e in gather(sweep, read_records(folders)[0], (), _corpus, _rank(sweep)) for run in e.runs]
+
     recorded = {
         run.label: run.path
-        for run in evidence.runs
-        if run.record and run.path and evaluated(run.record, sweep.kind) == len(TASKS.get(sweep.kind, ()))
+        for run in runs(asked.runs, COMMITTED)
+        if run.record and run.path and _rank(sweep)(run.record) == len(TASKS.get(sweep.kind, ()))
     }
     request = Request(asked.sweep, asked.profile, False, asked.retry_failed, False, asked.overrides, asked.launcher)
     code = conduct(request, recorded)
     if sweep.kind in TASKS:
-        evidence = gather(sweep, read_records([asked.runs])[0], (), sha256, rank)[0]
-        missing = [run for run in evidence.runs if run.label not in recorded]
-        evaluate_missing(missing, sweep.kind, smoke=asked.profile == "smoke")
+        missing = [run for run in runs(asked.runs) if run.label not in recorded]
+        moved = [text for text in asked.overrides if text.startswith("data.path=")]
+        failed = evaluate_missing(missing, sweep.kind, asked.profile == "smoke", moved)
+        for reason in failed:
+            print(f"not evaluated: {reason}", file=sys.stderr)
+        code = code or int(bool(failed))
     return code
 
 
-def _rank(kind: str) -> Callable[[RunRecord], int]:
-    return lambda record: evaluated(record, kind)
+def _rank(sweep: Sweep) -> Callable[[RunRecord], int]:
+    return lambda record: evaluated(record, sweep.kind, sweep.profile == "smoke")
 
 
-def _corpus_asked(asked: Asked, overrides: Sequence[str]) -> str | None:
-    """The SHA-256 of the corpus that a command line names, None when it names none."""
-    if not any(text.partition("=")[0] in ("data", "data.path", "data.source") for text in asked.overrides):
-        return None
-    return open_corpus(compose("train", overrides).data).sha256
+@functools.cache
+def _hash(data: str) -> str:
+    """The SHA-256 of the corpus of a data config, as text: opening one may read all of it."""
+    return open_corpus(DataConfig(**json.loads(data))).sha256
 
 
-def _provenance(evidence: Evidence, profile: str) -> list[str]:
+def _corpus(data: DataConfig) -> str:
+    return _hash(json.dumps(asdict(data)))
+
+
+def _provenance(evidence: Evidence, of: str, settings: Sequence[str]) -> list[str]:
     """How the numbers of one section were made."""
-    head = f"{evidence.corpus}, profile {profile}: "
-    command = f"`python train.py +sweeps={evidence.sweep.name} profile={profile}`"
     records = evidence.records
+    own = evidence.runs[0].config.data
+    if records and not any(text.startswith("data") for text in settings):
+        given = records[0].config["data"]
+        if given.get("source") != own.source:
+            settings = [*settings, f"data={given['source']}", "data.path=FILE", f"data.name={records[0].data.name}"]
+    settings = ["data.path=FILE" if text.startswith("data.path=") else text for text in settings]
+    typed = " ".join(
+        [f"+sweeps={evidence.sweep.name}", f"profile={evidence.sweep.profile}", *map(shlex.quote, settings)]
+    )
+    command = f"`python train.py {typed}`"
     if not records:
-        return [head + f"no run is recorded; {command} makes them."]
+        return [f"{of}: no run is recorded; {command} makes them."]
     corpora = sorted({f"SHA-256 {record.data.sha256[:16]}..." for record in records})
     commits = sorted({(record.git.commit or "no git")[:7] for record in records})
     devices = sorted({f"{record.device.count} {record.device.kind} ({record.device.name})" for record in records})
     seconds = sum(record.throughput.seconds for record in records)
     return [
-        head + f"{len(records)} of {len(evidence.runs)} runs, {seconds / 3600:.1f} hours of training on "
+        f"{of}: {len(records)} of {len(evidence.runs)} runs, {seconds / 3600:.1f} hours of training on "
         f"{', '.join(devices)}; data {', '.join(corpora)}; commits {', '.join(commits)}; made by {command}."
     ]
 

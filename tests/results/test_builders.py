@@ -21,15 +21,17 @@ def sweep(kind, jobs, axes, baseline="transformer"):
 
 @pytest.fixture
 def built(record, tmp_path):
-    """`built(sweep, [bits or None of each run], **changes)`: the document of a sweep whose runs ended so."""
+    """`built(sweep, [bits or None of each run], [error or None], **changes)`: of a sweep whose runs ended so."""
 
-    def make(of, bits, **changes):
+    def make(of, bits, errors=(), **changes):
         found = []
         for i, ((_, config), value) in enumerate(zip(configured(of.jobs), bits, strict=True)):
             if value is not None:
                 plain = json.loads(json.dumps(config_dict(config)))
                 made = record(config.model.name, value, config.seed, **({"config": plain} | changes))
                 made.parameters["total"] = config.scale.parameters
+                if errors and errors[i] is not None:
+                    made.status, made.error, made.final = "failed", errors[i], None
                 found.append((tmp_path / str(i), made))
         document = Document("mine", "Mine")
         (evidence,) = gather(of, found)
@@ -53,7 +55,7 @@ def test_checkpoints_side_by_side(built, tmp_path):
     assert means.rows[2]["fsn"] == "1.6050 ± 0.1485 (2 of 3 seeds)"
     assert [row["checkpoint"] for row in means.rows] == ["40,960 tokens", "81,920 tokens", "0.12 M tokens"]
     # Differences -0.5 and -0.49: mean -0.495, s = 0.00707, t(1) = 12.706.
-    assert differences.rows[2]["fsn"] == "-0.4950 ± 0.0635 below"
+    assert differences.rows[2]["fsn"] == "-0.4950 ± 0.0635 below (2 of 3 pairs)"
     assert means.notes == ["1 of 6 runs are missing: seed=2 model=fsn."]
     assert len(means.data) == 15 and means.data[0]["bits_per_byte"] == 3.0
     assert (tmp_path / "mine.png").exists() and document.figures[0][0] == "mine"
@@ -67,7 +69,7 @@ def test_variants_best_first_and_what_was_not_run_last(built):
         ("whole", "2.0500 ± 0.0707", ""),
         ("one harmonic", "not run", ""),
     ]
-    assert table.notes == ["2 of 6 runs are missing."]
+    assert table.notes == ["2 of 6 runs are missing: one harmonic seed=0, one harmonic seed=1."]
 
 
 ROWS = {
@@ -85,6 +87,18 @@ def test_a_best_rate_at_the_edge_is_told(built):
     assert [list(row.values()) for row in best.rows] == [
         ["transformer", "0.002", "1.9000", "3 of 3 rates"],
         ["fsn", "0.002, at the edge of what was tried", "2.0500", "2 of 3 rates"],
+    ]
+
+
+def test_a_rate_at_which_a_run_failed_is_not_the_best_and_is_said_to_have_failed(built):
+    jobs = [("", (f"seed={s}", "model=fsn", f"optim.lr={lr}")) for s in (0, 1) for lr in (1e-3, 2e-3, 4e-3)]
+    made = sweep("rates", jobs, ["seed", "model", "optim.lr"])
+    failed = [None] * 5 + ["loss is not finite at step 7"]
+    table, best = built(made, [2.0, 1.9, 1.5, 2.1, 2.0, 0.0], failed).tables
+    assert [row["fsn"] for row in table.rows][2] == "1.5000 (1 of 2 seeds), some did not end"
+    assert "(loss is not finite at step 7)" in table.notes[-1]
+    assert [list(row.values()) for row in best.rows] == [
+        ["fsn", "0.002", "1.9500", "3 of 3 rates, 1 of them with runs that did not end"],
     ]
 
 

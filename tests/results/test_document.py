@@ -41,3 +41,11 @@ def test_csv_holds_the_numbers(document, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError):
         document.write(tmp_path / "file")
+
+
+def test_numbers_of_tables_that_are_no_more_are_removed(document, tmp_path):
+    for name in ("mine-7.csv", "mine.csv", "mine-enwik8-1.csv", "mine-7.png", "mine2.csv"):
+        (tmp_path / name).touch()
+    document.write(tmp_path)
+    kept = {path.name for path in tmp_path.iterdir()} - {"mine.md", "mine.tex", "mine-1.csv", "mine-2.csv"}
+    assert kept == {"mine-enwik8-1.csv", "mine-7.png", "mine2.csv"}

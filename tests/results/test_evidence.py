@@ -93,8 +93,72 @@ def test_a_corpus_is_a_section_of_its_own(made, tmp_path):
         ("enwik8", [2.0, 3.0, None, None]),
         ("stdlib", [1.0, None, None, None]),
     ]
-    assert [e.corpus for e in gather(SWEEP, found, sha256="cd" * 32)] == ["enwik8"]
+    assert [e.corpus for e in gather(SWEEP, found, corpus=lambda data: "cd" * 32)] == ["enwik8"]
     assert [(e.corpus, losses(e)) for e in gather(SWEEP, [])] == [("text", [None] * 4)]
+
+
+def test_two_corpora_of_one_name_are_told_apart_and_one_of_two_names_is_one(made, tmp_path):
+    def of(i, bits, name, sha256):
+        return tmp_path, made(
+            i, bits, data=DataInfo(name, sha256, {"train": 90_000, "validation": 5000, "test": 5}, {})
+        )
+
+    one, other = "ab" * 32, "cd" * 32
+    same_name = [of(0, 1.0, "text", one), of(0, 2.0, "text", other), of(1, 3.0, "text", other)]
+    assert [(e.corpus, losses(e)) for e in gather(SWEEP, same_name)] == [
+        ("text (abababab)", [1.0, None, None, None]),
+        ("text (cdcdcdcd)", [2.0, 3.0, None, None]),
+    ]
+    assert gather(SWEEP, same_name)[0].stem == "mine-cpu-text-abababab"
+    same_text = [of(0, 1.0, "mine", one), of(1, 2.0, "theirs", one), of(2, 3.0, "theirs", one)]
+    assert [(e.corpus, losses(e)) for e in gather(SWEEP, same_text)] == [("theirs", [1.0, 2.0, 3.0, None])]
+
+
+def test_runs_on_the_corpus_of_another_sweep_are_not_shown_unless_it_is_typed(made, tmp_path):
+    def on(i, source, sha256):
+        record = made(i, 1.0, data=DataInfo(source, sha256, {"train": 90_000, "validation": 5000, "test": 5000}, {}))
+        record.config["data"] |= {"name": source, "source": source}
+        return tmp_path, record
+
+    found = [on(0, "enwik8", "ab" * 32), on(1, "text", "cd" * 32)]
+    assert [(e.corpus, losses(e)) for e in gather(SWEEP, found)] == [("text", [None, 1.0, None, None])]
+    code = replace(SWEEP, jobs=[Job((*job.overrides, "data=stdlib", "data.path=null")) for job in SWEEP.jobs])
+    code_found = [*found, on(2, "stdlib", "ef" * 32)]
+    assert [e.corpus for e in gather(code, code_found)] == ["stdlib", "text"]
+    assert [e.corpus for e in gather(replace(code, own_corpus=True), code_found)] == ["stdlib"]
+    assert [e.corpus for e in gather(code, code_found, corpus=lambda data: "ab" * 32)] == ["enwik8"]
+
+
+def test_each_value_of_an_axis_without_a_place_in_the_table_is_a_section(made, tmp_path):
+    jobs = [Job((*job.overrides, f"optim.lr={lr}")) for lr in (0.006, 0.01) for job in SWEEP.jobs]
+    twice = replace(SWEEP, jobs=jobs, axes=["optim.lr", *SWEEP.axes], kind="finals")
+    records = []
+    for lr, bits in ((0.006, 1.0), (0.01, 2.0)):
+        record = made(0, bits)
+        record.config["optim"]["lr"] = lr
+        records.append((tmp_path, record))
+    parts = gather(twice, records)
+    assert [(e.setting, losses(e)) for e in parts] == [
+        ("optim.lr=0.006", [1.0, None, None, None]),
+        ("optim.lr=0.01", [2.0, None, None, None]),
+    ]
+    assert len({e.stem for e in parts}) == 2
+    assert len(gather(replace(twice, kind="rates"), records)) == 1  # it has a line for each rate
+    rows = replace(SWEEP, kind="finals", jobs=[replace(job, row="mine") for job in SWEEP.jobs])
+    assert [e.setting for e in gather(rows, [])] == ["model=fsn", "model=osn"]  # one place a row
+
+
+def test_a_run_that_failed_says_why(made, tmp_path):
+    failed = made(0, 1.0, status="failed", error="loss is not finite at step 3", final=None)
+    stopped = made(1, 1.0, status="interrupted", final=None)
+    (evidence,) = gather(SWEEP, [(tmp_path, failed), (tmp_path, stopped)])
+    assert losses(evidence) == [None] * 4
+    assert evidence.shortfall() == [
+        "2 of 4 runs are missing: seed=1 model=fsn, seed=1 model=osn.",
+        "2 of 4 runs did not end: seed=0 model=fsn (loss is not finite at step 3), "
+        "seed=0 model=osn (interrupted at step 30).",
+    ]
+    assert losses(gather(SWEEP, [(tmp_path, failed), (tmp_path, made(0, 2.0))])[0])[0] == 2.0
 
 
 def test_a_damaged_record_is_named_and_left_out(made, tmp_path):

@@ -85,7 +85,7 @@ def test_what_is_not_run_or_not_evaluated_is_said(runs, tmp_path):
     tables = made_of(runs.values(), tmp_path).tables
     assert [row["osn"] for row in tables[0].rows[:2]] == ["not run", "0.7000 (1 of 2 seeds)"]
     assert tables[0].rows[0]["osn minus transformer"] == ""
-    assert tables[0].rows[1]["osn minus transformer"] == "+0.4000 one seed"
+    assert tables[0].rows[1]["osn minus transformer"] == "+0.4000 one seed (1 of 2 pairs)"
     assert tables[2].notes == [
         "1 of 4 runs are missing: transformer seed=1.",
         "Trained, not evaluated: osn seed=0 at the start, osn seed=1 at the start, osn seed=1 after training; type "

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
+from results.evidence import COMMITTED
 from results.target import main, parse, targets
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,61 @@ def test_every_sweep_has_a_target_and_every_target_a_line_in_the_makefile():
 def test_mistakes(arguments, words):
     with pytest.raises(UserError, match=words):
         parse(arguments)
+
+
+def test_a_folder_of_runs_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"there is no folder .*rusn with runs; type runs=FOLDER"):
+        main(["table-fsn-code", f"runs={tmp_path / 'rusn'}", f"output={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "override"),
+    [
+        ("data.path=a b's (1).txt", r"data.path='a b\'s (1).txt'"),
+        ("data.path='a b.txt'", "data.path='a b.txt'"),  # as Hydra has it
+        ("data.path=one.txt,two.txt", "data.path=one.txt,two.txt"),  # two corpora, unless a file is called so
+        ("data.name=a,b", "data.name='a,b'"),
+        ("optim.lr=0.1,0.2", "optim.lr=0.1,0.2"),
+    ],
+)
+def test_paths_and_names_are_taken_as_they_are_typed(typed, override):
+    assert parse(["table-fsn-enwik8", typed]).overrides == [override]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder", "sources"),
+    [
+        ([], "docs/tables", [COMMITTED]),  # what every reader has
+        (["runs=mine"], "docs/tables", [Path("mine"), COMMITTED]),
+        (["seed=7"], "runs/tables/recorded", [Path("runs"), COMMITTED]),
+        (["profile=cpu"], "runs/tables/cpu", [Path("runs"), COMMITTED]),
+        (["profile=smoke", "data=stdlib"], "runs/tables/smoke", [Path("runs"), COMMITTED]),
+        (["profile=cpu", "output=here"], "here", [Path("runs"), COMMITTED]),
+    ],
+)
+def test_own_runs_do_not_get_into_what_is_made_of_committed_records(arguments, folder, sources):
+    asked = parse(["table-fsn-enwik8", *arguments])
+    assert (asked.folder, asked.sources) == (Path(folder), sources)
+
+
+def test_numbers_say_what_they_are_of_and_how_they_are_made(tmp_path):
+    main(["table-fsn-enwik8", f"output={tmp_path}"])
+    text = (tmp_path / "fsn-enwik8.md").read_text()
+    assert "+sweeps=fsn-enwik8 profile=cpu data=text data.path=FILE data.name=enwiki2015`" in text
+    header, first = (tmp_path / "fsn-enwik8-1.csv").read_text().splitlines()[:2]
+    assert header.startswith("corpus,sha256,profile,scale,setting,") and ",cpu,250k," in first
+    with pytest.raises(UserError, match="legal are"):
+        main(["table-fsn-enwik9"])
+    main(["table-fsn-enwik8", f"output={tmp_path}", "data=stdlib"])
+    own = (tmp_path / "fsn-enwik8-stdlib.md").read_text()
+    assert "## stdlib, 250k, profile cpu" in own and "## enwiki2015" not in own
+    assert (tmp_path / "fsn-enwik8.md").read_text() == text
+
+
+def test_each_learning_rate_typed_is_a_table_of_its_own(tmp_path):
+    main(["table-fsn-enwik8", f"output={tmp_path}", "optim.lr=0.006,0.01", "seed=0"])
+    text = (tmp_path / "fsn-enwik8.md").read_text()
+    assert "profile cpu, optim.lr=0.006: bits" in text and "profile cpu, optim.lr=0.01: bits" in text
 
 
 def test_a_mistyped_key_of_a_run_is_told_before_anything_is_trained(tmp_path):
@@ -71,7 +127,6 @@ def test_smoke_of_every_target(smoke, capsys):
     for target, text in texts.items():
         assert "stdlib" in text or target in ("table-ssa-mt", "table-ssa-cost"), target
         assert "missing" not in text and ("not run" not in text or target in ("table-ssa-mt", "table-ssa-lm")), text
-    assert "transformer_minus" not in texts["table-fsn-enwik8"]
     assert "## stdlib, smoke, profile smoke: difference to transformer" in texts["table-fsn-enwik8"]
     assert "| 16+" in texts["figure-copy-depth"] and "layer" in texts["figure-coupling"]
     assert texts["table-fsn-ablation"].count("one seed") == 7
