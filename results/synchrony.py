@@ -14,6 +14,7 @@ from results.document import Document, Table
 from results.evaluations import entry
 from results.evidence import Evidence, Run, few
 from results.heads import LONGEST
+from results.locking import build_locking
 from results.protocol import Protocol, footnotes, require_one
 from results.seeds import compared, spread
 from results.synchrony_figure import plot_synchrony
@@ -91,6 +92,7 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
         plot_synchrony({MEASURES[measure][1]: of for measure, of in series.items()}, folder / stem, evidence.corpus)
         caption = f"{evidence.corpus}: heads by layer, mean over seeds, with the range of seeds; hollow at the start, "
         document.figures.append((stem, caption + "filled after training"))
+    build_locking(evidence, document, folder, stem)
 
 
 def _rows(found: Sequence[Measured], variants: Sequence[str], measure: str, baseline: str, seeds: int) -> list[Row]:

@@ -78,6 +78,23 @@ def test_layers_have_means_ranges_and_paired_differences(runs, tmp_path):
     assert all((tmp_path / f"heads.{ending}").stat().st_size > 5000 for ending in ("png", "svg"))
 
 
+def test_what_heads_lock_over_training_stands_by_layer_and_is_drawn_by_head(runs, tmp_path):
+    for seed, off in ((0, 0.0), (1, 0.2)):
+        for row, locked in zip(runs["osn", seed].record.metrics, (0.3, 0.2, 0.1), strict=True):
+            row["synchrony"] = {"locked_fraction": [[locked + off, locked + off + 0.1], [0.5, 0.5]], "theta": [[1, 1]]}
+    document = made_of(runs.values(), tmp_path)
+    table = document.tables[-1]
+    assert table.title.startswith("osn: locked fraction over training") and len(document.tables) == 4
+    assert table.rows[0] == {
+        "tokens": "40,960",
+        "layer 0": "0.450 ± 0.141 (0.400 to 0.500)",
+        "layer 1": "0.500 ± 0.000 (0.500 to 0.500)",
+    }
+    assert len(table.data) == 24 and table.data[-1]["locked_fraction"] == 0.5
+    assert (tmp_path / "heads-locking.svg").read_text().count("layer ") >= 2
+    assert [name for name, _ in document.figures] == ["heads", "heads-locking"]
+
+
 def test_what_is_not_run_or_not_evaluated_is_said(runs, tmp_path):
     runs["osn", 0].record.evaluations.pop(0)
     runs["osn", 1].record.evaluations.clear()
