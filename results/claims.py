@@ -17,7 +17,7 @@ from results.evidence import COMMITTED, read_records
 from results.tables import Row
 from results.verdict import STATUSES, Claim, Sources, Verdict, measurements
 
-WORDS = ("claim", "stated", "protocol", "ours, same protocol", "status", "nearest of ours, another protocol")
+WORDS = ("claim", "stated", "protocol", "ours, same protocol", "status")
 NONE = "none"
 
 
@@ -57,11 +57,12 @@ def _table(title: str, judged: Sequence[tuple[Claim, Verdict]], sources: Sources
     for claim, verdict in judged:
         near = nearest(claim, sources)
         stated = f"{', '.join(map(str, claim.values))} {claim.unit}" if claim.values else "no number"
-        cells = (claim.id, stated, str(claim.protocol), verdict.ours or NONE, verdict.status, near or NONE)
+        cells = (claim.id, stated, str(claim.protocol), verdict.ours or NONE, verdict.status)
         rows.append(dict(zip(WORDS, cells, strict=True)))
-        notes.append(
-            f'{claim.id}: "{claim.states}" ({claim.source}). {verdict.status.capitalize()}: {verdict.why}. {claim.note}'
-        )
+        # In the table it would be most of the width.
+        ours = f" Nearest of ours, another protocol: {near}." if near else ""
+        said = f'{claim.id}: "{claim.states}" ({claim.source}). {verdict.status.capitalize()}: {verdict.why}.'
+        notes.append(f"{said}{ours} {claim.note}")
         both = {
             "unit": claim.unit,
             "source": claim.source,
