@@ -54,10 +54,10 @@ def evaluated(record: RunRecord, kind: str, smoke: bool = False) -> int:
     return sum(entry(record, task, checkpoint == "start", smoke) is not None for task, checkpoint in needed)
 
 
-def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool, data: Sequence[str] = ()) -> list[str]:
+def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool, moved: bool = False) -> list[str]:
     """Evaluate the finished runs whose record lacks what a kind of table needs; what could not be, and why.
 
-    `data`: overrides that say where the corpus lies now, data.path=FILE.
+    `moved`: the corpus is looked for where the run's config here says, not where it lay when the run was made.
     """
     from results.tasks import copy_depth, coupling, synchrony
 
@@ -78,7 +78,9 @@ def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool, data: Sequence
     failed = []
     for number, (run, path, task, checkpoint) in enumerate(todo, 1):
         print(f"\n[{number}/{len(todo)}] {task} of {run.label}, checkpoint {checkpoint}", flush=True)
-        asked = [f"task={task}", quoted("run", str(path.parent)), f"checkpoint={checkpoint}", "split=validation", *data]
+        asked = [f"task={task}", quoted("run", str(path.parent)), f"checkpoint={checkpoint}", "split=validation"]
+        if moved:
+            asked.append(quoted("data.path", str(run.config.data.path)))
         if task == "copy_depth":
             asked.append(f"max_bytes={BYTES[smoke]}")
         try:

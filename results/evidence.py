@@ -23,7 +23,10 @@ from training.sweep import configured, label_of
 
 COMMITTED = Path(__file__).parent / "records"
 NOT_RUNS = "bench"  # of the folders in it: measurements of another form
+SET_ASIDE = re.compile(r".*-old-\d+")  # run directories that overwrite=true has replaced
 TEXT = "text"  # the source of corpora that are users' own: any sweep may have been run on one
+# Circumstances that change numbers a little: a run that is asked for with one of them is another run.
+PRECISE = ("precision", "compile", "ssa.backend", "trainer.micro_batch_size")
 # Axes that a kind of table has columns or rows for, besides model and seed. Each value of another is a section.
 AXES = {"rates": ("optim.lr",), "scale": ("scale",)}
 BY_ROW = ("finals", "synchrony")  # kinds that have one place for a row of the sweep, whatever its model
@@ -107,7 +110,8 @@ def read_records(folders: Sequence[Path]) -> tuple[list[Found], list[str]]:
     for folder in folders:
         pattern = "*.json" if folder == COMMITTED else "record.json"
         for path in sorted(folder.rglob(pattern)):
-            if folder == COMMITTED and path.relative_to(folder).parts[0] == NOT_RUNS:
+            inside = path.relative_to(folder).parts
+            if (folder == COMMITTED and inside[0] == NOT_RUNS) or any(map(SET_ASIDE.fullmatch, inside[:-1])):
                 continue
             try:
                 found.append((path, load(path)))
@@ -137,10 +141,13 @@ def gather(
         own = wanted[0][1].data
         only = corpus(own) if corpus else None
         sources = {own.source} if sweep.own_corpus else {own.source, TEXT}
-        of_part: dict[str, list[Found]] = {_identity(config_dict(config), config.seed): [] for _, config in wanted}
+        typed = _typed(wanted[0][0])
+        of_part: dict[str, list[Found]] = {
+            _identity(config_dict(config), config.seed, typed): [] for _, config in wanted
+        }
         for place, record in records:
             admitted = record.data.sha256 == only if only else record.config["data"].get("source") in sources
-            if admitted and (key := _identity(record.config, record.seed)) in of_part:
+            if admitted and (key := _identity(record.config, record.seed, typed)) in of_part:
                 of_part[key].append((place, record))
         taken[setting] = of_part
     called = _names([record for of_part in taken.values() for found in of_part.values() for _, record in found])
@@ -150,7 +157,7 @@ def gather(
         for sha256 in sorted({record.data.sha256 for _, record in every}, key=lambda each: called[each]) or [""]:
             runs = []
             for job, config in wanted:
-                of_run = taken[setting][_identity(config_dict(config), config.seed)]
+                of_run = taken[setting][_identity(config_dict(config), config.seed, _typed(job))]
                 here = [found for found in of_run if found[1].data.sha256 == sha256]
                 runs.append(_run(job.row, label_of(job, sweep.axes), config, here, rank))
             name = called.get(sha256, wanted[0][1].data.name)
@@ -164,17 +171,22 @@ def _setting(sweep: Sweep, job: Job) -> str:
     if not (job.row and sweep.kind in BY_ROW):
         places.add("model")
     given = dict(text.split("=", 1) for text in job.overrides)
-    return " ".join(f"{axis}={given[axis]}" for axis in sweep.axes if axis not in places)
+    # Of a path its last part alone: where a file lies is nobody's business.
+    values = {axis: Path(value.strip("'\"")).name if axis == "data.path" else value for axis, value in given.items()}
+    return " ".join(f"{axis}={values[axis]}" for axis in sweep.axes if axis not in places)
 
 
 def _names(records: Sequence[RunRecord]) -> dict[str, str]:
-    """By SHA-256, what a corpus is called: what most of its records call it, which is told apart where two are."""
+    """By SHA-256, what a corpus is called: what most of its records call it, told apart where two are called so, and
+    where nobody gave a name.
+    """
     counts: dict[str, Counter[str]] = {}
     for record in records:
         counts.setdefault(record.data.sha256, Counter())[record.data.name] += 1
     names = {sha256: max(sorted(of), key=lambda name: of[name]) for sha256, of in counts.items()}
     many = Counter(names.values())
-    return {sha256: name if many[name] == 1 else f"{name} ({sha256[:8]})" for sha256, name in names.items()}
+    clear = {name for name, n in many.items() if n == 1 and name != TEXT}
+    return {sha256: name if name in clear else f"{name} ({sha256[:8]})" for sha256, name in names.items()}
 
 
 def _run(
@@ -194,7 +206,16 @@ def _run(
     return Run(row, label, config, failure=last.error or f"{last.status} at step {steps:,}")
 
 
-def _identity(config: dict[str, Any], seed: int) -> str:
-    """What a run was set to do, as text: equal for two runs that must end alike on the same data."""
-    settings = {key: value for key, value in settings_of(config).items() if key not in CIRCUMSTANCES}
+def _typed(job: Job) -> tuple[str, ...]:
+    """The keys of `PRECISE` that a run is asked for with."""
+    given = {text.partition("=")[0] for text in job.overrides}
+    return tuple(key for key in PRECISE if key in given)
+
+
+def _identity(config: dict[str, Any], seed: int, typed: Sequence[str] = ()) -> str:
+    """What a run was set to do, as text: equal for two runs that must end alike on the same data, but for rounding.
+
+    `typed`: circumstances that tell runs apart after all.
+    """
+    settings = {key: value for key, value in settings_of(config).items() if key not in CIRCUMSTANCES or key in typed}
     return json.dumps({**settings, "seed": seed}, sort_keys=True, default=str)

@@ -16,6 +16,7 @@ from results.seeds import spread
 from results.tables import Row
 
 MEASURE = "locked_fraction"
+LEAST = 1e-4  # that a logarithmic axis shows
 # By the number of the head: colours of Okabe and Ito, told apart by the colour-blind, and lines, told apart in grey.
 HEADS: tuple[tuple[str, Any], ...] = (
     ("#0072B2", "-"),
@@ -39,6 +40,7 @@ def build_locking(evidence: Evidence, document: Document, folder: Path, stem: st
         name = f"{stem}-locking" if variant == of_variant[0].model else f"{stem}-locking-{variant.replace(' ', '-')}"
         plot_locking(of_variant, folder / name, f"{evidence.corpus}, {variant}")
         caption = f"{evidence.corpus}, {variant}: locked fraction over training, a line for each head of each seed"
+        caption += f"; less than {LEAST:g} is drawn as that"
         document.figures.append((name, caption))
 
 
@@ -58,7 +60,7 @@ def plot_locking(runs: Sequence[Run], path: Path, title: str) -> list[Path]:
                 rows = [row for row in _rows(run) if layer < len(row[MEASURE])]
                 for head in range(len(rows[0][MEASURE][layer]) if rows else 0):
                     color, line = HEADS[head % len(HEADS)]
-                    values = [max(row[MEASURE][layer][head], 1e-4) for row in rows]
+                    values = [max(row[MEASURE][layer][head], LEAST) for row in rows]
                     panel.plot(
                         [row["tokens"] / 1e6 for row in rows], values, color=color, linestyle=line, linewidth=1.3
                     )

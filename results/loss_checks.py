@@ -84,7 +84,8 @@ class BelowEverywhere(Check):
         for evidence in sources.near(claim.table):
             ours, theirs = (of(evidence.runs, model, self.row) for model in (self.model, self.baseline))
             if differences := [difference for difference in by_checkpoint(ours, theirs) if difference is not None]:
-                found.append(f"{place(evidence, ours)}: {self.model} {_along(differences)}")
+                seeds = differences[-1].seeds
+                found.append(f"{place(evidence, ours, seeds)}: {self.model} {_along(differences)}")
         return found
 
 
@@ -177,7 +178,8 @@ class Difference(Check):
             ours = of(evidence.runs, self.model, self.row)
             difference = paired(finals(ours), finals(of(evidence.runs, self.baseline, self.baseline_row or self.row)))
             if difference is not None:
-                found.append(f"{place(evidence, ours)}: {self.model} {_against(difference, self.baseline)}")
+                where = place(evidence, ours, difference.seeds)
+                found.append(f"{where}: {self.model} {_against(difference, self.baseline)}")
         return found
 
 
@@ -210,7 +212,8 @@ class LadderBelow(Check):
                 ours = of(evidence.runs, self.model, scale=scale)
                 difference = paired(finals(ours), finals(of(evidence.runs, self.baseline, scale=scale)))
                 if difference is not None:
-                    found.append(f"{place(evidence, ours)}: {self.model} {_against(difference, self.baseline)}")
+                    where = place(evidence, ours, difference.seeds)
+                found.append(f"{where}: {self.model} {_against(difference, self.baseline)}")
         return found
 
 

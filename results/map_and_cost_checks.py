@@ -46,9 +46,7 @@ class CopyDepth(Check):
             ours, theirs = of(evidence.runs, self.model), of(evidence.runs, BASELINE)
             sides, seeds = self._sides(ours, theirs)
             if sides:
-                seen = [run for run in ours if run.record and entry(run.record, "copy_depth")]
-                pairs = f" ({seeds} pair{'s'[: seeds != 1]})" if seeds != len(seen) else ""
-                found.append(f"{place(evidence, seen)}: {self.model} {self._counts(sides)}{pairs}")
+                found.append(f"{place(evidence, ours, seeds)}: {self.model} {self._counts(sides)}")
         return found
 
     def _sides(self, ours: Sequence[Run], theirs: Sequence[Run]) -> tuple[dict[str, str], int]:
@@ -121,7 +119,7 @@ class ActiveShare(Check):
             runs = of(evidence.runs, self.model)
             made = [entry(run.record, "synchrony") for run in runs if run.record]
             if shares := [_active(one) for one in made if one is not None]:
-                found.append(f"{place(evidence, runs)}: {statistics.mean(shares):.0%} after training")
+                found.append(f"{place(evidence, runs, len(shares))}: {statistics.mean(shares):.0%} after training")
         for many in _heads(sources):
             for one in many:
                 if one["config"]["model"]["name"] == self.model:

@@ -1,8 +1,9 @@
 """What a number is a number of. Numbers of different protocols do not stand in one table."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from configs.errors import UserError
@@ -40,22 +41,42 @@ def require_one(protocols: Sequence[Protocol], table: str) -> None:
 def footnotes(records: Sequence[RunRecord]) -> list[str]:
     """What a reader has to know of how the runs were made: changed code, other data, other libraries or devices."""
     notes = []
-    if dirty := [record for record in records if record.git.dirty]:
+    if dirty := [record for record in records if any(part["git"]["dirty"] for part in _parts(record))]:
         runs = [f"{record.config['model']['name']} seed {record.seed}" for record in dirty]
         notes.append(f"Made with uncommitted changes to the code: {few(runs)}.")
     for what, values in (
         ("The data had different content (SHA-256)", [record.data.sha256[:12] for record in records]),
         ("Computed in different precisions", [str(record.config.get("precision", "32")) for record in records]),
-        ("Computed on different kinds of device", [record.device.kind for record in records]),
+        ("Computed on different devices", [_every(record, lambda part: _device(part["device"])) for record in records]),
     ):
-        if len(set(values)) > 1:
+        if len(set(values)) > 1 or any(" then " in value for value in values):
             notes.append(f"{what}: {_among(values)}.")
-    libraries = sorted({name for record in records for name in record.versions})
+    libraries = sorted({name for record in records for part in _parts(record) for name in part["versions"]})
     for name in libraries:
-        versions = [record.versions.get(name, "unknown") for record in records]
-        if len(set(versions)) > 1:
+        versions = [_every(record, partial(_version, name)) for record in records]
+        if len(set(versions)) > 1 or any(" then " in version for version in versions):
             notes.append(f"Different versions of {name}: {_among(versions)}.")
     return notes
+
+
+def _parts(record: RunRecord) -> list[dict[str, Any]]:
+    """What the parts of a run were made with: those before it was interrupted, then the last."""
+    return [*record.earlier, record.made_with()]
+
+
+def _version(name: str, part: dict[str, Any]) -> str:
+    return str(part["versions"].get(name, "unknown"))
+
+
+def _device(device: dict[str, Any]) -> str:
+    threads = int(device["threads"])
+    return f"{device['kind']} {device['name']}, {threads} thread{'s'[: threads != 1]}"
+
+
+def _every(record: RunRecord, of: Callable[[dict[str, Any]], object]) -> str:
+    """Of each part of a run what differs from the part before: `3.1`, or `3.1 then 3.2`."""
+    values = [str(of(part)) for part in _parts(record)]
+    return " then ".join(value for k, value in enumerate(values) if k == 0 or value != values[k - 1])
 
 
 def _among(values: Sequence[object]) -> str:

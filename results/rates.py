@@ -53,12 +53,18 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
 
 
 def _best(model: str, by_rate: dict[float, dict[int, float]], rates: list[float], failed: set[float]) -> dict[str, str]:
-    """The rate of the lowest mean, of those at which every run ended: what survives of the others is no fair mean."""
-    whole = {rate: found for rate, found in by_rate.items() if rate not in failed}
+    """The rate of the lowest mean, of those with as many seeds as any and no run that failed.
+
+    What survives at the others is no fair mean.
+    """
+    most = max(map(len, by_rate.values()), default=0)
+    whole = {rate: found for rate, found in by_rate.items() if rate not in failed and len(found) == most}
     at = by_rate.keys() | failed
     tried = f"{len(at)} of {len(rates)} rates"
     if failed:
         tried += f", {len(failed)} of them with runs that did not end"
+    if fewer := len(by_rate.keys() - whole.keys() - failed):
+        tried += f", {fewer} of them with fewer seeds"
     if not whole:
         return {"model": model, "best rate": "none" if failed else "not run", "bits per byte": "", "tried": tried}
     means = {rate: statistics.mean(found.values()) for rate, found in whole.items()}

@@ -79,7 +79,7 @@ class Asked:
         """Where the files go."""
         if self.output is not None:
             return self.output
-        if self.profile is None and not self.settings:
+        if self.profile is None and not self.overrides:
             return OWN
         return USERS / (self.profile or "recorded")
 
@@ -158,8 +158,8 @@ def make(asked: Asked) -> Document:
     if asked.sweep in BENCHMARKS:
         document = layer_cost.make(asked.profile, asked.benches, folder)
         return _with_claims(document, asked, Sources([], measurements()))
-    if asked.profile is None and asked.overrides and not asked.runs.is_dir():
-        raise UserError(f"there is no folder {asked.runs} with runs; type runs=FOLDER, or leave the keys out")
+    if asked.profile is None and asked.settings != asked.overrides and not asked.runs.is_dir():
+        raise UserError(f"there is no folder {asked.runs} with runs; type another runs=FOLDER, or leave it out")
     records, damaged = read_records(asked.sources)
     document = Document(asked.sweep, expand(asked.sweep, "cpu", asked.settings).title)
     sources = Sources(records, measurements())
@@ -170,7 +170,7 @@ def make(asked: Asked) -> Document:
         corpus = _corpus if asked.names_corpus else None
         gathered = gather(sweep, records, damaged, corpus, _rank(sweep))
         if asked.names_corpus:  # beside that of another corpus, not in its place
-            document.name = "-".join([asked.sweep, *dict.fromkeys(evidence.slug for evidence in gathered)])
+            document.name = "-".join([asked.sweep, "on", *dict.fromkeys(evidence.slug for evidence in gathered)])
         if not asked.settings:
             sources.gathered[asked.sweep, profile] = gathered  # claims are judged from the sweep as it stands alone
         for evidence in gathered:
@@ -225,7 +225,7 @@ def make_runs(asked: Asked) -> int:
     code = conduct(request, recorded)
     if sweep.kind in TASKS:
         missing = [run for run in runs(asked.runs) if run.label not in recorded]
-        moved = [text for text in asked.overrides if text.startswith("data.path=")]
+        moved = any(text.startswith("data.path=") for text in asked.overrides)
         failed = evaluate_missing(missing, sweep.kind, asked.profile == "smoke", moved)
         for reason in failed:
             print(f"not evaluated: {reason}", file=sys.stderr)
@@ -251,10 +251,9 @@ def _provenance(evidence: Evidence, of: str, settings: Sequence[str]) -> list[st
     """How the numbers of one section were made."""
     records = evidence.records
     own = evidence.runs[0].config.data
-    if records and not any(text.startswith("data") for text in settings):
-        given = records[0].config["data"]
-        if given.get("source") != own.source:
-            settings = [*settings, f"data={given['source']}", "data.path=FILE", f"data.name={records[0].data.name}"]
+    if records and (source := records[0].config["data"].get("source")) != own.source:
+        others = [text for text in settings if not text.startswith("data.name=")]
+        settings = [*others, f"data={source}", "data.path=FILE", f"data.name={records[0].data.name}"]
     settings = ["data.path=FILE" if text.startswith("data.path=") else text for text in settings]
     typed = " ".join(
         [f"+sweeps={evidence.sweep.name}", f"profile={evidence.sweep.profile}", *map(shlex.quote, settings)]

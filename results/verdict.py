@@ -194,10 +194,13 @@ def lacking(*groups: Sequence[Run]) -> Verdict | None:
     return Verdict("not run", "", f"recorded of this protocol: {', '.join(parts)}")
 
 
-def place(evidence: Evidence, runs: Sequence[Run]) -> str:
-    """`enwiki2015, 250k, 4.0 M tokens, 3 seeds`: where numbers that are near a claim come from."""
+def place(evidence: Evidence, runs: Sequence[Run], counted: int | None = None) -> str:
+    """`enwiki2015, 250k, 4.0 M tokens, 3 seeds`: where numbers that are near a claim come from.
+
+    `counted`: how many seeds went into the number, where not all of the runs did.
+    """
     done = [run for run in runs if run.record and run.record.final]
     scales = ", ".join(dict.fromkeys(run.config.scale.name for run in done))
     tokens = max((run.record.final["tokens"] for run in done if run.record and run.record.final), default=0)
-    seeds = len({run.seed for run in done})
+    seeds = len({run.seed for run in done}) if counted is None else counted
     return f"{evidence.corpus}, {scales}, {tokens / 1e6:.1f} M tokens, {seeds} seed{'s'[: seeds != 1]}"

@@ -204,6 +204,16 @@ def test_copy_depth_refuses_what_the_loss_refuses(run_dir, evaluate):
     assert code == 2 and "must be at least 2" in err
 
 
+def test_a_context_shorter_than_top_k_is_refused_in_one_line(evaluate, trained, tmp_path):
+    folder = tmp_path / "osn"
+    paths = [f"data.path={trained / 'corpus.txt'}", f"data.cache_dir={trained / 'cache'}", f"run_dir={folder}"]
+    run(compose("train", ["model=osn", "model.top_k=16", *SETTINGS[1:], *paths]))
+    for task in ("loss", "copy_depth"):
+        code, _, err = evaluate(f"run={folder}", f"task={task}", "context=8")
+        assert code == 2 and "context=8 is shorter than the run's model.top_k=16; type context=16 or more" in err
+    assert evaluate(f"run={folder}", "context=16")[0] == 0
+
+
 def test_coupling_is_measured_drawn_and_recorded(evaluate, trained, run_dir, tmp_path):
     folder = tmp_path / "fsn"
     paths = [f"data.path={trained / 'corpus.txt'}", f"data.cache_dir={trained / 'cache'}", f"run_dir={folder}"]

@@ -15,9 +15,16 @@ ABSOLUTE = re.compile(r"""([^=/'"]*=)?(['"]?)(/.*)\2""", re.DOTALL)
 STATUSES = ("running", "done", "failed", "interrupted")
 # Inner keys that readers of records rely on, in configs of any age: dotted key -> type.
 IN_CONFIG = {"model.name": str, "scale.name": str, "data.context": int}
-IN_ROW = {"step": int, "tokens": int, "split": str, "bits_per_byte": float}
+IN_ROW = {"step": int, "tokens": int, "epoch": float, "split": str, "bits_per_byte": float}
 IN_VALIDATION = {"bytes": int, "standard_error": float}
 IN_EVALUATION = {"split": str, "step": int}
+OF_TASK: dict[str, dict[str, type]] = {
+    "copy_depth": {"bytes": int, "context": int, "depths": list, "distances": list, "counts": list, "nats": list}
+    | {"by_distance.depths": list, "by_distance.counts": list, "by_distance.nats": list},
+    "coupling": {"checkpoint": str, "kernel_real": list, "kernel_imag": list, "order_parameter": list}
+    | {"null": list, "gate": list},
+    "synchrony": {"windows": int, "heads": list},
+}
 
 
 @dataclass
@@ -114,7 +121,7 @@ def load(path: Path | str) -> RunRecord:
     """The record of a run directory or of a record file; UserError when it is absent, damaged or of another form."""
     path = record_path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_not_finite)
     except FileNotFoundError:
         raise UserError(f"there is no run record at {path}; give a run directory or its record.json") from None
     except (OSError, ValueError) as error:
@@ -125,6 +132,10 @@ def load(path: Path | str) -> RunRecord:
     if fault := _fault(record):
         raise UserError(f"{path} is not a run record: {fault}")
     return record
+
+
+def _not_finite(name: str) -> float:
+    raise ValueError(f"it holds the number {name}")
 
 
 def _fault(record: RunRecord) -> str | None:
@@ -138,14 +149,20 @@ def _fault(record: RunRecord) -> str | None:
     if record.status == "done" and record.final is None:
         return "status is done and final is missing"
     rows = [("final", record.final)] if record.final is not None else []
+    if record.final is not None and record.final.get("split") != "validation":
+        return f"final is of split {record.final.get('split')!r}"
     for where, row in [*rows, *((f"row {n} of metrics", row) for n, row in enumerate(record.metrics))]:
         fault = _lacks(where, row, IN_ROW)
         if not fault and row["split"] == "validation":
             fault = _lacks(where, row, IN_VALIDATION)
         if fault:
             return fault
-    evaluations = (_lacks(f"entry {n} of evaluations", e, IN_EVALUATION) for n, e in enumerate(record.evaluations))
-    return next(filter(None, evaluations), None)
+    for n, made in enumerate(record.evaluations):
+        where = f"entry {n} of evaluations"
+        fault = _lacks(where, made, IN_EVALUATION) or _lacks(where, made, OF_TASK.get(made.get("task"), {}))
+        if fault:
+            return fault
+    return None
 
 
 def _lacks(where: str, content: Any, keys: dict[str, type]) -> str | None:

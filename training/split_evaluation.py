@@ -52,11 +52,18 @@ class SplitEvaluation:
 
 
 def open_split(config: EvaluationConfig) -> SplitEvaluation:
-    """The run and split that are asked for. UserError as of `open_run`, and for a split shorter than the context."""
+    """The run and split that are asked for. UserError as of `open_run`, and for a context longer than the split
+    or shorter than what a head of the run picks from.
+    """
     assert config.run is not None  # checked with the config
     run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
     split = run.corpus(config.data).split(config.split)
     context = config.context or run.config.data.context
     if context > len(split):
         raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} bytes")
+    top_k = getattr(run.config.model, "top_k", None)
+    if top_k is not None and top_k > context:
+        raise UserError(
+            f"context={context} is shorter than the run's model.top_k={top_k}; type context={top_k} or more"
+        )
     return SplitEvaluation(run, config, split, context)

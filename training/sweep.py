@@ -39,6 +39,7 @@ class SweptRun:
     folder: Path
     state: str
     record: RunRecord | None
+    fault: str | None = None  # what is wrong with its record, where there is none for that
 
 
 def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int:
@@ -90,8 +91,11 @@ def look(jobs: Sequence[Job], axes: Sequence[str]) -> list[SweptRun]:
         folder = run_directory(config)
         if folder in found:
             raise UserError(f"{found[folder].label} and {label} are one and the same run: leave one out")
-        state, record = state_of(folder)
-        found[folder] = SweptRun(job, label, config, folder, state, record)
+        try:
+            state, record = state_of(folder)
+            found[folder] = SweptRun(job, label, config, folder, state, record)
+        except UserError as error:  # a damaged record is that run's trouble, not the others'
+            found[folder] = SweptRun(job, label, config, folder, "failed", None, str(error))
     return list(found.values())
 
 
@@ -139,8 +143,8 @@ def state_of(folder: Path) -> tuple[str, RunRecord | None]:
 
 
 def error_of(run: SweptRun) -> str:
-    """Why a run failed, as its record has it."""
-    return (run.record.error if run.record else None) or "no reason is recorded"
+    """Why a run failed, as its record has it, or why it has none."""
+    return run.fault or (run.record.error if run.record else None) or "no reason is recorded"
 
 
 def summary(runs: Sequence[SweptRun]) -> str:

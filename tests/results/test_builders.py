@@ -102,6 +102,13 @@ def test_a_rate_at_which_a_run_failed_is_not_the_best_and_is_said_to_have_failed
     ]
 
 
+def test_a_rate_with_fewer_seeds_is_not_the_best(built):
+    jobs = [("", (f"seed={s}", "model=fsn", f"optim.lr={lr}")) for s in (0, 1) for lr in (1e-3, 2e-3, 4e-3)]
+    made = sweep("rates", jobs, ["seed", "model", "optim.lr"])
+    _, best = built(made, [2.0, 1.9, 1.95, 3.0, 2.9, None]).tables
+    assert list(best.rows[0].values()) == ["fsn", "0.002", "2.4000", "3 of 3 rates, 1 of them with fewer seeds"]
+
+
 def test_the_ladder_fits_a_power_law(built, tmp_path):
     jobs = [
         ("", ("seed=0", f"scale={s}", f"model={m}", f"trainer.max_steps={6}"))

@@ -62,10 +62,16 @@ def test_what_cannot_be_evaluated_is_named_and_the_others_are_done(record, tmp_p
     asked = []
     monkeypatch.setattr(tasks, "copy_depth", evaluate)
     runs = [
-        Run("", f"seed={seed}", SimpleNamespace(), record("fsn", 2.0, seed), tmp_path / name / "record.json")
+        Run(
+            "",
+            f"seed={seed}",
+            SimpleNamespace(data=SimpleNamespace(path="moved (1).txt")),
+            record("fsn", 2.0, seed),
+            tmp_path / name / "record.json",
+        )
         for seed, name in enumerate(("it's one", "two"))
     ]
-    failed = evaluate_missing(runs, "copy_depth", smoke=True, data=["data.path='moved (1).txt'"])
+    failed = evaluate_missing(runs, "copy_depth", smoke=True, moved=True)
     assert failed == ["seed=0, copy_depth at checkpoint last: the data text has changed"]
     assert asked == [(str(tmp_path / name), 4096, "moved (1).txt") for name in ("it's one", "two")]
     assert "[2/2] copy_depth of seed=1, checkpoint last" in capsys.readouterr().out

@@ -121,12 +121,38 @@ def test_runs_on_the_corpus_of_another_sweep_are_not_shown_unless_it_is_typed(ma
         return tmp_path, record
 
     found = [on(0, "enwik8", "ab" * 32), on(1, "text", "cd" * 32)]
-    assert [(e.corpus, losses(e)) for e in gather(SWEEP, found)] == [("text", [None, 1.0, None, None])]
+    assert [(e.corpus, losses(e)) for e in gather(SWEEP, found)] == [("text (cdcdcdcd)", [None, 1.0, None, None])]
     code = replace(SWEEP, jobs=[Job((*job.overrides, "data=stdlib", "data.path=null")) for job in SWEEP.jobs])
     code_found = [*found, on(2, "stdlib", "ef" * 32)]
-    assert [e.corpus for e in gather(code, code_found)] == ["stdlib", "text"]
+    assert [e.corpus for e in gather(code, code_found)] == ["stdlib", "text (cdcdcdcd)"]
     assert [e.corpus for e in gather(replace(code, own_corpus=True), code_found)] == ["stdlib"]
     assert [e.corpus for e in gather(code, code_found, corpus=lambda data: "ab" * 32)] == ["enwik8"]
+
+
+def test_a_precision_that_is_asked_for_is_another_run_and_one_that_is_not_is_none(made, tmp_path):
+    asked = replace(SWEEP, jobs=[Job((*job.overrides, "precision=bf16")) for job in SWEEP.jobs])
+    single, half = made(0, 1.0, finished="2026-01-02T00:00:00+00:00"), made(0, 2.0)
+    half.config["precision"] = "bf16"
+    found = [(tmp_path, single), (tmp_path, half)]
+    assert losses(gather(asked, found)[0])[0] == 2.0
+    assert losses(gather(asked, found[:1])[0]) == [None] * 4
+    assert losses(gather(SWEEP, found)[0])[0] == 1.0  # the newest
+    both = replace(SWEEP, axes=["precision", *SWEEP.axes], kind="finals")
+    both.jobs = [Job((*job.overrides, f"precision={p}")) for p in ("32", "bf16") for job in SWEEP.jobs]
+    assert [(e.setting, losses(e)[0]) for e in gather(both, found)] == [("precision=32", 1.0), ("precision=bf16", 2.0)]
+
+
+def test_a_path_is_named_by_its_last_part(made):
+    jobs = [Job(("data=text", f"data.path='{path}'", "model=fsn", "seed=0")) for path in ("/home/me/a b.txt", "c.txt")]
+    parts = gather(replace(SWEEP, jobs=jobs, axes=["data.path", "model", "seed"]), [])
+    assert [e.setting for e in parts] == ["data.path=a b.txt", "data.path=c.txt"]
+
+
+def test_a_run_that_was_set_aside_does_not_count(made, tmp_path):
+    for name in ("x", "x-old-1", "x-old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text(dumps(made(0, 1.0)))
+    assert [path.parent.name for path, _ in read_records([tmp_path])[0]] == ["x", "x-old"]
 
 
 def test_each_value_of_an_axis_without_a_place_in_the_table_is_a_section(made, tmp_path):

@@ -46,8 +46,19 @@ def test_footnotes(record):
     assert footnotes(runs) == [
         "Made with uncommitted changes to the code: fsn seed 3.",
         "The data had different content (SHA-256): abababababab (2 runs), cdcdcdcdcdcd (1 run).",
-        "Computed on different kinds of device: cpu (2 runs), cuda (1 run).",
+        "Computed on different devices: cpu a processor, 2 threads (2 runs), cuda a card, 1 thread (1 run).",
         "Different versions of numpy: unknown (1 run), 2 (2 runs).",
         "Different versions of torch: 2.13 (2 runs), 2.12 (1 run).",
     ]
     assert footnotes(runs[2:]) == []
+
+
+def test_what_a_part_of_a_run_before_the_last_was_made_with_counts(record):
+    part = {"device": {"kind": "cpu", "name": "a processor", "threads": 1, "count": 1}, "ssa": {}, "command": "x"}
+    resumed = record("fsn", 2.0, versions={"torch": "2.13"}, git=Git("abc", False))
+    resumed.earlier = [part | {"versions": {"torch": "2.12"}, "git": {"commit": "abc", "dirty": True}}]
+    assert footnotes([resumed]) == [
+        "Made with uncommitted changes to the code: fsn seed 0.",
+        "Computed on different devices: cpu a processor, 1 thread then cpu a processor, 2 threads (1 run).",
+        "Different versions of torch: 2.12 then 2.13 (1 run).",
+    ]

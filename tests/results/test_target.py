@@ -40,7 +40,7 @@ def test_mistakes(arguments, words):
 
 
 def test_a_folder_of_runs_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"there is no folder .*rusn with runs; type runs=FOLDER"):
+    with pytest.raises(UserError, match=r"there is no folder .*rusn with runs; type another runs=FOLDER"):
         main(["table-fsn-code", f"runs={tmp_path / 'rusn'}", f"output={tmp_path}"])
 
 
@@ -62,7 +62,7 @@ def test_paths_and_names_are_taken_as_they_are_typed(typed, override):
     ("arguments", "folder", "sources"),
     [
         ([], "docs/tables", [COMMITTED]),  # what every reader has
-        (["runs=mine"], "docs/tables", [Path("mine"), COMMITTED]),
+        (["runs=mine"], "runs/tables/recorded", [Path("mine"), COMMITTED]),
         (["seed=7"], "runs/tables/recorded", [Path("runs"), COMMITTED]),
         (["profile=cpu"], "runs/tables/cpu", [Path("runs"), COMMITTED]),
         (["profile=smoke", "data=stdlib"], "runs/tables/smoke", [Path("runs"), COMMITTED]),
@@ -83,7 +83,7 @@ def test_numbers_say_what_they_are_of_and_how_they_are_made(tmp_path):
     with pytest.raises(UserError, match="legal are"):
         main(["table-fsn-enwik9"])
     main(["table-fsn-enwik8", f"output={tmp_path}", "data=stdlib"])
-    own = (tmp_path / "fsn-enwik8-stdlib.md").read_text()
+    own = (tmp_path / "fsn-enwik8-on-stdlib.md").read_text()
     assert "## stdlib, 250k, profile cpu" in own and "## enwiki2015" not in own
     assert (tmp_path / "fsn-enwik8.md").read_text() == text
 

@@ -189,6 +189,20 @@ def test_a_block_is_a_drop_in_layer():
         assert block.feed_forward.down.in_features == units
 
 
+def test_a_block_takes_padding_and_memory_as_the_layer_does():
+    block = OSNBlock(D, H, causal=False)
+    x, memory = torch.randn(2, N, D), torch.randn(2, 5, D)
+    real = torch.ones(2, N, dtype=torch.bool)
+    real[0, N - 2 :] = False
+    real[1] = False  # nothing real: attention adds zeros, the feed-forward is that of x alone
+    out = block(x, padding_mask=real)
+    torch.testing.assert_close(out[:1, : N - 2], block(x[:1, : N - 2]))
+    torch.testing.assert_close(out[1], x[1] + block.feed_forward(block.feed_forward_norm(x[1])))
+    between = x + block.mixer(block.mixer_norm(x), memory=memory, padding_mask=real[:, :5], offset=2)
+    expected = between + block.feed_forward(block.feed_forward_norm(between))
+    torch.testing.assert_close(block(x, memory=memory, padding_mask=real[:, :5], offset=2), expected)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

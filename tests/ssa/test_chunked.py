@@ -51,6 +51,22 @@ def test_the_chunked_operator_equals_the_loops(theta, causal, chunk):
             assert b.abs().max() > 1e-4, name
 
 
+def test_a_long_sequence_in_its_wider_chunks_is_as_in_narrow_ones(monkeypatch):
+    n = 80
+    monkeypatch.setattr("ssa.chunked.CHUNK", 8)
+    monkeypatch.setattr("ssa.chunked.LONG", (n, 16))
+    g = torch.Generator().manual_seed(0)
+    omega, v = (torch.randn(6, n, d, generator=g, dtype=torch.double, requires_grad=True) for d in (3, 5))
+    rest = torch.full((6, n), 0.3, dtype=torch.double), torch.full((6,), 0.2, dtype=torch.double)
+    found = []
+    for length in (n, n - 1):  # the second is short
+        inputs = omega[:, :length], None, v[:, :length], rest[0][:, :length], rest[1]
+        out = synchronize(*inputs, causal=True)
+        found.append((out[:, : n - 1], *torch.autograd.grad(out[:, : n - 1].square().sum(), (omega, v))))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
+
+
 def test_padding_neither_locks_nor_counts():
     real = [True, True, False, True, True, False, True, True, True, False, True]
     inputs = [*oscillators(1), torch.tensor(1.1, dtype=torch.double)]

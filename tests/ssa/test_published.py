@@ -98,6 +98,10 @@ def test_top_k_keeps_the_strongest_and_no_more():
     expected = layer.out((attention @ v).transpose(1, 2).flatten(2))
     assert torch.allclose(layer(x), expected, atol=1e-12)
     assert torch.autograd.gradcheck(lambda x: layer(x).sum((0, 1)), (x[:1, :6].detach().requires_grad_(),))
+    torch.manual_seed(0)
+    found = layer(torch.randn(1, 40, D, dtype=torch.double), return_diagnostics=True)[1]
+    assert (found["attention"] > 0).sum(-1).max() == 3
+    assert (found["locked_fraction"] > 3 / 20).all()  # what locks, not what is kept of it
     with pytest.raises(ValueError, match="top_k=3 is more than the 2 tokens there are"):
         layer(x[:, :2])
     with pytest.raises(ValueError, match="top_k=0 is less than 1"):

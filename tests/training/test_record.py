@@ -28,8 +28,8 @@ def record():
         started="2020-01-01T00:00:00+00:00",
         throughput=Throughput(1234.5, 6.0),
         metrics=[
-            {"step": 1, "tokens": 64, "split": "train", "nats": 2.0, "bits_per_byte": 2.9},
-            {"step": 1, "tokens": 64, "split": "validation", "nats": 0.1 + 0.2, "bits_per_byte": 0.4}
+            {"step": 1, "tokens": 64, "epoch": 0.5, "split": "train", "nats": 2.0, "bits_per_byte": 2.9},
+            {"step": 1, "tokens": 64, "epoch": 0.5, "split": "validation", "nats": 0.1 + 0.2, "bits_per_byte": 0.4}
             | {"bytes": 5, "standard_error": 0.1},
         ],
         evaluations=[{"split": "test", "step": 1}],
@@ -72,7 +72,11 @@ def test_a_number_that_is_not_finite_is_not_written(record, tmp_path):
         (lambda content: content["data"]["bytes"].pop("validation"), "data.bytes lacks 'validation'"),
         (lambda content: content["parameters"].pop("total"), "parameters lacks 'total'"),
         (lambda content: content.update(status="done"), "status is done and final is missing"),
-        (lambda content: content.update(final={"step": 1}), "final lacks 'tokens'"),
+        (lambda content: content.update(final={"step": 1}), "final is of split None"),
+        (lambda content: content.update(final={"step": 1, "split": "validation"}), "final lacks 'tokens'"),
+        (lambda content: content["metrics"][0].update(nats=float("nan")), "it holds the number NaN"),
+        (lambda content: content["evaluations"][0].update(task="synchrony"), "evaluations lacks 'windows'"),
+        (lambda content: content["evaluations"][0].update(task="copy_depth", bytes=5), "evaluations lacks 'context'"),
         (lambda content: content["metrics"][0].pop("bits_per_byte"), "row 0 of metrics lacks 'bits_per_byte'"),
         (lambda content: content["metrics"][1].pop("bytes"), "row 1 of metrics lacks 'bytes'"),
         (lambda content: content["metrics"].append([]), "row 2 of metrics lacks 'step'"),
