@@ -28,10 +28,12 @@ from ssa import pairs
 from ssa.rounding import as_multiplied
 
 CHUNK = 64  # queries a chunk (our choice)
+LONG = 2048, 128  # from so many queries on, so many a chunk, which is faster there (our choice)
 ON_CUDA = 256, 2**24  # the same two on CUDA, where many small products would wait for each other; guesses, not timed
 # Pairs at a time, our choice: heads are taken together up to that many, so that what is computed of them stays in a
 # cache, and up to a quarter of the numbers in the queries' values, so that it is little beside what is kept anyway.
-MOST = 2**18
+# More, and up to half, where sequences are long and queries are the keys, of which less is kept.
+MOST, MOST_LONG = 2**18, 2**20
 SAMPLE = 8  # keys that the centre of all is taken from (our choice)
 
 
@@ -64,7 +66,7 @@ def synchronize(
     dtype = torch.promote_types(q.dtype, torch.float32)
     # On the meta device operations are counted, by custom over the whole window, the masked half included.
     causal = causal and not q.is_meta
-    chunk = chunk or (ON_CUDA[0] if q.is_cuda else CHUNK)
+    chunk = chunk or (ON_CUDA[0] if q.is_cuda else LONG[1] if q.shape[1] >= LONG[0] else CHUNK)
     with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):
         q, k = q.to(dtype), None if k is None else k.to(dtype)
         # A common offset would cancel badly in them.
@@ -214,8 +216,9 @@ class _Chunks:
         self.q, self.k, self.inverse_rho, self.cos_theta = (x.detach() for x in (q, k, inverse_rho, cos_theta))
         self.first = self.q, self.k
         self.key_mask, self.causal, self.chunk = key_mask, causal, chunk
-        most = ON_CUDA[1] if q.is_cuda else MOST
-        self.together = min(most, q.shape[0] * q.shape[1] * v.shape[2] // 4)
+        long = same and q.shape[1] >= LONG[0]
+        most = ON_CUDA[1] if q.is_cuda else MOST_LONG if long else MOST
+        self.together = min(most, q.shape[0] * q.shape[1] * v.shape[2] // (2 if long else 4))
         self.q2, self.k2 = self.q.square().sum(-1), self.k.square().sum(-1)
         if key_mask is not None:
             self.k2 = self.k2.masked_fill(~key_mask, pairs.MASKED)

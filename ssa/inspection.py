@@ -20,7 +20,8 @@ def strengths(
     padding_mask: Tensor | None = None,
     offset: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """S (B, H, N, M), which pairs may lock (B, 1, N, M) bool, and r (B, H, N or 1), from dense matrices.
+    """S (B, H, N, M), which pairs may lock (B, 1, N, M) bool, and r (B, H, N or 1), from dense matrices; all that locks,
+    whatever top_k says.
 
     x (B, N, D), memory (B, M, D), padding_mask (B, M) and offset as for the layer.
     """
@@ -38,7 +39,7 @@ def strengths(
         allowed = allowed & padding_mask[:, None, None, :]
         if memory is None:
             allowed = allowed & padding_mask[:, None, :, None]
-    return strongest(S * allowed, layer.top_k), allowed, r
+    return S * allowed, allowed, r
 
 
 def diagnostics(
@@ -50,19 +51,20 @@ def diagnostics(
 ) -> dict[str, Tensor]:
     """What the layer does with x (our choice of quantities). All detached.
 
-    attention (B, H, N, M): S over its row sum and the floor; locked_fraction (H,): share of the pairs that may lock and
-    do, a token with itself left out; order_parameter (H,): mean r; alpha, K, theta, locking_radius (H,), the last at
+    attention (B, H, N, M): S over its row sum and the floor, with top_k of the strongest; locked_fraction (H,): share of
+    the pairs that may lock and do, with top_k too, a token with itself left out; order_parameter (H,): mean r; alpha, K, theta, locking_radius (H,), the last at
     the mean r and in the unit of omega.
     """
     S, allowed, r = strengths(layer, x, memory, padding_mask, offset)
-    total = S.sum(-1, keepdim=True) + (0.0 if memory is None and layer.shared else layer.floor)
+    mixed = strongest(S, layer.top_k)
+    total = mixed.sum(-1, keepdim=True) + (0.0 if memory is None and layer.shared else layer.floor)
     pairs = allowed
     if memory is None:
         pairs = allowed & ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
     locked = ((S > 0) & pairs).sum((0, 2, 3)) / pairs.sum().clamp_min(1)
     alpha, K, theta, mean = (t.detach() for t in (layer.alpha, layer.K, layer.theta, r.mean((0, 2))))
     return {
-        "attention": S / torch.where(total > 0, total, 1.0),
+        "attention": mixed / torch.where(total > 0, total, 1.0),
         "locked_fraction": locked,
         "order_parameter": mean,
         "alpha": alpha,

@@ -41,6 +41,8 @@ class OSNBlock(DecoderBlock):
     `feed_forward`: "gelu" as published, "swiglu" as the transformer has it; `ff_width` by default 4 D, or 8/3 D, which
     are the same number of parameters. Keywords that are not named here go to the attention.
     Raises ValueError for an unknown feed_forward, and what the attention raises.
+
+    `delayed_heads` gives order that is not in the frequencies: keys of these heads are those of the token before.
     """
 
     mixer: SelectiveSynchronizationAttention
@@ -62,6 +64,15 @@ class OSNBlock(DecoderBlock):
         else:
             raise ValueError(f"feed_forward={feed_forward!r} is neither 'gelu' nor 'swiglu'")
         super().__init__(d_model, SelectiveSynchronizationAttention(d_model, n_heads, causal, **attention), block)
+
+    def forward(
+        self, x: Tensor, *, memory: Tensor | None = None, padding_mask: Tensor | None = None, offset: int = 0
+    ) -> Tensor:
+        """x (B, N, D) -> (B, N, D). `memory` (B, M, D), taken as it is, `padding_mask` (B, M) and `offset` as for the
+        attention; what it says of padded rows holds for what it adds to x.
+        """
+        x = x + self.mixer(self.mixer_norm(x), memory=memory, padding_mask=padding_mask, offset=offset)
+        return x + self.feed_forward(self.feed_forward_norm(x))
 
 
 class OSN(Decoder):
