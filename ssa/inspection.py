@@ -20,8 +20,9 @@ def strengths(
     padding_mask: Tensor | None = None,
     offset: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """S (B, H, N, M), which pairs may lock (B, 1, N, M) bool, and r (B, H, N or 1), from dense matrices; all that locks,
-    whatever top_k says.
+    """S (B, H, N, M), which pairs may lock (B, 1, N, M) bool, and r (B, H, N or 1), from dense matrices.
+
+    S is of all that locks, whatever top_k says.
 
     x (B, N, D), memory (B, M, D), padding_mask (B, M) and offset as for the layer.
     """
