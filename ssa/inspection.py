@@ -52,9 +52,9 @@ def diagnostics(
 ) -> dict[str, Tensor]:
     """What the layer does with x (our choice of quantities). All detached.
 
-    attention (B, H, N, M): S over its row sum and the floor, with top_k of the strongest; locked_fraction (H,): share of
-    the pairs that may lock and do, with top_k too, a token with itself left out; order_parameter (H,): mean r; alpha, K, theta, locking_radius (H,), the last at
-    the mean r and in the unit of omega.
+    attention (B, H, N, M): S over its row sum and the floor, with top_k of the strongest; locked_fraction (H,): share
+    of the pairs that may lock and do, with top_k too, a token with itself left out; order_parameter (H,): mean r;
+    alpha, K, theta, locking_radius (H,), the last at the mean r and in the unit of omega.
     """
     S, allowed, r = strengths(layer, x, memory, padding_mask, offset)
     mixed = strongest(S, layer.top_k)
