@@ -213,7 +213,7 @@ class LadderBelow(Check):
                 difference = paired(finals(ours), finals(of(evidence.runs, self.baseline, scale=scale)))
                 if difference is not None:
                     where = place(evidence, ours, difference.seeds)
-                found.append(f"{where}: {self.model} {_against(difference, self.baseline)}")
+                    found.append(f"{where}: {self.model} {_against(difference, self.baseline)}")
         return found
 
 
