@@ -5,6 +5,7 @@ from pathlib import Path
 
 from results.document import Document, Table
 from results.evidence import Evidence
+from results.locking import add_ends
 from results.protocol import footnotes, of_row, require_one
 from results.seeds import compared, spread
 
@@ -48,3 +49,4 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
         for run, record, final in done
     ]
     document.tables.append(Table(title, lines, ("variant",), notes, data))
+    add_ends(evidence, document)

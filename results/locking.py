@@ -34,7 +34,7 @@ def build_locking(evidence: Evidence, document: Document, folder: Path, stem: st
     for variant in dict.fromkeys(run.row or run.model for run in runs):
         of_variant = [run for run in runs if (run.row or run.model) == variant]
         wanted = sum((run.row or run.model) == variant for run in evidence.runs)
-        title = f"{variant}: locked fraction over training, on the first validation windows of {evidence.corpus}: mean "
+        title = f"{variant}: locked fraction over training, on the windows of {evidence.corpus}: mean "
         title += "over heads ± standard deviation over seeds (least to largest head, each a mean over seeds)"
         document.tables.append(Table(title, _table(of_variant, wanted), ("tokens",), data=_data(variant, of_variant)))
         name = f"{stem}-locking" if variant == of_variant[0].model else f"{stem}-locking-{variant.replace(' ', '-')}"
@@ -42,6 +42,23 @@ def build_locking(evidence: Evidence, document: Document, folder: Path, stem: st
         caption = f"{evidence.corpus}, {variant}: locked fraction over training, a line for each head of each seed"
         caption += f"; less than {LEAST:g} is drawn as that"
         document.figures.append((name, caption))
+
+
+def add_ends(evidence: Evidence, document: Document) -> None:
+    """Add the locked fraction by layer at the first and the last validation, a line for each variant; or nothing."""
+    runs = [run for run in evidence.runs if _rows(run)]
+    lines: list[Row] = []
+    for variant in dict.fromkeys(run.row or run.model for run in runs):
+        of_variant = [run for run in runs if (run.row or run.model) == variant]
+        wanted = sum((run.row or run.model) == variant for run in evidence.runs)
+        whole = _table(of_variant, wanted)
+        lines += [{"variant": variant, **row} for row in (whole if len(whole) < 2 else (whole[0], whole[-1]))]
+    if lines:
+        columns = list(dict.fromkeys(column for line in lines for column in line))
+        title = f"locked fraction at the first and the last validation, windows of {evidence.corpus}: mean "
+        title += "over heads ± standard deviation over seeds (least to largest head, each a mean over seeds)"
+        rows = [{column: line.get(column, "no such layer") for column in columns} for line in lines]
+        document.tables.append(Table(title, rows, ("variant",)))
 
 
 def plot_locking(runs: Sequence[Run], path: Path, title: str) -> list[Path]:

@@ -79,6 +79,20 @@ ROWS = {
 }
 
 
+def test_what_heads_lock_stands_below_the_losses(built, record):
+    locked = [[[0.5, 0.25]], [[0.25, 0.0]], [[0.125, 0.0625]]]
+    rows = [
+        {**row, "synchrony": {"locked_fraction": layers}}
+        for row, layers in zip(record("osn", 2.0).metrics, locked, strict=True)
+    ]
+    jobs = [("whole", ("seed=0", "model=osn"))]
+    _, table = built(sweep("finals", jobs, ["seed"], "whole"), [2.0], metrics=rows).tables
+    assert table.rows == [
+        {"variant": "whole", "tokens": "40,960", "layer 0": "0.375 (0.250 to 0.500)"},
+        {"variant": "whole", "tokens": "122,880", "layer 0": "0.094 (0.062 to 0.125)"},
+    ]
+
+
 def test_a_best_rate_at_the_edge_is_told(built):
     jobs = [
         ("", ("seed=0", f"model={m}", f"optim.lr={lr}")) for m in ("transformer", "fsn") for lr in (1e-3, 2e-3, 4e-3)
