@@ -71,7 +71,7 @@ def test_a_mistyped_backend_names_the_legal_ones():
 
 def test_a_run_large_enough_to_compile_says_so(make_config, monkeypatch, capsys):
     monkeypatch.setattr(pairs, "FEWEST", 1)
-    monkeypatch.setattr(pairs, "_compiled", lambda device: (pairs.EAGER, "compiled"))
+    monkeypatch.setattr(pairs, "_compiled", lambda *_: (pairs.EAGER, "compiled"))
     record = run(make_config("model=osn", "trainer.max_steps=2"))
     assert record.ssa["pairs"] == "compiled"
     assert "attention   training chunked, evaluation chunked, pairs compiled\n" in capsys.readouterr().out
