@@ -143,7 +143,7 @@ def test_a_precision_that_is_asked_for_is_another_run_and_one_that_is_not_is_non
 
 
 def test_a_path_is_named_by_its_last_part(made):
-    jobs = [Job(("data=text", f"data.path='{path}'", "model=fsn", "seed=0")) for path in ("/home/me/a b.txt", "c.txt")]
+    jobs = [Job(("data=text", f"data.path='{path}'", "model=fsn", "seed=0")) for path in ("folder/a b.txt", "c.txt")]
     parts = gather(replace(SWEEP, jobs=jobs, axes=["data.path", "model", "seed"]), [])
     assert [e.setting for e in parts] == ["data.path=a b.txt", "data.path=c.txt"]
 
