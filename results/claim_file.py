@@ -11,7 +11,7 @@ from configs.errors import UserError
 from configs.strict import nearest
 from results.loss_checks import BelowEverywhere, Difference, EverySeedBelow, LadderBelow, Level
 from results.map_and_cost_checks import ActiveShare, CopyDepth, Flops, LayerCost, StartDiversity
-from results.verdict import STATUSES, Check, Claim, Hindered, Protocol, Value
+from results.verdict import STATUSES, Check, Claim, Hindered, Judge, Protocol, Value
 
 PATH = Path(__file__).parent / "claims.yaml"
 CHECKS: dict[str, type[Check]] = {
@@ -60,10 +60,11 @@ def _claim(entry: Any, where: str) -> Claim:
     if check is not None:
         given["check"] = _check(check, f"{where}: check")
     claim: Claim = _build(Claim, given, where)
-    if claim.hindered is None and (claim.check is None or not claim.check.judges):
-        raise UserError(f"{where}: its check cannot judge it: say in 'hindered' why it has no verdict")
-    if claim.hindered is None and claim.check is not None and (fault := claim.check.fault(claim)):
-        raise UserError(f"{where}: {fault}")
+    if claim.hindered is None:
+        if not isinstance(claim.check, Judge):
+            raise UserError(f"{where}: its check cannot judge it: say in 'hindered' why it has no verdict")
+        if fault := claim.check.fault(claim):
+            raise UserError(f"{where}: {fault}")
     return claim
 
 

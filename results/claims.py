@@ -15,7 +15,7 @@ from results.claim_file import load
 from results.document import Document, Table
 from results.evidence import COMMITTED, read_records
 from results.tables import Row
-from results.verdict import STATUSES, Claim, Sources, Verdict, measurements
+from results.verdict import STATUSES, Claim, Judge, Sources, Verdict, measurements
 
 WORDS = ("claim", "stated", "protocol", "ours, same protocol", "status")
 NONE = "none"
@@ -25,7 +25,7 @@ def judge(claim: Claim, sources: Sources) -> Verdict:
     """What may be said of a claim, from records of its own protocol alone."""
     if claim.hindered is not None:
         return Verdict(claim.hindered.status, "", claim.hindered.because)
-    assert claim.check is not None, "load() refuses a claim with neither"
+    assert isinstance(claim.check, Judge), "load() refuses a claim that nothing hinders and nothing judges"
     return claim.check.verdict(claim, sources)
 
 

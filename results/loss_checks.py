@@ -12,13 +12,13 @@ from typing import Literal
 from results.evidence import Run
 from results.seeds import Difference as Paired
 from results.seeds import paired, spread
-from results.verdict import Check, Claim, Sources, Verdict, finals, lacking, of, place
+from results.verdict import Claim, Judge, Sources, Verdict, finals, lacking, of, place
 
 Side = Literal["above", "below", "level"]
 
 
 @dataclass(frozen=True)
-class Level(Check):
+class Level(Judge):
     """The mean of a model's final losses is within the tolerance of the stated value."""
 
     model: str
@@ -48,7 +48,7 @@ class Level(Check):
 
 
 @dataclass(frozen=True)
-class BelowEverywhere(Check):
+class BelowEverywhere(Judge):
     """At every checkpoint the paired difference to the baseline is below zero, interval and all.
 
     One checkpoint above, interval and all, contradicts it; some not told apart and none above leave it unconfirmed.
@@ -90,7 +90,7 @@ class BelowEverywhere(Check):
 
 
 @dataclass(frozen=True)
-class EverySeedBelow(Check):
+class EverySeedBelow(Judge):
     """Every seed's final loss is below the stated value, or below the mean of a baseline's where one is named."""
 
     model: str
@@ -129,7 +129,7 @@ class EverySeedBelow(Check):
 
 
 @dataclass(frozen=True)
-class Difference(Check):
+class Difference(Judge):
     """The final difference to the baseline lies on a side, interval and all; `level`: within ± the tolerance, likewise.
 
     With a tolerance, a difference on a side also has to be within it of the difference of the two stated values.
@@ -184,7 +184,7 @@ class Difference(Check):
 
 
 @dataclass(frozen=True)
-class LadderBelow(Check):
+class LadderBelow(Judge):
     """At each of the scales the final paired difference to the baseline is below zero, interval and all."""
 
     model: str

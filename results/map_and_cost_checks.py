@@ -10,11 +10,11 @@ from results.copy_depth import BASELINE, by_depth, start
 from results.evaluations import entry
 from results.evidence import Run
 from results.seeds import paired
-from results.verdict import Check, Claim, Sources, Verdict, lacking, of, place
+from results.verdict import Check, Claim, Judge, Sources, Verdict, lacking, of, place
 
 
 @dataclass(frozen=True)
-class CopyDepth(Check):
+class CopyDepth(Judge):
     """At every copy depth from `first` on, the paired difference to the transformer lies on a side, interval and all.
 
     Intervals are those of the table, `results.paired_blocks`. A depth on the other side contradicts it; some that
@@ -69,7 +69,7 @@ class CopyDepth(Check):
 
 
 @dataclass(frozen=True)
-class StartDiversity(Check):
+class StartDiversity(Judge):
     """At step 0 the heads of a model are further apart than the baseline's, mean over layers, interval and all."""
 
     model: str
@@ -111,7 +111,6 @@ class ActiveShare(Check):
     """The share of pairs that a trained model's heads weigh, mean over layers and heads; told, not judged."""
 
     model: str
-    judges = False
 
     def nearest(self, claim: Claim, sources: Sources) -> list[str]:
         found = []
@@ -134,7 +133,6 @@ class Flops(Check):
     model: str
     baseline: str
     sweep: str
-    judges = False
 
     def nearest(self, claim: Claim, sources: Sources) -> list[str]:
         found = []
@@ -159,7 +157,6 @@ class LayerCost(Check):
     layers: tuple[str, ...]
     baseline: str
     quantity: Literal["time", "memory"]
-    judges = False
 
     def nearest(self, claim: Claim, sources: Sources) -> list[str]:
         key = {"time": "seconds", "memory": "peak_memory_bytes"}[self.quantity]

@@ -10,6 +10,7 @@ ours could follow it.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,21 +93,25 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Check:
-    """How a claim is judged. `judges`: False for a kind that only tells what is near the claim."""
+class Check(ABC):
+    """What our records hold on the question of a claim."""
 
-    judges = True
+    @abstractmethod
+    def nearest(self, claim: Claim, sources: "Sources") -> list[str]:
+        """What runs of other protocols say to the same question, each with numbers and protocol."""
+
+
+@dataclass(frozen=True)
+class Judge(Check):
+    """A check that can judge the claim too."""
 
     def fault(self, claim: Claim) -> str | None:
         """What the claim lacks for this check to judge it."""
         return None
 
+    @abstractmethod
     def verdict(self, claim: Claim, sources: "Sources") -> Verdict:
-        raise NotImplementedError
-
-    def nearest(self, claim: Claim, sources: "Sources") -> list[str]:
-        """What runs of other protocols say to the same question, each with numbers and protocol."""
-        raise NotImplementedError
+        """What runs of the claim's own protocol say to it."""
 
 
 @dataclass
