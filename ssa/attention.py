@@ -19,10 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blocks.rotary import Rotary
-from ssa import checks, synchrony
+from ssa import checks, decoding, synchrony
 from ssa.backends import operate
 from ssa.calibration import calibrate, set_coupling
-from ssa.chunked import strongest
 from ssa.inspection import diagnostics
 
 PHASE_SPREAD = 0.5  # rad; phases start this close together, so r starts near 0.9 (our choice)
@@ -51,7 +50,8 @@ class SelectiveSynchronizationAttention(nn.Module):
     `OSN` starts its own with a lag, a delayed head and larger shares, which trained far better (EXPERIMENTS.md).
     Gradients are of first order: to differentiate them again, and transforms of torch.func, raise RuntimeError.
     The weight of `omega` is used without calling the module: what wraps or hooks a Linear does not see it.
-    Raises ValueError for an impossible count, threshold, share, alpha, K, top_k, cap, floor or name.
+    Raises ValueError for an impossible count, threshold, share, alpha, K, top_k, cap, floor or name, TypeError for one
+    that is no number or no whole one.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         bool, True for a real token of what is attended to: padding neither locks nor counts for r. A padded row of x
         itself gets zeros, as does a row that finds nothing to lock to. `offset`: where the first token of x stands
         beside a memory, which starts at 0, so that one can decode token by token. Raises ValueError for shapes that do
-        not fit.
+        not fit, TypeError for what is no tensor.
         """
         checks.shapes(x, memory, padding_mask, self.d_model, self.top_k)
         if offset and memory is None:
@@ -205,7 +205,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         source = x if memory is None else memory
         causal = self.causal and memory is None
         q, k = self._query_key(x, memory, self.alpha.sqrt(), offset)
-        v = self._split(self.value(source))
+        v = self.split(self.value(source))
         r = self.order_parameter(source, memory is None, padding_mask)
         mixed = self._synchronize(q, k, v, r, causal, padding_mask)
         if padding_mask is not None and memory is None:
@@ -225,25 +225,25 @@ class SelectiveSynchronizationAttention(nn.Module):
 
         The scale goes to the weights, which are few: a product with every frequency would be kept for its gradient.
         """
-        key = self._content(x if memory is None else memory, self.omega, scale)
+        key = self.content(x if memory is None else memory, self.omega, scale)
         own = self.omega if self.query_omega is None else self.query_omega
-        query = key if memory is None and own is self.omega else self._content(x, own, scale)
-        q = self._placed(query, offset, scale, query=True)
+        query = key if memory is None and own is self.omega else self.content(x, own, scale)
+        q = self.placed(query, offset, scale, query=True)
         if memory is None and self.shared:
             return q, None
         before = F.pad(key[:, : self.delayed_heads, :-1], (0, 0, 1, 0))  # the first token has none before it: zeros
-        return q, self._placed(self._delayed(key, before), 0, scale)
+        return q, self.placed(self.delayed(key, before), 0, scale)
 
-    def _content(self, x: Tensor, linear: nn.Linear, scale: Tensor | None) -> Tensor:
+    def content(self, x: Tensor, linear: nn.Linear, scale: Tensor | None) -> Tensor:
         """The content part of the frequencies, (B, H, N, d)."""
         factor = 1 if scale is None else scale.repeat_interleave(self.content_width)[:, None]
-        return self._split(F.linear(x, linear.weight * factor))
+        return self.split(F.linear(x, linear.weight * factor))
 
-    def _delayed(self, content: Tensor, before: Tensor) -> Tensor:
+    def delayed(self, content: Tensor, before: Tensor) -> Tensor:
         """`content` (B, H, N, d) as keys have it: delayed heads that of the tokens before, (B, delayed heads, N, d)."""
         return torch.cat((before, content[:, self.delayed_heads :]), dim=1) if self.delayed_heads else content
 
-    def _placed(self, content: Tensor, start: int, scale: Tensor | None, query: bool = False) -> Tensor:
+    def placed(self, content: Tensor, start: int, scale: Tensor | None, query: bool = False) -> Tensor:
         """`content` (B, H, N, d) with the positional part, (B, H, N, d + 2F); its first token stands at `start`."""
         if self.rotary is None:
             return content
@@ -261,7 +261,7 @@ class SelectiveSynchronizationAttention(nn.Module):
 
     def order_parameter(self, x: Tensor, is_self: bool = True, padding_mask: Tensor | None = None) -> Tensor:
         """r of x (B, N, D): (B, H, N), of each prefix, or (B, H, 1), of all where the layer or `is_self` says so."""
-        return synchrony.order_parameter(self._split(self.phi(x)), self.prefix and is_self, padding_mask)
+        return synchrony.order_parameter(self.split(self.phi(x)), self.prefix and is_self, padding_mask)
 
     def _synchronize(
         self, q: Tensor, k: Tensor | None, v: Tensor, r: Tensor, causal: bool, padding_mask: Tensor | None
@@ -286,45 +286,13 @@ class SelectiveSynchronizationAttention(nn.Module):
         return out.unflatten(0, (batch, heads))
 
     def init_cache(self, batch_size: int) -> dict[str, Any]:
-        """Scaled frequencies and values of the tokens seen so far, and the running sums of e^{i phi}: none."""
-        d = self.d_model // self.n_heads
-        empty = self.omega.weight.new_empty(batch_size, self.n_heads, 0, d)
-        width = self.content_width + (2 * self.amplitude.shape[1] if self.rotary else 0)
-        total = torch.zeros(batch_size, self.n_heads, d, dtype=torch.promote_types(empty.dtype, torch.float32))
-        return {
-            "omega": empty.new_empty(batch_size, self.n_heads, 0, width),
-            "v": empty,
-            "cos": total.to(empty.device),
-            "sin": total.clone().to(empty.device),
-            "previous": empty.new_zeros(batch_size, self.delayed_heads, 1, self.content_width),
-        }
+        """What one-token decoding keeps of the tokens seen so far, of none: see `ssa.decoding`."""
+        return decoding.init_cache(self, batch_size)
 
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
-        """One token of a causal layer: x (B, D) -> (B, D); it joins the cache."""
-        if not self.prefix:
-            raise ValueError("a layer that is not causal, or knows the whole sequence, cannot decode token by token")
-        x = x[:, None]
-        t = cache["omega"].shape[2]
-        scale = self.alpha.sqrt()
-        key = query = self._content(x, self.omega, scale)
-        if self.query_omega is not None:
-            query = self._content(x, self.query_omega, scale)
-        q, k = self._placed(query, t, scale, query=True), self._placed(self._delayed(key, cache["previous"]), t, scale)
-        cache["previous"], v = key[:, : self.delayed_heads], self._split(self.value(x))
-        phi = self._split(self.phi(x))[:, :, 0].to(cache["cos"].dtype)
-        cache["cos"], cache["sin"] = cache["cos"] + phi.cos(), cache["sin"] + phi.sin()
-        cache["omega"], cache["v"] = torch.cat((cache["omega"], k), dim=2), torch.cat((cache["v"], v), dim=2)
-        squared = cache["cos"].square() + cache["sin"].square()
-        r = squared.clamp_min(synchrony.TINY).sqrt().div(t + 1).mean(-1, keepdim=True)  # (B, H, 1)
-        u = synchrony.mismatch(q, cache["omega"])
-        if self.shared:
-            u[..., -1] = 0
-        inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r)
-        S = strongest(synchrony.strength(u, inverse_rho[..., None], self.cos_theta[:, None, None]), self.top_k)
-        total = S.sum(-1, keepdim=True) + (0.0 if self.shared else self.floor)
-        mixed = (S / torch.where(total > 0, total, 1.0)).to(v.dtype) @ cache["v"]
-        return self.out(mixed[:, :, 0].flatten(1))
+        """One token of a causal layer: x (B, D) -> (B, D); it joins the cache. ValueError for a layer that is not."""
+        return decoding.step(self, x, cache)
 
-    def _split(self, x: Tensor) -> Tensor:
+    def split(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, H, N, d)."""
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)

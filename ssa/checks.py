@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +39,20 @@ def settings(
     floor: float,
     names: Mapping[str, str],
 ) -> None:
-    """ValueError for the first setting of a layer that is impossible; `names`: those that are words."""
+    """ValueError for the first setting of a layer that is impossible, TypeError for one of a wrong type; `names`: those
+    that are words.
+    """
+    counts: dict[str, Any] = {
+        "d_model": d_model,
+        "n_heads": n_heads,
+        "n_drifts": n_drifts,
+        "delayed_heads": delayed_heads,
+    }
+    counts |= {"calibration_length": calibration_length, "frequency_width": frequency_width, "top_k": top_k}
+    numbers: dict[str, Any] = {"theta": theta, "drift_base": drift_base, "lag": lag, "locked_fraction": locked_fraction}
+    numbers |= {"alpha": alpha, "K": K, "cap": cap, "floor": floor}
+    _typed(counts, Integral, "a whole number")
+    _typed(numbers, Real, "a number")
     if d_model < 1:
         raise ValueError(f"d_model={d_model} is less than 1")
     if n_heads < 1 or d_model % n_heads:
@@ -48,7 +63,11 @@ def settings(
         raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
     if not 0 <= delayed_heads <= n_heads:
         raise ValueError(f"delayed_heads={delayed_heads} is not between 0 and the {n_heads} heads there are")
-    if len(position_share) != 2 or not all(0 < share < 1 for share in position_share):
+    try:
+        shares = [float(share) for share in position_share]
+    except (TypeError, ValueError):
+        raise TypeError(f"position_share={position_share!r} is not two numbers between 0 and 1") from None
+    if len(shares) != 2 or not all(0 < share < 1 for share in shares):
         raise ValueError(f"position_share={position_share} is not two numbers between 0 and 1")
     if n_drifts < 1:
         raise ValueError(f"n_drifts={n_drifts} is less than 1")
@@ -78,8 +97,34 @@ def settings(
             raise ValueError(f"{key}={value!r} is none of {', '.join(NAMES[key])}")
 
 
+def _typed(values: Mapping[str, Any], kind: type, called: str) -> None:
+    for name, value in values.items():
+        optional = name in ("frequency_width", "alpha", "K", "top_k", "cap")
+        if not isinstance(value, kind) and not (optional and value is None):
+            raise TypeError(f"{name}={value!r} is not {called}" + (" or None" if optional else ""))
+
+
+def _tensor(name: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} is a {type(value).__name__}, not a tensor")
+
+
+def token(x: Any, cache: Mapping[str, Any], d_model: int) -> None:
+    """ValueError or TypeError for what a decoding step cannot take: x (B, D)."""
+    _tensor("x", x)
+    if x.ndim != 2 or x.shape[1] != d_model:
+        raise ValueError(f"x has shape {tuple(x.shape)}, not (batch, {d_model}): a step takes one token")
+    if len(x) != len(cache["v"]):
+        raise ValueError(f"x has a batch of {len(x)} and the cache one of {len(cache['v'])}")
+
+
 def shapes(x: Tensor, memory: Tensor | None, padding_mask: Tensor | None, d_model: int, top_k: int | None) -> None:
-    """ValueError for what a forward pass cannot take: x (B, N, D), memory (B, M, D), padding_mask (B, M) bool."""
+    """ValueError or TypeError for what a forward pass cannot take: x (B, N, D), memory (B, M, D), padding_mask (B, M)
+    bool.
+    """
+    for name, value in {"x": x, "memory": memory, "padding_mask": padding_mask}.items():
+        if name == "x" or value is not None:
+            _tensor(name, value)
     source = x if memory is None else memory
     for name, tensor in (("x", x), ("memory", source)):
         if tensor.ndim != 3 or tensor.shape[2] != d_model:

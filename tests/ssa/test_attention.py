@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -234,6 +235,39 @@ def test_impossible_settings_are_named(options, words):
         SelectiveSynchronizationAttention(**{"d_model": D, "n_heads": H, **options})
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n_heads": 2.0}, "^n_heads=2.0 is not a whole number$"),
+        ({"d_model": "10"}, "^d_model='10' is not a whole number$"),
+        ({"top_k": 2.5}, "^top_k=2.5 is not a whole number or None$"),
+        ({"delayed_heads": None}, "^delayed_heads=None is not a whole number$"),
+        ({"theta": "1.2"}, "^theta='1.2' is not a number$"),
+        ({"alpha": [1.0, 2.0]}, r"^alpha=\[1.0, 2.0\] is not a number or None$"),
+        ({"position_share": 0.5}, "^position_share=0.5 is not two numbers between 0 and 1$"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_named(options, words):
+    with pytest.raises(TypeError, match=words):
+        SelectiveSynchronizationAttention(**{"d_model": D, "n_heads": H, **options})
+
+
+def test_what_is_no_tensor_is_named():
+    layer, x = SelectiveSynchronizationAttention(D, H), torch.randn(2, N, D)
+    with pytest.raises(TypeError, match=r"^x is a list, not a tensor$"):
+        layer(x.tolist())
+    with pytest.raises(TypeError, match=r"^memory is a tuple, not a tensor$"):
+        layer(x, memory=(x,))
+    with pytest.raises(TypeError, match=r"^padding_mask is a list, not a tensor$"):
+        layer(x, padding_mask=[[True] * N] * 2)
+    with pytest.raises(TypeError, match=r"^x is a list, not a tensor$"):
+        layer.step(x[:, 0].tolist(), layer.init_cache(2))
+
+
+def test_numbers_of_numpy_are_numbers():
+    SelectiveSynchronizationAttention(np.int64(D), np.int32(H), alpha=np.float32(2))
+
+
 def test_shapes_that_do_not_fit_are_named():
     layer, x = SelectiveSynchronizationAttention(D, H), torch.randn(2, N, D)
     with pytest.raises(ValueError, match=r"x has shape \(2, 9, 11\)"):
@@ -244,6 +278,10 @@ def test_shapes_that_do_not_fit_are_named():
         layer(x, padding_mask=torch.ones(2, 8, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"not torch.bool"):
         layer(x, padding_mask=torch.ones(2, N))
+    with pytest.raises(ValueError, match=r"x has shape \(2, 9, 12\), not \(batch, 12\): a step takes one token"):
+        layer.step(x, layer.init_cache(2))
+    with pytest.raises(ValueError, match="x has a batch of 2 and the cache one of 3"):
+        layer.step(x[:, 0], layer.init_cache(3))
     with pytest.raises(ValueError, match="cannot decode"):
         SelectiveSynchronizationAttention(D, H, causal=False).step(x[:, 0], {})
     with pytest.raises(ValueError, match="neither 'gelu' nor 'swiglu'"):
