@@ -1,7 +1,8 @@
 """How much heads of Selective Synchronization Attention lock, layer by layer, as training goes.
 
-The locked fraction is that of the validations (`synchrony` of a metric row): of the pairs a causal head may lock on the
-first windows of the validation split, those that it weighs at all.
+The locked fraction is that of `synchrony_at_start`, before the first step, and of the validations (`synchrony` of a
+metric row): of the pairs a causal head may lock on the first windows of the validation split, those that it weighs at
+all.
 """
 
 import statistics
@@ -29,7 +30,7 @@ HEADS: tuple[tuple[str, Any], ...] = (
 
 
 def build_locking(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:
-    """Add the locked fraction by layer at each validation, and a figure of it by head; nothing without such runs."""
+    """Add the locked fraction by layer, from the start, and a figure of it by head; nothing without such runs."""
     runs = [run for run in evidence.runs if _rows(run)]
     for variant in dict.fromkeys(run.row or run.model for run in runs):
         of_variant = [run for run in runs if (run.row or run.model) == variant]
@@ -45,7 +46,7 @@ def build_locking(evidence: Evidence, document: Document, folder: Path, stem: st
 
 
 def add_ends(evidence: Evidence, document: Document) -> None:
-    """Add the locked fraction by layer at the first and the last validation, a line for each variant; or nothing."""
+    """Add the locked fraction by layer as first and as last measured, a line for each variant; or nothing."""
     runs = [run for run in evidence.runs if _rows(run)]
     lines: list[Row] = []
     for variant in dict.fromkeys(run.row or run.model for run in runs):
@@ -55,7 +56,7 @@ def add_ends(evidence: Evidence, document: Document) -> None:
         lines += [{"variant": variant, **row} for row in (whole if len(whole) < 2 else (whole[0], whole[-1]))]
     if lines:
         columns = list(dict.fromkeys(column for line in lines for column in line))
-        title = f"locked fraction at the first and the last validation, windows of {evidence.corpus}: mean "
+        title = f"locked fraction as first and as last measured, windows of {evidence.corpus}: mean "
         title += "over heads ± standard deviation over seeds (least to largest head, each a mean over seeds)"
         rows = [{column: line.get(column, "no such layer") for column in columns} for line in lines]
         document.tables.append(Table(title, rows, ("variant",)))
@@ -97,8 +98,11 @@ def plot_locking(runs: Sequence[Run], path: Path, title: str) -> list[Path]:
 
 
 def _rows(run: Run) -> list[dict[str, Any]]:
-    """The validations of a run that say what its heads lock: tokens, and `MEASURE` by layer and head."""
-    rows = run.record.rows("validation") if run.record else []
+    """When a run says what its heads lock, from its start: step, tokens, and `MEASURE` by layer and head."""
+    if run.record is None:
+        return []
+    start = {"step": 0, "tokens": 0, "synchrony": run.record.synchrony_at_start}
+    rows = [start, *run.record.rows("validation")]
     return [
         {"step": row["step"], "tokens": row["tokens"], MEASURE: row["synchrony"][MEASURE]}
         for row in rows
@@ -107,7 +111,7 @@ def _rows(run: Run) -> list[dict[str, Any]]:
 
 
 def _table(runs: Sequence[Run], wanted: int) -> list[Row]:
-    """A row for each validation, a column for each layer."""
+    """A row for the start and each validation, a column for each layer."""
     at: dict[int, dict[int, list[list[float]]]] = {}  # tokens -> seed -> layer -> head
     for run in runs:
         for row in _rows(run):

@@ -12,7 +12,7 @@ import torch
 
 from data.windows import Batch
 from training.checkpoints import Checkpoints
-from training.diagnostics import warnings
+from training.diagnostics import ByHead, warnings
 from training.language import LanguageModule
 from training.meter import Meter
 from training.progress import Progress
@@ -47,6 +47,9 @@ class Loop(L.Callback):
         self.stop.install()
         self.stop.deferred = True
         self.meter.start()
+        if trainer.global_step == 0 and trainer.is_global_zero:
+            with self.meter.paused():
+                self._look_at_start(pl_module)
         self._validate_and_stop(trainer, pl_module)
 
     def on_train_batch_end(
@@ -98,6 +101,15 @@ class Loop(L.Callback):
             self._checkpoint(trainer)
             raise
 
+    def _look_at_start(self, module: LanguageModule) -> None:
+        found = self.validation.synchrony(module.model)
+        self.recorder.record.synchrony_at_start = found
+        self._warn(0, found)
+
+    def _warn(self, step: int, synchrony: ByHead) -> None:
+        for line in warnings(synchrony, self.validation.context):
+            print(f"warning: step {step}: {line}", file=sys.stderr)
+
     def _validate(self, module: LanguageModule, step: int, rank: int = 0, world_size: int = 1) -> None:
         def on_progress(done: int, total: int) -> None:
             self.progress.validation(done, total)
@@ -107,8 +119,7 @@ class Loop(L.Callback):
         row = self.validation.row(module.model, step, self.meter.tokens, on_progress, rank, world_size)
         self.recorder.add(row)
         if rank == 0:
-            for line in warnings(row.get("synchrony", {}), self.validation.context):
-                print(f"warning: step {step}: {line}", file=sys.stderr)
+            self._warn(step, row.get("synchrony", {}))
         self.recorder.save(self.meter)
 
     def complete(self, module: LanguageModule, device: torch.device) -> None:

@@ -91,6 +91,9 @@ class RunRecord:
     ssa: dict[str, str] = field(default_factory=dict)
     # What parts of the run before this one were made with, where it differs: `made_with` and the command of each.
     earlier: list[dict[str, Any]] = field(default_factory=list)
+    # `synchrony` of the validation rows, before the first step: quantity -> layer -> head. Empty for a model without
+    # any, and in records from before this was kept.
+    synchrony_at_start: dict[str, Any] = field(default_factory=dict)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
@@ -106,7 +109,7 @@ class RunRecord:
         """Take over what an interrupted part of this run left in its record."""
         self.started, self.evaluations = before.started, before.evaluations
         self.peak_memory_bytes, self.throughput = before.peak_memory_bytes, before.throughput
-        self.earlier = before.earlier
+        self.earlier, self.synchrony_at_start = before.earlier, before.synchrony_at_start
         if before.made_with() != self.made_with():
             self.earlier = [*before.earlier, {**before.made_with(), "command": before.command}]
 

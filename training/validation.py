@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from training.diagnostics import by_head
+from training.diagnostics import ByHead, by_head
 from training.evaluate import evaluate
 from training.meter import Row
 
@@ -64,6 +64,10 @@ class Validation:
             "standard_error": result.standard_error,
             "bytes": result.bytes,
         }
-        if synchrony := by_head(model, self.split, self.context):
+        if synchrony := self.synchrony(model):
             row["synchrony"] = synchrony
         return row
+
+    def synchrony(self, model: nn.Module) -> ByHead:
+        """What the layers report of themselves on the first windows of the split; empty for a model without any."""
+        return by_head(model, self.split, self.context)

@@ -90,9 +90,19 @@ def test_what_heads_lock_over_training_stands_by_layer_and_is_drawn_by_head(runs
         "layer 0": "0.450 ± 0.141 (0.400 to 0.500)",
         "layer 1": "0.500 ± 0.000 (0.500 to 0.500)",
     }
+    assert [row["tokens"] for row in table.rows] == ["40,960", "81,920", "122,880"]
     assert len(table.data) == 24 and table.data[-1]["locked_fraction"] == 0.5
     assert (tmp_path / "heads-locking.svg").read_text().count("layer ") >= 2
     assert [name for name, _ in document.figures] == ["heads", "heads-locking"]
+
+    for seed in (0, 1):
+        runs["osn", seed].record.synchrony_at_start = {"locked_fraction": [[0.25, 0.35], [0.3, 0.3]]}
+    table = made_of(runs.values(), tmp_path).tables[-1]
+    assert table.rows[0] == {
+        "tokens": "0",
+        "layer 0": "0.300 ± 0.000 (0.250 to 0.350)",
+        "layer 1": "0.300 ± 0.000 (0.300 to 0.300)",
+    }
 
 
 def test_what_is_not_run_or_not_evaluated_is_said(runs, tmp_path):

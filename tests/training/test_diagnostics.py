@@ -12,7 +12,7 @@ from training.diagnostics import by_head, warnings
 from training.meter import NonFiniteError
 from training.record import load
 from training.recorder import Recorder
-from training.run import run
+from training.run import make_plan, run
 
 REPORTED = {
     "osn": {"locked_fraction", "order_parameter", "alpha", "K", "theta", "locking_radius"},
@@ -50,10 +50,16 @@ def test_heads_that_died_or_lock_everything_are_named():
 def test_a_run_of_an_osn_records_and_warns(make_config, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("training.diagnostics.SATURATED", 0.01)
     run(make_config("model=osn", "trainer.max_steps=10", "trainer.val_every=5"))
-    rows = load(tmp_path / "run").rows("validation")
+    record = load(tmp_path / "run")
+    rows = record.rows("validation")
     assert len(rows) == 2 and all(set(row["synchrony"]) == REPORTED["osn"] for row in rows)
     assert rows[0]["synchrony"]["alpha"] != rows[1]["synchrony"]["alpha"], "it is trained"
-    assert "warning: step 5: " in capsys.readouterr().err
+    start = record.synchrony_at_start
+    assert set(start) == REPORTED["osn"] and start["alpha"] != rows[0]["synchrony"]["alpha"], "before the first step"
+    plan = make_plan(make_config("model=osn", "trainer.max_steps=10", "trainer.val_every=5"))
+    assert start == by_head(plan.model, plan.corpus.split("validation"), plan.config.data.context)
+    said = capsys.readouterr().err
+    assert "warning: step 0: " in said and "warning: step 5: " in said
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["synchrony"] == rows[-1]["synchrony"]
 
