@@ -22,7 +22,9 @@ from configs.strict import illegal_value
 
 FOLDER = Path(__file__).parent
 HYDRA_VERSION_BASE = "1.3"
-LAUNCHERS = "launcher"  # the group of presets that start the runs of a sweep; no part of a run
+# Groups of presets for a sweep, no part of a run: what starts its runs, and what chooses them.
+LAUNCHERS = "launcher"
+SWEEPERS = "sweeper"
 
 # The typed defaults lie under the YAML files, so that each key exists and its default is written once, in schema.py.
 for _name, _node in {
@@ -38,7 +40,7 @@ for _name, _node in {
 
 def groups() -> list[str]:
     """The config groups of a run: data, model, scale, ..."""
-    return sorted({path.parent.name for path in FOLDER.glob("*/*.yaml")} - {LAUNCHERS})
+    return sorted({path.parent.name for path in FOLDER.glob("*/*.yaml")} - {LAUNCHERS, SWEEPERS})
 
 
 def options(group: str) -> list[str]:

@@ -17,7 +17,7 @@ from configs.schema import MODELS
 from configs.strict import keys, nearest, type_error, unknown_key
 
 # Keys of a sweep's command line, not of a run: see configs.sweeps.
-OF_SWEEPS = ("profile", "status", "retry_failed", "launcher")
+OF_SWEEPS = ("profile", "status", "retry_failed", "launcher", "sweeper")
 
 
 def compose_strictly(entry: str, overrides: Sequence[str]) -> DictConfig:
@@ -88,7 +88,7 @@ def _check_setting(override: Override, legal: list[str]) -> None:
     """A single key: trainer.max_steps=100."""
     given, _, value = str(override.input_line).partition("=")
     key = override.key_or_group
-    if key in OF_SWEEPS and "model.name" in legal:
+    if key.partition(".")[0] in OF_SWEEPS and "model.name" in legal:
         raise UserError(f"{given}={value}: belongs to a sweep of sweeps/, and none is named; type +sweeps=NAME too")
     having = [name for name, model in MODELS.items() if key in {f"model.{field.name}" for field in fields(model)}]
     if key not in legal and having and "model.name" in legal:

@@ -15,7 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from configs.errors import UserError
+from configs.groups import SWEEPERS
 from configs.overrides import parse
+from configs.search import SweeperConfig, sweeper_of
 from configs.strict import illegal_value
 
 FOLDER = Path(__file__).resolve().parent.parent / "sweeps"
@@ -62,6 +64,7 @@ class Request:
     plan: bool = False  # only print the runs
     overrides: list[str] = field(default_factory=list)  # of every run
     launcher: list[str] = field(default_factory=list)  # how runs are started: launcher=joblib, hydra.launcher...
+    sweeper: SweeperConfig = field(default_factory=SweeperConfig)  # how runs are chosen
 
 
 def names() -> list[str]:
@@ -70,14 +73,15 @@ def names() -> list[str]:
 
 
 def requested(arguments: Sequence[str]) -> Request | None:
-    """What `+sweeps=NAME [profile=..] [status=true] [retry_failed=true] [plan=true] [key=value ...]` asks; None when no
-    sweep is named. Raises UserError for a value that is not legal.
+    """What `+sweeps=NAME [profile=..] [status=true] [retry_failed=true] [plan=true] [launcher=..] [sweeper=..]
+    [key=value ...]` asks; None when no sweep is named. Raises UserError for a value that is not legal.
     """
     given = [text for text in arguments if text.partition("=")[0].lstrip("+") == "sweeps"]
     if not given:
         return None
     request = Request(given[-1].partition("=")[2])
     _legal("+sweeps", request.name, names())
+    sweeper = []
     for text in arguments:
         key, equals, value = text.partition("=")
         if text in given or text in ("-m", "--multirun"):
@@ -92,10 +96,13 @@ def requested(arguments: Sequence[str]) -> Request | None:
             setattr(request, key, value.lower() == "true")
         elif key == "launcher" or key.startswith(("hydra.", "hydra/")):
             request.launcher.append(text)
+        elif key.partition(".")[0] == SWEEPERS:
+            sweeper.append(text)
         elif key in ALONE:
             raise UserError(f"{text}: belongs to one run, and this is a sweep; runs=FOLDER moves them all")
         else:
             request.overrides.append(text)
+    request.sweeper = sweeper_of(sweeper)
     return request
 
 

@@ -141,13 +141,13 @@ def gather(
         own = wanted[0][1].data
         only = corpus(own) if corpus else None
         sources = {own.source} if sweep.own_corpus else {own.source, TEXT}
-        typed = _typed(wanted[0][0])
+        typed = typed_precisely(wanted[0][0])
         of_part: dict[str, list[Found]] = {
-            _identity(config_dict(config), config.seed, typed): [] for _, config in wanted
+            identity(config_dict(config), config.seed, typed): [] for _, config in wanted
         }
         for place, record in records:
             admitted = record.data.sha256 == only if only else record.config["data"].get("source") in sources
-            if admitted and (key := _identity(record.config, record.seed, typed)) in of_part:
+            if admitted and (key := identity(record.config, record.seed, typed)) in of_part:
                 of_part[key].append((place, record))
         taken[setting] = of_part
     called = _names([record for of_part in taken.values() for found in of_part.values() for _, record in found])
@@ -157,7 +157,7 @@ def gather(
         for sha256 in sorted({record.data.sha256 for _, record in every}, key=lambda each: called[each]) or [""]:
             runs = []
             for job, config in wanted:
-                of_run = taken[setting][_identity(config_dict(config), config.seed, _typed(job))]
+                of_run = taken[setting][identity(config_dict(config), config.seed, typed_precisely(job))]
                 here = [found for found in of_run if found[1].data.sha256 == sha256]
                 runs.append(_run(job.row, label_of(job, sweep.axes), config, here, rank))
             name = called.get(sha256, wanted[0][1].data.name)
@@ -206,16 +206,20 @@ def _run(
     return Run(row, label, config, failure=last.error or f"{last.status} at step {steps:,}")
 
 
-def _typed(job: Job) -> tuple[str, ...]:
+def typed_precisely(job: Job) -> tuple[str, ...]:
     """The keys of `PRECISE` that a run is asked for with."""
     given = {text.partition("=")[0] for text in job.overrides}
     return tuple(key for key in PRECISE if key in given)
 
 
-def _identity(config: dict[str, Any], seed: int, typed: Sequence[str] = ()) -> str:
+def identity(config: dict[str, Any], seed: int, typed: Sequence[str] = (), but: Sequence[str] = ()) -> str:
     """What a run was set to do, as text: equal for two runs that must end alike on the same data, but for rounding.
 
-    `typed`: circumstances that tell runs apart after all.
+    `typed`: circumstances that tell runs apart after all; `but`: settings to look away from.
     """
-    settings = {key: value for key, value in settings_of(config).items() if key not in CIRCUMSTANCES or key in typed}
+    settings = {
+        key: value
+        for key, value in settings_of(config).items()
+        if key not in but and (key not in CIRCUMSTANCES or key in typed)
+    }
     return json.dumps({**settings, "seed": seed}, sort_keys=True, default=str)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from configs.sweeps import Sweep
 from results import checkpoints, evaluated, finals, ladder, rates, synchrony
 from results.document import Document
-from results.evidence import Evidence
+from results.evidence import Evidence, gather
 
 Build = Callable[[Evidence, Document, Path, str], None]
 
@@ -18,6 +20,11 @@ BUILD: dict[str, Build] = {
     "coupling": evaluated.build_coupling,
     "synchrony": synchrony.build,
 }
+
+
+def gather_for(sweep: Sweep, *found: Any) -> list[Evidence]:
+    """The evidence for a sweep as its kind takes it; what is `found` is as for `results.evidence.gather`."""
+    return (rates.gather_all if sweep.kind == "rates" else gather)(sweep, *found)
 
 
 def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from configs.entry import fail, quoted, reader_left
 from configs.errors import UserError
 from configs.schema import DataConfig
+from configs.search import SweeperConfig
 from configs.strict import illegal_value
 from configs.sweeps import PROFILES, Request, Sweep, expand, names, requested
 from data.sources import open_corpus
@@ -26,8 +27,8 @@ from results import layer_cost
 from results.claims import table_for
 from results.document import Document, Table
 from results.evaluations import TASKS, evaluate_missing, evaluated
-from results.evidence import COMMITTED, Evidence, Run, gather, read_records
-from results.kinds import build
+from results.evidence import COMMITTED, Evidence, Run, read_records
+from results.kinds import build, gather_for
 from results.layer_measurements import measure
 from results.verdict import Sources, measurements
 from training.record import RunRecord
@@ -50,6 +51,7 @@ class Asked:
     output: Path | None = None
     overrides: list[str] = field(default_factory=list)
     launcher: list[str] = field(default_factory=list)  # as a sweep takes it
+    sweeper: SweeperConfig = field(default_factory=SweeperConfig)
     retry_failed: bool = False
 
     @property
@@ -129,6 +131,7 @@ def parse(arguments: Sequence[str]) -> Asked:
             asked.overrides.append(_literally(key, value) if key in ("data.path", "data.name") else text)
     if asked.sweep not in BENCHMARKS and (request := requested([f"+sweeps={asked.sweep}", *asked.overrides])):
         asked.overrides, asked.launcher, asked.retry_failed = request.overrides, request.launcher, request.retry_failed
+        asked.sweeper = request.sweeper
     if asked.sweep in BENCHMARKS and asked.settings and not (asked.profile and asked.train):
         without = "with train=false" if asked.profile else "without a profile"
         raise UserError(f"{asked.settings[0]}: nothing is measured {without}; leave it out or type profile=cpu alone")
@@ -168,7 +171,7 @@ def make(asked: Asked) -> Document:
         if not sweep.jobs:
             continue  # all of its rows are for later
         corpus = _corpus if asked.names_corpus else None
-        gathered = gather(sweep, records, damaged, corpus, _rank(sweep))
+        gathered = gather_for(sweep, records, damaged, corpus, _rank(sweep))
         if asked.names_corpus:  # beside that of another corpus, not in its place
             document.name = "-".join([asked.sweep, "on", *dict.fromkeys(evidence.slug for evidence in gathered)])
         if not asked.settings:
@@ -214,14 +217,16 @@ def make_runs(asked: Asked) -> int:
         return 0
 
     def runs(*folders: Path) -> list[Run]:
-        return [run for e in gather(sweep, read_records(folders)[0], (), _corpus, _rank(sweep)) for run in e.runs]
+        return [run for e in gather_for(sweep, read_records(folders)[0], (), _corpus, _rank(sweep)) for run in e.runs]
 
     recorded = {
         run.label: run.path
         for run in runs(asked.runs, COMMITTED)
         if run.record and run.path and _rank(sweep)(run.record) == len(TASKS.get(sweep.kind, ()))
     }
-    request = Request(asked.sweep, asked.profile, False, asked.retry_failed, False, asked.overrides, asked.launcher)
+    request = Request(
+        asked.sweep, asked.profile, False, asked.retry_failed, False, asked.overrides, asked.launcher, asked.sweeper
+    )
     code = conduct(request, recorded)
     if sweep.kind in TASKS:
         missing = [run for run in runs(asked.runs) if run.label not in recorded]

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = [{"configs"}, {"data", "blocks"}, {"baseline", "fsn", "ssa"}, {"training"}, {"results"}]
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
 # Imported only where they are used, so that a start without them is quick and possible.
-LATE = {"wandb", "datasets", "tokenizers", "sacrebleu", "matplotlib", "zstandard", "pyarrow", "rich", "scipy"}
+LATE = {"wandb", "datasets", "tokenizers", "sacrebleu", "matplotlib", "zstandard", "pyarrow", "rich", "scipy", "optuna"}
 
 
 def imports(tree: ast.AST) -> set[str]:

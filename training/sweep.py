@@ -24,6 +24,7 @@ from training.budget import resolve_shape
 from training.launch import launch
 from training.record import RunRecord, load
 from training.run_directory import run_directory
+from training.search import Search
 
 SEED = re.compile("0|[1-9][0-9]{0,8}")  # a seed as it is usually typed; others are composed, and refused if need be
 STATES = ("done", "running", "interrupted", "failed", "missing")
@@ -40,6 +41,7 @@ class SweptRun:
     state: str
     record: RunRecord | None
     fault: str | None = None  # what is wrong with its record, where there is none for that
+    elsewhere: Path | None = None  # where its record lies, if not in its folder
 
 
 def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int:
@@ -49,42 +51,61 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
     Raises UserError for a sweep that cannot be, before any run of it begins.
     """
     sweep = expand(request.name, request.profile, request.overrides)
+    search = Search(sweep, request.sweeper) if request.sweeper.name == "optuna" else None
+    looks_only = request.status or request.plan
     recorded = recorded or {}
-    runs = look(sweep.jobs, sweep.axes)
-    wanted = ("missing", "interrupted", "failed") if request.retry_failed else ("missing", "interrupted")
-    todo = [run for run in runs if run.state in wanted and run.label not in recorded]
+    runs = look(sweep.jobs, sweep.axes, recorded)
     print(f"{sweep.name}, profile {sweep.profile}: {sweep.title}")
-    print(summary(runs))
-    if request.status or request.plan:
-        print("\n" + table(runs))
-        return 0
+    if not looks_only:
+        print(summary(runs))
+        work(runs, request, sweep.axes, recorded)
+    while search and (jobs := search.propose(runs)):
+        proposed = look(jobs, sweep.axes, recorded)
+        if not looks_only:
+            print("\nOptuna proposes " + ", ".join(run.label for run in proposed))
+            work(proposed, request, sweep.axes, recorded)
+        runs += proposed
+    if looks_only:
+        print(summary(runs) + "\n\n" + table(runs))
+    if search:
+        print("\nThe search:\n" + search.outcome(runs))
+    return 0 if looks_only else int(any(run.state == "failed" for run in runs))
+
+
+def work(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: Mapping[str, Path]) -> None:
+    """Make those of the runs that are left, say which are not and why, and bring their states up to date."""
+    wanted = ("missing", "interrupted", "failed") if request.retry_failed else ("missing", "interrupted")
+    todo = [run for run in runs if run.state in wanted]
     for run in runs:
-        if run.state == "done":
+        if run.elsewhere:
+            print(f"  its record is there: {run.label} ({run.elsewhere})")
+        elif run.state == "done":
             print(f"  done before: {run.label} ({run.folder})")
         elif run.state == "running":
             print(f"  left alone, another process has it: {run.label} ({run.folder})")
-        elif run.label in recorded:
-            print(f"  its record is there: {run.label} ({recorded[run.label]})")
         elif run not in todo:
             print(f"  failed before: {run.label}: {error_of(run)}; retry_failed=true tries again")
-    if todo:
-        for data in {repr(run.config.data): run.config.data for run in todo}.values():
-            open_corpus(data)  # once, and before the first run: a corpus that is not there fails them all
-        found = launch([run.job.overrides for run in todo], request.launcher)
-        errors = {run.folder: error for run, error in zip(todo, found, strict=True) if error}
-        runs = look(sweep.jobs, sweep.axes)
-        for run in runs:
-            if run.folder in errors and run.state != "done":
-                run.state = "failed"
-        print("\n" + summary(runs))
-        for run in runs:
-            if run.folder in errors:
-                print(f"failed: {run.label}: {errors[run.folder]}", file=sys.stderr)
-    return int(any(run.state == "failed" for run in runs))
+    if not todo:
+        return
+    for data in {repr(run.config.data): run.config.data for run in todo}.values():
+        open_corpus(data)  # once, and before the first run: a corpus that is not there fails them all
+    found = launch([run.job.overrides for run in todo], request.launcher)
+    errors = {run.folder: error for run, error in zip(todo, found, strict=True) if error}
+    runs[:] = look([run.job for run in runs], axes, recorded)
+    for run in runs:
+        if run.folder in errors and run.state != "done":
+            run.state = "failed"
+    print("\n" + summary(runs))
+    for run in runs:
+        if run.folder in errors:
+            print(f"failed: {run.label}: {errors[run.folder]}", file=sys.stderr)
 
 
-def look(jobs: Sequence[Job], axes: Sequence[str]) -> list[SweptRun]:
-    """Each run of a sweep with its directory and state. UserError for a config that cannot be, or two that are one."""
+def look(jobs: Sequence[Job], axes: Sequence[str], recorded: Mapping[str, Path] | None = None) -> list[SweptRun]:
+    """Each run of a sweep with its directory and state. UserError for a config that cannot be, or two that are one.
+
+    One that has a record elsewhere (`recorded`: label -> path) is done.
+    """
     found: dict[Path, SweptRun] = {}
     for job, config in configured(jobs):
         label = label_of(job, axes)
@@ -93,7 +114,10 @@ def look(jobs: Sequence[Job], axes: Sequence[str]) -> list[SweptRun]:
             raise UserError(f"{found[folder].label} and {label} are one and the same run: leave one out")
         try:
             state, record = state_of(folder)
-            found[folder] = SweptRun(job, label, config, folder, state, record)
+            elsewhere = (recorded or {}).get(label) if state != "done" else None
+            if elsewhere:
+                state, record = "done", load(elsewhere)
+            found[folder] = SweptRun(job, label, config, folder, state, record, elsewhere=elsewhere)
         except UserError as error:  # a damaged record is that run's trouble, not the others'
             found[folder] = SweptRun(job, label, config, folder, "failed", None, str(error))
     return list(found.values())

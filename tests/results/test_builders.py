@@ -1,6 +1,7 @@
 """What is built from records of known numbers: verdicts, edges, best first."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from configs.errors import UserError
 from configs.sweeps import Job, Sweep
 from results.document import Document
 from results.evidence import gather
-from results.kinds import BUILD, build
+from results.kinds import BUILD, build, gather_for
 from training.sweep import configured
 
 COMMON = ("scale=smoke", "data=stdlib", "trainer.max_steps=6", "logger=none")
@@ -101,6 +102,37 @@ def test_a_best_rate_at_the_edge_is_told(built):
     assert [list(row.values()) for row in best.rows] == [
         ["transformer", "0.002", "1.9000", "3 of 3 rates"],
         ["fsn", "0.002, at the edge of what was tried", "2.0500", "2 of 3 rates"],
+    ]
+
+
+def test_rates_beside_the_grid_have_a_row_where_they_were_tried(record, tmp_path):
+    axes = ["seed", "model", "optim.lr"]
+    jobs = [
+        ("", ("seed=0", f"model={model}", f"optim.lr={rate}"))
+        for model in ("transformer", "fsn")
+        for rate in (1e-3, 4e-3)
+    ]
+    more = [("", ("seed=0", "model=fsn", f"optim.lr={rate}")) for rate in (0.0023, 0.0031)]
+    found = []
+    for _, config in configured(sweep("rates", [*jobs, *more], axes).jobs):
+        plain = json.loads(json.dumps(config_dict(config)))
+        found.append((tmp_path, record(config.model.name, 2.0, config=plain)))
+    elsewhere = found[-1][1]
+    elsewhere.data = replace(elsewhere.data, sha256="ef" * 32)
+    elsewhere.config["data"]["source"] = "text"
+    here, other = gather_for(sweep("rates", jobs, axes), found)
+    document = Document("mine", "Mine")
+    build(here, document, tmp_path, "mine")
+    table, best = document.tables
+    assert [(row["rate"], row["transformer"] != "", row["fsn"] != "") for row in table.rows] == [
+        ("0.001", True, True),
+        ("0.0023", False, True),
+        ("0.004", True, True),
+    ]
+    assert "proposed by a search (sweeper=optuna): 0.0023." in table.notes[-1]
+    assert [row["tried"] for row in best.rows] == ["2 of 2 rates", "3 of 3 rates"]
+    assert len(here.runs) == 5 and [run.label for run in other.runs if run.record] == [
+        "seed=0 model=fsn optim.lr=0.0031"
     ]
 
 
