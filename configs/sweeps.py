@@ -15,10 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from configs.errors import UserError
-from configs.groups import SWEEPERS
-from configs.overrides import parse
+from configs.groups import SWEEPERS, defaults, groups, schema
+from configs.overrides import OF_SWEEPS, parse
 from configs.search import SweeperConfig, sweeper_of
-from configs.strict import illegal_value
+from configs.strict import illegal_value, keys, nearest, unknown_key
 
 FOLDER = Path(__file__).resolve().parent.parent / "sweeps"
 PROFILES = ("smoke", "cpu", "paper")
@@ -101,9 +101,17 @@ def requested(arguments: Sequence[str]) -> Request | None:
         elif key in ALONE:
             raise UserError(f"{text}: belongs to one run, and this is a sweep; runs=FOLDER moves them all")
         else:
+            _no_slip(key, value)
             request.overrides.append(text)
     request.sweeper = sweeper_of(sweeper)
     return request
+
+
+def _no_slip(key: str, value: str) -> None:
+    """UserError for a key of no run that is most like one of a sweep: stauts=true."""
+    of_runs = [*groups(), *keys(schema("train", defaults("train").get("model")))]
+    if key.lstrip("+~") not in of_runs and nearest(key, [*OF_SWEEPS, *of_runs]) in OF_SWEEPS:
+        raise unknown_key(key, OF_SWEEPS, value)
 
 
 def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sweep:
