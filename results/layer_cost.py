@@ -11,7 +11,7 @@ from configs.errors import UserError
 from configs.schema import LAYERS
 from results.document import Document, Table
 from results.layer_figure import plot_layers
-from results.layer_measurements import DENSE_UP_TO, PROFILES, QUADRATIC, Measurement, files, grouped, read
+from results.layer_measurements import PROFILES, Measurement, files, grouped, read
 from results.tables import Row
 from training.benchmark_layers import FIT_FROM, LayerTiming, forward_flops, growth
 
@@ -119,9 +119,7 @@ def _notes(timings: Sequence[LayerTiming], flops: Flops) -> list[str]:
     longest = max(t.tokens for t in timings)
     measured = {t.layer for t in timings if t.tokens == longest}
     if absent := [name for name in LAYERS if name not in measured]:
-        too_long = longest > DENSE_UP_TO and set(absent) & set(QUADRATIC)
-        reason = " Dense forms take gigabytes there, and minutes on a CPU." if too_long else ""
-        notes.append(f"Not measured at {longest:,} tokens: {', '.join(absent)}.{reason}")
+        notes.append(f"Not measured at {longest:,} tokens: {', '.join(absent)}.")
     return notes
 
 

@@ -232,9 +232,9 @@ def test_what_is_told_and_not_judged(runs):
     flops = nearest(claim(Flops("osn", "transformer", "fsn-enwik8")), near)
     assert flops.endswith("osn takes 1.50 times the transformer's: more")
     timings = [
-        {"layer": layer, "tokens": n, "seconds": seconds, "peak_memory_bytes": memory}
+        {"layer": layer, "tokens": n, "seconds": 2.0, "ratio": ratio, "peak_memory_bytes": memory}
         for n in (128, 2048)
-        for layer, seconds, memory in (("sdpa", 1.0, 100), ("ssa", 1.5, 90))
+        for layer, ratio, memory in (("sdpa", 1.0, 100), ("ssa", 1.5, 90))
     ]
     config = {"task": "layers", "d_model": 512, "n_heads": 8, "backward": True}
     cost = sources(measured={"layers.json": {"config": config, "device": "a processor", "timings": timings}})
