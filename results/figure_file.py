@@ -6,6 +6,7 @@ from typing import Any
 from training.atomic import WriteError, make_parent
 
 # Fixed ids and real text make the SVG the same in every run and its words searchable.
+DPI = 200  # of the PNG
 REPRODUCIBLE: Any = {"svg.hashsalt": "synchrony", "svg.fonttype": "none"}
 
 
@@ -18,7 +19,7 @@ def write_figure(figure: Any, path: Path) -> list[Path]:
     make_parent(path)
     for file in files:
         try:
-            figure.savefig(file, dpi=200, metadata={"Date": None} if file.suffix == ".svg" else None)
+            figure.savefig(file, dpi=DPI, metadata={"Date": None} if file.suffix == ".svg" else None)
         except OSError as error:
             raise WriteError(file, error) from error
     return files

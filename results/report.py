@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from configs.entry import fail
 from configs.errors import UserError
 from results.document import Document, Table
+from results.figure_file import DPI
 from results.target import Asked, make, targets, title
 from training.atomic import make_parent, write_atomically
 from training.environment import git
@@ -29,6 +30,7 @@ CLAIMS = "What is claimed"  # the title of a table of claims
 # The verdicts on a claim; each is told by its sign and its words, colour only helps.
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "not run": "○", "not comparable": "≠"}
 LARGEST_SVG = 200_000  # bytes; a larger drawing is shown as PNG if that is smaller
+PIXELS_PER_INCH = 80  # of a drawing: its letters of 10 points are 11 pixels high
 LONG = 34  # characters: a column with a longer cell may break into lines
 LONG_FIRST = 16  # likewise, of the first column: on a phone it stays in sight while the others scroll
 
@@ -39,7 +41,7 @@ class Section:
 
     target: str
     document: Document
-    images: list[tuple[str, str]] = field(default_factory=list)  # (data URI, caption)
+    images: list[tuple[str, str, int]] = field(default_factory=list)  # (data URI, caption, width in CSS pixels)
     runs: dict[int, RunRecord] = field(default_factory=dict)  # by their number on the page
     error: str = ""
 
@@ -101,7 +103,8 @@ def collect(wanted: Sequence[str], overrides: Sequence[str] = ()) -> list[Sectio
             except UserError as error:
                 sections.append(Section(target, Document(name, title(name)), error=str(error)))
                 continue
-            images = [(data_uri(Path(folder) / stem), caption) for stem, caption in document.figures]
+            paths = [(Path(folder) / stem, caption) for stem, caption in document.figures]
+            images = [(data_uri(path), caption, natural_width(path)) for path, caption in paths]
         section = Section(target, document, images)
         for run in document.runs:
             if run.record is not None:
@@ -119,6 +122,12 @@ def data_uri(path: Path) -> str:
     size = drawing.stat().st_size
     chosen, form = (drawing, "svg+xml") if size <= max(LARGEST_SVG, picture.stat().st_size) else (picture, "png")
     return f"data:image/{form};base64,{base64.b64encode(chosen.read_bytes()).decode()}"
+
+
+def natural_width(path: Path) -> int:
+    """At how many CSS pixels the letters of a figure are about as large as those of the page."""
+    header = path.with_name(path.name + ".png").read_bytes()[:24]
+    return round(int.from_bytes(header[16:20], "big") / DPI * PIXELS_PER_INCH)
 
 
 def made_from() -> Made:
