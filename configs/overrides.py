@@ -1,14 +1,17 @@
 """Command-line overrides: each mistake becomes one line that says what to type."""
 
+import contextlib
+import functools
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import fields
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.errors import UserError
@@ -24,7 +27,7 @@ def compose_strictly(entry: str, overrides: Sequence[str]) -> DictConfig:
     """Hydra's composition of one job. Raises UserError for any mistake in `overrides`."""
     parsed = parse(entry, overrides)
     chosen = defaults(entry)
-    settings = []
+    chosen_here, settings = [], []
     for override in parsed:
         if override.is_sweep_override():
             key, _, value = str(override.input_line).partition("=")
@@ -34,15 +37,35 @@ def compose_strictly(entry: str, overrides: Sequence[str]) -> DictConfig:
             continue
         if override.key_or_group in chosen:
             chosen[override.key_or_group] = _option(override)
+            chosen_here.append(str(override.input_line))
         else:
             settings.append(override)
     tree = schema(entry, chosen.get("model"))
+    legal = keys(tree)
     for override in settings:
-        _check_setting(override, keys(tree))
+        _check_setting(override, legal)
     try:
+        if len(settings) + len(chosen_here) == len(parsed) and all(o.type is OverrideType.CHANGE for o in settings):
+            with contextlib.suppress(OmegaConfBaseException):  # Hydra itself says best what is wrong
+                return _quickly(entry, chosen_here, settings)
         return compose_with_hydra(entry, overrides)
     except HydraException as error:
         raise _explained(error, tree) from None
+
+
+def _quickly(entry: str, chosen: Sequence[str], settings: Sequence[Override]) -> DictConfig:
+    """What Hydra composes, faster where many jobs choose the same groups: those are composed once, and the other keys
+    are set as Hydra sets them. Raises OmegaConfBaseException.
+    """
+    config = deepcopy(_composed(entry, tuple(chosen)))
+    for override in settings:
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    return config
+
+
+@functools.cache
+def _composed(entry: str, chosen: tuple[str, ...]) -> DictConfig:
+    return compose_with_hydra(entry, chosen)
 
 
 def parse(entry: str, overrides: Sequence[str]) -> list[Override]:

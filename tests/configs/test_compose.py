@@ -3,10 +3,12 @@
 from dataclasses import fields, replace
 
 import pytest
+from omegaconf import OmegaConf
 
 from configs.compose import compose, config_dict, config_hash, resolve
 from configs.errors import UserError
-from configs.groups import defaults, groups, options, schema
+from configs.groups import compose_with_hydra, defaults, groups, options, schema
+from configs.overrides import compose_strictly
 from configs.schema import (
     CHOICES,
     MODELS,
@@ -165,3 +167,23 @@ def test_every_field_takes_part_in_the_hash_unless_it_is_named_as_not(run):
         if isinstance(value, bool | int):
             other = replace(run, **{field.name: not value if isinstance(value, bool) else value + 1})
             assert (config_hash(other) == config_hash(run)) == (field.name in named), field.name
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["model=fsn", "scale=250k", "seed=3", "optim.lr=2e-3"],
+        ["model=osn", "data=text", "data.path='a b, c.txt'", "model.position_share=[0.1,0.6]", "trainer=ddp"],
+        ["model=transformer", "trainer.max_steps=7", "model.delayed_heads=1", "trainer.max_steps=8"],
+        ["data.split=[0.98,0.01,0.01]", "data=stdlib", "logger=none", "runs=elsewhere", "++seed=1"],
+    ],
+)
+def test_what_is_composed_quickly_is_what_hydra_composes(given):
+    """Also the second time, when the groups are composed already and others have set their keys."""
+    expected = OmegaConf.to_container(compose_with_hydra("train", given), resolve=True)
+    for _ in range(2):
+        composed = compose_strictly("train", given)
+        assert OmegaConf.to_container(composed, resolve=True) == expected
+        assert OmegaConf.is_struct(composed)
+        compose_strictly("train", [*given, "seed=99", "trainer.max_steps=99"])
