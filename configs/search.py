@@ -48,8 +48,8 @@ def sweeper_of(arguments: Sequence[str]) -> SweeperConfig:
         raise UserError(
             f"sweeper.trials={config.trials}: a search takes one or more; for the grid alone type sweeper=grid"
         )
-    if config.seed < 0:
-        raise UserError(f"sweeper.seed={config.seed}: a seed is 0 or more; type sweeper.seed=0")
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"sweeper.seed={config.seed}: a seed is between 0 and 2**32 - 1; type sweeper.seed=0")
     return config
 
 

@@ -108,10 +108,14 @@ def requested(arguments: Sequence[str]) -> Request | None:
 
 
 def _no_slip(key: str, value: str) -> None:
-    """UserError for a key of no run that is most like one of a sweep: stauts=true."""
+    """UserError for a key of no run that is most like one of a sweep: stauts=true, sweepr.trials=3."""
+    first, dot, rest = key.partition(".")
     of_runs = [*groups(), *keys(schema("train", defaults("train").get("model")))]
-    if key.lstrip("+~") not in of_runs and nearest(key, [*OF_SWEEPS, *of_runs]) in OF_SWEEPS:
-        raise unknown_key(key, OF_SWEEPS, value)
+    if first.lstrip("+~") in of_runs or "/" in key:
+        return
+    guess = nearest(first, [*OF_SWEEPS, *of_runs])
+    if guess in OF_SWEEPS:
+        raise unknown_key(key, [f"{guess}{dot}{rest}"], value)
 
 
 def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sweep:

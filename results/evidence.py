@@ -47,6 +47,7 @@ class Run:
     record: RunRecord | None = None
     path: Path | None = None
     failure: str | None = None
+    failed: bool = False  # it came to an end of its own; else it was interrupted, or is running
 
     @property
     def model(self) -> str:
@@ -203,7 +204,8 @@ def _run(
         return Run(row, label, config)
     last = max(found, key=order)[1]
     steps = max((int(each["step"]) for each in last.metrics), default=0)
-    return Run(row, label, config, failure=last.error or f"{last.status} at step {steps:,}")
+    failure = last.error or f"{last.status} at step {steps:,}"
+    return Run(row, label, config, failure=failure, failed=last.status == "failed")
 
 
 def typed_precisely(job: Job) -> tuple[str, ...]:

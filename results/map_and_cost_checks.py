@@ -159,12 +159,13 @@ class LayerCost(Check):
     quantity: Literal["time", "memory"]
 
     def nearest(self, claim: Claim, sources: Sources) -> list[str]:
-        # As in the table: ratios of times are medians over rounds, not ratios of medians.
-        key = {"time": "ratio", "memory": "peak_memory_bytes"}[self.quantity]
         found = []
         for made in sources.measured.values():
             if not isinstance(made, dict) or made["config"].get("task") != "layers":
                 continue
+            # As in the table, whose ratios to the first layer are medians over rounds, not ratios of medians.
+            time = "ratio" if self.baseline == made["config"]["layers"][0] else "seconds"
+            key = time if self.quantity == "time" else "peak_memory_bytes"
             costs = {(timing["layer"], timing["tokens"]): timing[key] for timing in made["timings"]}
             lengths = [n for layer, n in costs if layer == self.baseline and costs[layer, n]]
             ratios = [

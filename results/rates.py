@@ -71,7 +71,7 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
     for run, _, final in done:
         assert run.config.optim.lr is not None, "resolved"
         losses[run.model].setdefault(float(run.config.optim.lr), {})[run.seed] = final["bits_per_byte"]
-    failed = {(run.model, float(run.config.optim.lr or 0)) for run in runs if run.record is None and run.failure}
+    failed = {(run.model, float(run.config.optim.lr or 0)) for run in runs if run.failed}
     lines = [
         {"rate": f"{rate:g}"}
         | {

@@ -32,7 +32,7 @@ from results.kinds import build, gather_for
 from results.layer_measurements import measure
 from results.verdict import Sources, measurements
 from training.record import RunRecord
-from training.sweep import conduct
+from training.sweep import conduct, label_of
 
 SHOWN = ("cpu", "paper")  # a smoke profile's numbers mean nothing
 FIGURES = ("copy-depth", "coupling")  # sweeps that are a figure first
@@ -132,6 +132,11 @@ def parse(arguments: Sequence[str]) -> Asked:
     if asked.sweep not in BENCHMARKS and (request := requested([f"+sweeps={asked.sweep}", *asked.overrides])):
         asked.overrides, asked.launcher, asked.retry_failed = request.overrides, request.launcher, request.retry_failed
         asked.sweeper = request.sweeper
+        if asked.sweeper.name != "grid" and not (asked.profile and asked.train):
+            without = "with train=false" if asked.profile else "without a profile"
+            raise UserError(
+                f"sweeper={asked.sweeper.name}: nothing is searched {without}; leave it out or type profile=cpu"
+            )
     if asked.sweep in BENCHMARKS and asked.settings and not (asked.profile and asked.train):
         without = "with train=false" if asked.profile else "without a profile"
         raise UserError(f"{asked.settings[0]}: nothing is measured {without}; leave it out or type profile=cpu alone")
@@ -270,9 +275,12 @@ def _provenance(evidence: Evidence, of: str, settings: Sequence[str]) -> list[st
     commits = sorted({(record.git.commit or "no git")[:7] for record in records})
     devices = sorted({f"{record.device.count} {record.device.kind} ({record.device.name})" for record in records})
     seconds = sum(record.throughput.seconds for record in records)
+    grid = {label_of(job, evidence.sweep.axes) for job in evidence.sweep.jobs}
+    beside = sum(run.label not in grid for run in evidence.runs)
+    runs = f"{len(records)} of {len(evidence.runs)} runs" + (f" ({beside} not of the sweep's grid)" if beside else "")
     return [
-        f"{of}: {len(records)} of {len(evidence.runs)} runs, {seconds / 3600:.1f} hours of training on "
-        f"{', '.join(devices)}; data {', '.join(corpora)}; commits {', '.join(commits)}; made by {command}."
+        f"{of}: {runs}, {seconds / 3600:.1f} hours of training on {', '.join(devices)}; data {', '.join(corpora)}; "
+        f"commits {', '.join(commits)}; made by {command}."
     ]
 
 

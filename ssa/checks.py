@@ -63,11 +63,10 @@ def settings(
         raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
     if not 0 <= delayed_heads <= n_heads:
         raise ValueError(f"delayed_heads={delayed_heads} is not between 0 and the {n_heads} heads there are")
-    try:
-        shares = [float(share) for share in position_share]
-    except (TypeError, ValueError):
-        raise TypeError(f"position_share={position_share!r} is not two numbers between 0 and 1") from None
-    if len(shares) != 2 or not all(0 < share < 1 for share in shares):
+    pair = isinstance(position_share, Sequence) and not isinstance(position_share, str)
+    if not pair or not all(_is(share, Real) for share in position_share):
+        raise TypeError(f"position_share={position_share!r} is not two numbers between 0 and 1")
+    if len(position_share) != 2 or not all(0 < share < 1 for share in position_share):
         raise ValueError(f"position_share={position_share} is not two numbers between 0 and 1")
     if n_drifts < 1:
         raise ValueError(f"n_drifts={n_drifts} is less than 1")
@@ -100,8 +99,12 @@ def settings(
 def _typed(values: Mapping[str, Any], kind: type, called: str) -> None:
     for name, value in values.items():
         optional = name in ("frequency_width", "alpha", "K", "top_k", "cap")
-        if not isinstance(value, kind) and not (optional and value is None):
+        if not _is(value, kind) and not (optional and value is None):
             raise TypeError(f"{name}={value!r} is not {called}" + (" or None" if optional else ""))
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _tensor(name: str, value: Any) -> None:
@@ -112,6 +115,8 @@ def _tensor(name: str, value: Any) -> None:
 def token(x: Any, cache: Mapping[str, Any], d_model: int) -> None:
     """ValueError or TypeError for what a decoding step cannot take: x (B, D)."""
     _tensor("x", x)
+    if not isinstance(cache, Mapping) or "v" not in cache:
+        raise TypeError("cache is not what init_cache gives")
     if x.ndim != 2 or x.shape[1] != d_model:
         raise ValueError(f"x has shape {tuple(x.shape)}, not (batch, {d_model}): a step takes one token")
     if len(x) != len(cache["v"]):

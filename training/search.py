@@ -7,9 +7,11 @@ the rate, from half the least to twice the greatest of the grid.
 """
 
 import importlib.util
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
 from typing import TYPE_CHECKING
 
 from configs.errors import UserError
@@ -61,7 +63,7 @@ class Search:
             if all(map(math.isinf, known.values())):
                 continue
             rate = proposal(known, min(grid) / BEYOND, max(grid) * BEYOND, self.config.seed)
-            if rate not in tried:
+            if rate is not None:
                 jobs += [at(job, rate) for job in next(iter(grid.values()))]
         return jobs
 
@@ -76,7 +78,8 @@ class Search:
         by_rate: dict[float, list[float | None]] = {}
         for run in runs:
             if self.model_of(run.job) == model:
-                loss = math.inf if run.state == "failed" else None
+                # By its record: what a launcher could not start says nothing of the rate, and is made after a restart.
+                loss = math.inf if run.record is not None and run.record.status == "failed" else None
                 if run.state == "done" and run.record is not None and run.record.final is not None:
                     loss = float(run.record.final["bits_per_byte"])
                 by_rate.setdefault(rate_of(run.job), []).append(loss)
@@ -111,13 +114,17 @@ class Search:
         return f"{KEY}={best:g} is best of {len(tried)}{edge}, {known[best]:.4f} bits per byte; {share}"
 
 
-def proposal(tried: Mapping[float, float], low: float, high: float, seed: int) -> float:
-    """The rate to try next, to `DIGITS` digits. `tried`: rate -> loss; infinity for a run that failed, which counts as
-    the worst that there is. At least one loss must be finite.
+def proposal(tried: Mapping[float, float], low: float, high: float, seed: int) -> float | None:
+    """The rate to try next, to `DIGITS` digits, between the bounds, which are rounded outward; None if all are tried.
+
+    `tried`: rate -> loss; infinity for a run that failed, which counts as the worst that there is. At least one loss
+    must be finite. Where the process would have again what was tried, the middle of a gap is taken: of the wider one
+    beside the best rate, or of the widest.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    low, high = _rounded(low, ROUND_FLOOR), _rounded(high, ROUND_CEILING)
     space = {KEY: optuna.distributions.FloatDistribution(low, high, log=True)}
     worst = max(filter(math.isfinite, tried.values()))
     study = optuna.create_study(sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=1))
@@ -127,7 +134,20 @@ def proposal(tried: Mapping[float, float], low: float, high: float, seed: int) -
             for rate, loss in tried.items()
         ]
     )
-    return float(f"{study.ask(space).params[KEY]:.{DIGITS}g}")
+    rate = _rounded(study.ask(space).params[KEY])
+    if rate not in tried:
+        return rate
+    best = min(tried, key=lambda rate: tried[rate])
+    points = sorted({low, *tried, high})
+    gaps = sorted(itertools.pairwise(points), key=lambda gap: (best in gap, math.log(gap[1] / gap[0])), reverse=True)
+    ends = [end for end in (low, high) if end not in tried]
+    middles = [_rounded(math.sqrt(left * right)) for left, right in gaps]
+    return next((rate for rate in [*middles, *ends] if rate not in tried), None)
+
+
+def _rounded(rate: float, how: str = ROUND_HALF_EVEN) -> float:
+    """To `DIGITS` digits."""
+    return float(Context(prec=DIGITS, rounding=how).create_decimal(repr(rate)))
 
 
 def rate_of(job: Job) -> float:
@@ -144,4 +164,4 @@ def rate_of(job: Job) -> float:
 
 def at(job: Job, rate: float) -> Job:
     """The same job at another rate."""
-    return Job(tuple(f"{KEY}={rate:g}" if text.startswith(f"{KEY}=") else text for text in job.overrides), job.row)
+    return Job(tuple(f"{KEY}={rate!r}" if text.startswith(f"{KEY}=") else text for text in job.overrides), job.row)

@@ -93,11 +93,13 @@ def work(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: 
     errors = {run.folder: error for run, error in zip(todo, found, strict=True) if error}
     runs[:] = look([run.job for run in runs], axes, recorded)
     for run in runs:
-        if run.folder in errors and run.state != "done":
+        if run.folder in errors and run.state not in ("done", "running"):
             run.state = "failed"
     print("\n" + summary(runs))
     for run in runs:
-        if run.folder in errors:
+        if run.folder in errors and run.state == "running":
+            print(f"  left alone, another process took it: {run.label} ({run.folder})")
+        elif run.folder in errors:
             print(f"failed: {run.label}: {errors[run.folder]}", file=sys.stderr)
 
 

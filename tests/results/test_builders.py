@@ -31,8 +31,8 @@ def built(record, tmp_path):
                 plain = json.loads(json.dumps(config_dict(config)))
                 made = record(config.model.name, value, config.seed, **({"config": plain} | changes))
                 made.parameters["total"] = config.scale.parameters
-                if errors and errors[i] is not None:
-                    made.status, made.error, made.final = "failed", errors[i], None
+                if errors and errors[i] is not None:  # 0: it is not over
+                    made.status, made.error, made.final = "failed" if errors[i] else "running", errors[i] or None, None
                 found.append((tmp_path / str(i), made))
         document = Document("mine", "Mine")
         (evidence,) = gather(of, found)
@@ -112,7 +112,7 @@ def test_rates_beside_the_grid_have_a_row_where_they_were_tried(record, tmp_path
         for model in ("transformer", "fsn")
         for rate in (1e-3, 4e-3)
     ]
-    more = [("", ("seed=0", "model=fsn", f"optim.lr={rate}")) for rate in (0.0023, 0.0031)]
+    more = [("", ("seed=0", "model=fsn", f"optim.lr={rate}")) for rate in (0.002345678, 0.0031)]
     found = []
     for _, config in configured(sweep("rates", [*jobs, *more], axes).jobs):
         plain = json.loads(json.dumps(config_dict(config)))
@@ -126,10 +126,10 @@ def test_rates_beside_the_grid_have_a_row_where_they_were_tried(record, tmp_path
     table, best = document.tables
     assert [(row["rate"], row["transformer"] != "", row["fsn"] != "") for row in table.rows] == [
         ("0.001", True, True),
-        ("0.0023", False, True),
+        ("0.00234568", False, True),
         ("0.004", True, True),
     ]
-    assert "proposed by a search (sweeper=optuna): 0.0023." in table.notes[-1]
+    assert "proposed by a search (sweeper=optuna): 0.00234568." in table.notes[-1]
     assert [row["tried"] for row in best.rows] == ["2 of 2 rates", "3 of 3 rates"]
     assert len(here.runs) == 5 and [run.label for run in other.runs if run.record] == [
         "seed=0 model=fsn optim.lr=0.0031"
@@ -146,6 +146,12 @@ def test_a_rate_at_which_a_run_failed_is_not_the_best_and_is_said_to_have_failed
     assert [list(row.values()) for row in best.rows] == [
         ["fsn", "0.002", "1.9500", "3 of 3 rates, 1 of them with runs that did not end"],
     ]
+
+
+def test_a_rate_whose_run_is_not_over_is_not_tried(built, record):
+    jobs = [("", ("seed=0", "model=fsn", f"optim.lr={lr}")) for lr in (1e-3, 2e-3, 4e-3)]
+    _, best = built(sweep("rates", jobs, ["seed", "model", "optim.lr"]), [2.0, 1.9, 0.0], [None, None, 0]).tables
+    assert list(best.rows[0].values()) == ["fsn", "0.002, at the edge of what was tried", "1.9000", "2 of 3 rates"]
 
 
 def test_a_rate_with_fewer_seeds_is_not_the_best(built):

@@ -236,7 +236,7 @@ def test_what_is_told_and_not_judged(runs):
         for n in (128, 2048)
         for layer, ratio, memory in (("sdpa", 1.0, 100), ("ssa", 1.5, 90))
     ]
-    config = {"task": "layers", "d_model": 512, "n_heads": 8, "backward": True}
+    config = {"task": "layers", "layers": ["sdpa", "ssa"], "d_model": 512, "n_heads": 8, "backward": True}
     cost = sources(measured={"layers.json": {"config": config, "device": "a processor", "timings": timings}})
     where = "a processor, width 512, 8 heads, N = 2,048, forward and backward: "
     assert (

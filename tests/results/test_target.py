@@ -32,6 +32,11 @@ def test_every_sweep_has_a_target_and_every_target_a_line_in_the_makefile():
             r"status=true: is for the sweep; type python train.py \+sweeps=ssa-lm status=true",
         ),
         (["table-ssa-lm", "run_dir=x"], "run_dir=x: belongs to one run"),
+        (["table-learning-rates", "sweeper=optuna"], "sweeper=optuna: nothing is searched without a profile"),
+        (
+            ["table-learning-rates", "profile=cpu", "train=false", "sweeper=optuna"],
+            "nothing is searched with train=false",
+        ),
     ],
 )
 def test_mistakes(arguments, words):

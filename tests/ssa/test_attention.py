@@ -244,6 +244,8 @@ def test_impossible_settings_are_named(options, words):
         ({"delayed_heads": None}, "^delayed_heads=None is not a whole number$"),
         ({"theta": "1.2"}, "^theta='1.2' is not a number$"),
         ({"alpha": [1.0, 2.0]}, r"^alpha=\[1.0, 2.0\] is not a number or None$"),
+        ({"n_heads": True}, "^n_heads=True is not a whole number$"),
+        ({"position_share": ("0.1", "0.2")}, "is not two numbers between 0 and 1$"),
         ({"position_share": 0.5}, "^position_share=0.5 is not two numbers between 0 and 1$"),
     ],
 )
@@ -262,6 +264,8 @@ def test_what_is_no_tensor_is_named():
         layer(x, padding_mask=[[True] * N] * 2)
     with pytest.raises(TypeError, match=r"^x is a list, not a tensor$"):
         layer.step(x[:, 0].tolist(), layer.init_cache(2))
+    with pytest.raises(TypeError, match=r"^cache is not what init_cache gives$"):
+        layer.step(x[:, 0], {})
 
 
 def test_numbers_of_numpy_are_numbers():

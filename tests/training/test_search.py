@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +33,22 @@ def test_what_is_proposed_nears_the_best_rate():
     assert 0.01 < proposal(beyond, GRID[0] / 2, GRID[-1] * 2, seed=0) <= 0.02, "past the edge of the grid"
 
 
+@pytest.mark.parametrize("best", [0.001, 0.002, 0.0047, 0.01, 0.03, None])
+@pytest.mark.parametrize("grid", [GRID, (0.0011, 0.0063)])
+def test_every_search_has_its_share_of_rates_within_its_bounds(grid, best):
+    """Also where the best lies past the bounds, where these have more digits than a rate, and where all is flat."""
+    tried = {rate: 2.5 if best is None else bowl(rate, best) for rate in grid}
+    for _ in range(6):
+        rate = proposal(tried, grid[0] / 2, grid[-1] * 2, seed=0)
+        assert rate not in tried and grid[0] / 2.1 <= rate <= grid[-1] * 2.1 and rate == float(f"{rate:.2g}")
+        tried[rate] = 2.5 if best is None else bowl(rate, best)
+
+
+def test_where_all_is_tried_nothing_is_proposed():
+    tried = {round(0.01 + 0.001 * k, 3): 2.5 + k for k in range(11)}
+    assert proposal(tried, 0.01, 0.02, seed=0) is None
+
+
 def test_a_rate_at_which_runs_fail_is_left():
     tried = {rate: bowl(rate, best=0.009) for rate in GRID[:-1]}
     rate = proposal({**tried, 0.01: math.inf}, GRID[0] / 2, GRID[-1] * 2, seed=0)
@@ -50,8 +67,8 @@ def sweep_of(models=("fsn", "osn"), rates=GRID, seeds=(0, 1)):
 
 def ended(job, loss, state="done"):
     """A run with its final loss: all that a search looks at."""
-    record = type("Record", (), {"final": {"bits_per_byte": loss}})() if state == "done" else None
-    return SweptRun(job, "", None, None, state, record)
+    record = SimpleNamespace(status=state, final={"bits_per_byte": loss} if state == "done" else None)
+    return SweptRun(job, "", None, None, state, None if state == "missing" else record)
 
 
 def by_bowl(jobs, shift=0.0):
@@ -90,6 +107,10 @@ def test_a_model_whose_runs_are_not_over_waits_alone():
     runs[2] = ended(runs[2].job, None, "interrupted")
     assert {job.overrides[1] for job in search.propose(runs)} == {"model=osn"}
     assert "0 of 2 rates beside the grid's are proposed, not all runs are done" in search.outcome(runs)
+    # What was not even started says nothing of its rate, though the sweep calls it failed.
+    runs[2] = ended(runs[2].job, None, "missing")
+    runs[2].state = "failed"
+    assert {job.overrides[1] for job in search.propose(runs)} == {"model=osn"}
     runs[2] = ended(runs[2].job, None, "failed")
     assert {job.overrides[1] for job in search.propose(runs)} == {"model=fsn", "model=osn"}
     everything = [ended(run.job, None, "failed") for run in runs]
@@ -143,7 +164,8 @@ def test_mistakes_are_one_line_before_any_run(searched, tmp_path, monkeypatch):
         (["sweeper.trials=few"], "sweeper.trials=few: takes a whole number"),
         (["sweeper.trials=["], r"sweeper.trials=\[: cannot be read; type for example sweeper.trials=4"),
         (["sweeper.trials=0"], "for the grid alone type sweeper=grid"),
-        (["sweeper.seed=-1"], "a seed is 0 or more"),
+        (["sweeper.seed=-1"], r"a seed is between 0 and 2\*\*32 - 1"),
+        (["sweeper.seed=4294967296"], "a seed is between"),
         (["sweeper=grid"], "sweeper.trials=2: a grid takes no such key"),
     ):
         with pytest.raises(UserError, match=words):

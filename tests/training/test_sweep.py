@@ -106,6 +106,37 @@ def test_a_run_that_another_process_has_is_left_alone(sweep, tmp_path, capsys):
     assert "interrupted  seed=0" in capsys.readouterr().out
 
 
+def test_a_run_that_another_process_took_meanwhile_did_not_fail(sweep, tmp_path, monkeypatch, capsys):
+    from training import sweep as module
+
+    assert sweep("seed=0") == 0
+    record = next((tmp_path / "runs").glob("*seed0*")) / "record.json"
+    record.write_text(record.read_text().replace('"status": "done"', '"status": "running"', 1))
+    launch = module.launch
+
+    def late(jobs, launcher):
+        with claimed(record.parent, overwrite=False):
+            return launch(jobs, launcher)
+
+    monkeypatch.setattr(module, "launch", late)
+    looked = module.look
+    taken = []
+
+    def look_again(*arguments):
+        runs = looked(*arguments)
+        for run in runs:
+            if taken and run.folder == record.parent:
+                run.state = "running"
+        taken.append(True)
+        return runs
+
+    monkeypatch.setattr(module, "look", look_again)
+    capsys.readouterr()
+    assert sweep() == 0
+    said = capsys.readouterr()
+    assert "left alone, another process took it: seed=0" in said.out and "failed" not in said.err
+
+
 def test_mistakes_come_before_any_run(sweep, tmp_path):
     for arguments, words in (
         (["trainer.max_stpes=3"], "the nearest is 'trainer.max_steps'"),
