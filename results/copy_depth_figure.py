@@ -30,7 +30,7 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
     far = Bins.added([of for depths, of in classes.items() if start(depths) >= COPIES])
     far = far.of([k for k in range(len(far.labels)) if far.share(k) >= LEAST])
     with rc_context(REPRODUCIBLE):
-        figure = Figure(figsize=(12.6, 4.3), layout=ConstrainedLayoutEngine(w_pad=0.1))
+        figure = Figure(figsize=(12.6, 4.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
         loss, by_depth_, by_distance_ = figure.subplots(1, 3)
         _losses(loss, bins)
         _differences(by_depth_, bins)
@@ -38,7 +38,8 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
         for axes, of in ((loss, bins), (by_depth_, bins), (by_distance_, far)):
             _labelled(axes, of)
         seeds = max(len(of) for of in bins.bits.values())
-        loss.set_title(f"{record.data.name}, {record.config['scale']['name']} parameters", fontsize=10.5)
+        means = f", means of {seeds} seeds" if seeds > 1 else ""
+        loss.set_title(f"{record.data.name}, {record.config['scale']['name']} parameters{means}", fontsize=10.5)
         by_depth_.set_title("Difference by depth, 95 % interval", fontsize=10.5)
         by_distance_.set_title(f"Difference by distance, depth {COPIES} or more", fontsize=10.5)
         loss.set_xlabel("copy depth (bytes of context that match)")
@@ -47,8 +48,14 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
         loss.set_ylabel(f"{entry['split']} loss (bits per byte)")
         for axes in (by_depth_, by_distance_):
             axes.set_ylabel(f"minus {BASELINE} (bits per byte)")
-        loss.legend(
-            loc="upper right", frameon=False, handlelength=3.5, title=f"mean of {seeds} seeds" if seeds > 1 else None
+        handles, labels = loss.get_legend_handles_labels()
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=len(labels),
+            frameon=False,
+            handlelength=3.5,
         )
         return write_figure(figure, path)
 
