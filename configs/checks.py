@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import LAYERS, BenchmarkConfig, EvaluationConfig, FSNConfig, OSNConfig, RunConfig
+from configs.schema import BLOCKS, LAYERS, BenchmarkConfig, EvaluationConfig, FSNConfig, OSNConfig, RunConfig
 from configs.strict import illegal_value
 
 FEED_FORWARDS = {FSNConfig: ("swiglu", "native"), OSNConfig: ("swiglu", "gelu")}
@@ -67,10 +67,10 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         raise UserError(
             f"model.top_k={model.top_k} is more than the {data.context} tokens of data.context; type model.top_k=16"
         )
-    above("model.alpha", getattr(model, "alpha", None), 0, 1.0)
-    above("model.K", getattr(model, "K", None), 0, 1.0)
-    above("model.theta", getattr(model, "theta", None), 0, 1.2)
-    between("model.theta", getattr(model, "theta", 1.2), 0, math.pi / 2, 1.2)
+    for name in ("alpha", "K"):
+        above(f"model.{name}", getattr(model, name, None), 0, 1.0)
+        between(f"model.{name}", getattr(model, name, None) or 1.0, 0, 1e6, 1.0)
+    between("model.theta", getattr(model, "theta", 1.2), 1e-3, math.pi / 2, 1.2)
     if getattr(model, "learn_theta", False) and model.theta == math.pi / 2:
         raise UserError(f"model.theta={model.theta} cannot be learned from there: type model.learn_theta=false too")
     above("model.locked_fraction", getattr(model, "locked_fraction", None), 0, 0.3)
@@ -157,8 +157,8 @@ def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:
         if model not in models:
             raise UserError(f"models={config.models}: legal are {', '.join(models)}; type models=[transformer,fsn]")
     for layer in config.layers or [""]:
-        if layer not in LAYERS:
-            raise UserError(f"layers={config.layers}: legal are {', '.join(LAYERS)}; type layers=[sdpa,ssa]")
+        if layer not in LAYERS + BLOCKS:
+            raise UserError(f"layers={config.layers}: legal are {', '.join(LAYERS + BLOCKS)}; type layers=[sdpa,ssa]")
     for length in config.lengths or [0]:
         at_least("lengths", length, 2, "[512,1024]")
     at_least("d_model", config.d_model, 1, 512)

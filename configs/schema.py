@@ -140,7 +140,7 @@ class OptimConfig:
 
 @dataclass
 class SSAConfig:
-    """How Selective Synchronization Attention is computed. All give the same up to rounding."""
+    """How Selective Synchronization Attention is computed. All give the same, gradients too, up to rounding."""
 
     # auto: flex for inference on CUDA, else chunked | chunked: O(N) memory | flex: FlexAttention | dense: O(N^2) memory
     backend: str = "auto"
@@ -218,7 +218,7 @@ class BenchmarkConfig:
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     batch_size: int = 16  # windows a step
     context: int = 256  # bytes a window holds
-    # layers: the first one is the unit
+    # layers: the first one is the unit; legal are LAYERS and BLOCKS, below
     layers: list[str] = field(default_factory=lambda: list(LAYERS))
     lengths: list[int] = field(default_factory=lambda: [128, 256, 512, 1024, 2048, 4096])  # layers: tokens
     d_model: int = 512  # layers
@@ -271,6 +271,7 @@ EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 LAYERS = ("sdpa", "transformer", "fsn", "ssa", "ssa_osn", "ssa_bidirectional", "ssa_dense", "published")
+BLOCKS = ("transformer_block", "osn_block", "published_block")  # with a feed-forward, as in the table of SSA's author
 
 BENCHMARK_CHOICES: dict[str, tuple[str, ...]] = {
     "task": ("steps", "layers"),

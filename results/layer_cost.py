@@ -101,10 +101,11 @@ def _growth(layer: str, timings: Sequence[LayerTiming]) -> Row | None:
 
 def _notes(timings: Sequence[LayerTiming], flops: Flops) -> list[str]:
     notes = [
-        "tokens/s: N over the median time of one layer. Peak memory: tensors held at once, above weights and input. "
-        "FLOPs: matrix products of the forward pass, over the whole window, masked half included; what is done "
-        "elementwise on each pair is not counted. `published` and `ssa_bidirectional` are bidirectional, all others "
-        "causal."
+        "tokens/s: N over the median time of one layer. Ratios of time are medians of the ratios within a round, which "
+        "a slow round of a shared machine leaves alone; the quotient of two median times may differ. Peak memory: "
+        "tensors held at once, above weights and input. FLOPs: matrix products of the forward pass, over the whole "
+        "window, masked half included; what is done elementwise on each pair is not counted. `published` and "
+        "`ssa_bidirectional` are bidirectional, all others causal."
     ]
     both = [n for name, n in flops if name == "ssa_osn" and ("sdpa", n) in flops]
     ours = {n: flops["ssa_osn", n] / flops["sdpa", n] - 1 for n in both}

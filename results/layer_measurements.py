@@ -14,6 +14,7 @@ from typing import Any
 
 from configs.compose import compose
 from configs.errors import UserError
+from configs.schema import BLOCKS, LAYERS
 from training.atomic import make_parent
 from training.benchmark_layers import LayerTiming
 
@@ -27,9 +28,16 @@ PROFILES: dict[str, dict[str, list[str]]] = {
         # The dense forms hold several N x N matrices of every head for the backward pass: 9 GB here, a minute a step.
         "-4096": ["lengths=[4096]", "rounds=3", "threads=1"],
     },
-    # The author's own table: the forward pass alone, on a GPU.
+    # The author's own table, of blocks, and the layers beside it: the forward pass alone, on a GPU.
     "paper": {
-        "": ["lengths=[128,256,512,1024,2048,4096]", "d_model=512", "n_heads=8", "device=cuda", "backward=false"]
+        "": [
+            "lengths=[128,256,512,1024,2048,4096]",
+            f"layers=[{','.join(LAYERS + BLOCKS)}]",
+            "d_model=512",
+            "n_heads=8",
+            "device=cuda",
+            "backward=false",
+        ]
     },
 }
 PROTOCOL = ("device", "precision", "compile", "backward", "d_model", "n_heads", "threads")  # keys of the config

@@ -86,8 +86,6 @@ class SelectiveSynchronizationAttention(nn.Module):
             d_model=d_model,
             n_heads=n_heads,
             theta=theta,
-            learn_theta=learn_theta,
-            position=position,
             n_drifts=n_drifts,
             drift_base=drift_base,
             position_share=position_share,
@@ -101,6 +99,7 @@ class SelectiveSynchronizationAttention(nn.Module):
             top_k=top_k,
             cap=cap,
             floor=floor,
+            switches={"causal": causal, "position": position, "learn_theta": learn_theta},
             names={"query_frequency": query_frequency, "start": start, "order": order, "backend": backend},
         )
         self.d_model, self.n_heads, self.causal, self.cap, self.top_k = d_model, n_heads, causal, cap, top_k

@@ -68,7 +68,7 @@ def operate(
     if backend == "auto" and q.dtype == torch.float64:  # FlexAttention takes none
         chosen = "chunked"
     if chosen == "dense":
-        return synchronize_dense(*inputs, causal=causal, key_mask=key_mask, top_k=top_k, floor=floor)
+        return synchronize_dense(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor)
     if chosen == "flex":
         try:
             return synchronize_flex(*inputs, causal=causal, key_mask=key_mask, floor=floor)

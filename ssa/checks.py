@@ -16,14 +16,14 @@ NAMES = {
     "order": ("prefix", "sequence"),
     "backend": BACKENDS,
 }
+LEAST_THETA = 1e-3  # rad; the cosine of less than a third of it is 1 in float32, and a token not locked to itself
+MOST_COUPLING = 1e6  # of alpha and K: alpha K^2, and what is made of it, stays far from float32's largest number
 
 
 def settings(
     d_model: int,
     n_heads: int,
     theta: float,
-    learn_theta: bool,
-    position: bool,
     n_drifts: int,
     drift_base: float,
     position_share: Sequence[float],
@@ -37,10 +37,11 @@ def settings(
     top_k: int | None,
     cap: float | None,
     floor: float,
+    switches: Mapping[str, bool],
     names: Mapping[str, str],
 ) -> None:
     """ValueError for the first setting of a layer that is impossible, TypeError for one of a wrong type; `names`: those
-    that are words.
+    that are words, `switches`: those that are True or False.
     """
     counts: dict[str, Any] = {
         "d_model": d_model,
@@ -53,13 +54,16 @@ def settings(
     numbers |= {"alpha": alpha, "K": K, "cap": cap, "floor": floor}
     _typed(counts, Integral, "a whole number")
     _typed(numbers, Real, "a number")
+    for name, switch in switches.items():
+        if not isinstance(switch, bool):
+            raise TypeError(f"{name}={switch!r} is neither True nor False")
     if d_model < 1:
         raise ValueError(f"d_model={d_model} is less than 1")
     if n_heads < 1 or d_model % n_heads:
         raise ValueError(f"width {d_model} does not split into {n_heads} heads")
-    if not 0 < theta <= math.pi / 2:
-        raise ValueError(f"theta={theta} does not lie in (0, pi/2]")
-    if learn_theta and theta == math.pi / 2:
+    if not LEAST_THETA <= theta <= math.pi / 2:
+        raise ValueError(f"theta={theta} does not lie in [{LEAST_THETA}, pi/2]")
+    if switches["learn_theta"] and theta == math.pi / 2:
         raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
     if not 0 <= delayed_heads <= n_heads:
         raise ValueError(f"delayed_heads={delayed_heads} is not between 0 and the {n_heads} heads there are")
@@ -75,11 +79,13 @@ def settings(
     if not math.isfinite(lag):
         raise ValueError(f"lag={lag} is not a number of tokens")
     for name, coupling in (("alpha", alpha), ("K", K)):
-        if coupling is not None and not 0 < coupling < math.inf:
+        if coupling is not None and not coupling > 0:
             raise ValueError(f"{name}={coupling} is not positive")
+        if coupling is not None and coupling > MOST_COUPLING:
+            raise ValueError(f"{name}={coupling} is more than {MOST_COUPLING:.0e}")
     if calibration_length < 2:
         raise ValueError(f"calibration_length={calibration_length} is less than 2: it takes a pair")
-    if lag and not position:
+    if lag and not switches["position"]:
         raise ValueError(f"lag={lag} needs positions: leave it out, or position=False")
     if frequency_width is not None and frequency_width < 1:
         raise ValueError(f"frequency_width={frequency_width} is less than 1")

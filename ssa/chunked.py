@@ -12,7 +12,8 @@ q, k, v, 1 / rho, out and Z are saved; the backward pass computes S again, chunk
     d(1 / rho)_i = -sum_j u_ij dy_ij         d cos(theta) = -sum_ij dS_ij e^{-u_ij}
 
 Source: arXiv 2602.14445 for the operator; this form of it and the cap are our choices. For theta = pi/2 the gradient is
-infinite at the locking boundary and `cap` bounds it; for a smaller theta it is finite, and None is exact.
+infinite at the locking boundary and `cap` bounds it. For a smaller theta it is finite, and a cap of 5 acts only where
+root < 0.1: near the boundary, from a theta of about 1.4 on. None is exact.
 
 Legend: G = B H, N queries, M keys, E frequency width, W value width.
 """

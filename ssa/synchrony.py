@@ -16,6 +16,7 @@ bandwidth, K coupling strength, theta locking threshold in (0, pi/2] (rad), all 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,13 +47,21 @@ def inverse_rho(alpha: Tensor, K: Tensor, r: Tensor) -> Tensor:
     return 1 / (alpha[:, None] * (K[:, None] * r).square()).clamp_min(TINY)
 
 
-def strength(u: Tensor, inverse_rho: Tensor, cos_theta: Tensor | float) -> Tensor:
-    """S from u, 1 / rho and cos(theta), shapes that broadcast. In [0, 1]; its gradient is finite for theta < pi/2."""
+def strength(
+    u: Tensor, inverse_rho: Tensor, cos_theta: Tensor | float, root: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """S from u, 1 / rho and cos(theta), shapes that broadcast. In [0, 1]; its gradient is finite for theta < pi/2.
+
+    `root` takes the place of y -> sqrt(max(0, y)): one with another gradient.
+    """
     decay = torch.exp(-u)
     y = decay.square() - u * inverse_rho
+    return ((root or _root)(y) - cos_theta * decay).clamp_min(0)
+
+
+def _root(y: Tensor) -> Tensor:
     # The inner `where` keeps the root's infinite gradient at 0 out of what the outer one leaves out.
-    root = torch.where(y > 0, torch.where(y > 0, y, 1.0).sqrt(), 0.0)
-    return (root - cos_theta * decay).clamp_min(0)
+    return torch.where(y > 0, torch.where(y > 0, y, 1.0).sqrt(), 0.0)
 
 
 def locking_radius(alpha: Any, K: Any, r: Any, theta: Any = math.pi / 2) -> Tensor:

@@ -71,9 +71,13 @@ def _starter(context: HydraContext, config: DictConfig) -> Launcher:
 
 def _configured(loader: ConfigLoader, preset: list[str]) -> DictConfig:
     try:
-        return loader.load_configuration("train", preset, RunMode.MULTIRUN)
+        config = loader.load_configuration("train", preset, RunMode.MULTIRUN)
     except HydraException as error:
         raise UserError(f"{' '.join(preset)}: {' '.join(str(error).split())}") from None
+    # Hydra composes each job with the same keys of its own again, but without the group that has the launcher's.
+    kept = [text for text in config.hydra.overrides.hydra if not text.startswith("hydra.launcher.")]
+    config.hydra.overrides.hydra = kept
+    return config
 
 
 def _outcome(result: hydra.core.utils.JobReturn) -> str | None:

@@ -22,7 +22,9 @@ MISTAKES = [
     ("++x=1", "unknown key 'x': legal here are model, scale, data"),
     ("model/fsn=1", "unknown key 'model/fsn'"),
     ("model=osn model.feed_forward=native", "legal values are swiglu, gelu; type"),
-    ("model=osn model.theta=2", "must lie between 0 and 1.57"),
+    ("model=osn model.theta=2", "must lie between 0.001 and 1.57"),
+    ("model=osn model.theta=1e-4", "must lie between 0.001 and 1.57"),
+    ("model=osn model.K=1e30", "model.K=1e+30: must lie between 0 and 1000000.0"),
     ("model=osn model.theta=1.5707963267948966", "type model.learn_theta=false too"),
     ("model=osn model.locked_fraction=1", "must lie between 0 and 0.99"),
     (

@@ -7,7 +7,7 @@ import pytest
 
 from configs.compose import compose
 from configs.errors import UserError
-from configs.schema import LAYERS
+from configs.schema import BLOCKS, LAYERS
 from results import layer_cost, target
 from results.layer_measurements import PROFILES, files, grouped, measure, read
 from training.benchmark_layers import forward_flops
@@ -130,9 +130,10 @@ def test_profiles_measure_every_layer_once_at_each_length(profile):
     configs = [compose("bench", ["task=layers", *own]) for own in PROFILES[profile].values()]
     pairs = [(name, n) for config in configs for name in config.layers for n in config.lengths]
     assert len(set(pairs)) == len(pairs)
-    assert {name for name, _ in pairs} == set(LAYERS) and {config.layers[0] for config in configs} == {"sdpa"}
+    wanted = set(LAYERS + BLOCKS if profile == "paper" else LAYERS)
+    assert {name for name, _ in pairs} == wanted and {config.layers[0] for config in configs} == {"sdpa"}
     longest = {name for name, n in pairs if n == 4096}
-    assert longest == {"smoke": set(), "cpu": set(LAYERS), "paper": set(LAYERS)}[profile]
+    assert longest == {"smoke": set(), "cpu": wanted, "paper": wanted}[profile]
     if profile == "paper":
         assert (configs[0].device, configs[0].backward, configs[0].d_model, configs[0].n_heads) == (
             "cuda",

@@ -226,6 +226,8 @@ def test_a_block_takes_padding_and_memory_as_the_layer_does():
         ({"drift_base": 0}, "drift_base=0 is not positive"),
         ({"alpha": 0.0}, "alpha=0.0 is not positive"),
         ({"K": -1.0}, "K=-1.0 is not positive"),
+        ({"K": 1e30}, r"K=1e\+30 is more than 1e\+06"),
+        ({"theta": 1e-4}, r"theta=0.0001 does not lie in \[0.001, pi/2\]"),
         ({"calibration_length": 1}, "less than 2"),
         ({"d_model": 0}, "d_model=0 is less than 1"),
     ],
@@ -246,12 +248,22 @@ def test_impossible_settings_are_named(options, words):
         ({"alpha": [1.0, 2.0]}, r"^alpha=\[1.0, 2.0\] is not a number or None$"),
         ({"n_heads": True}, "^n_heads=True is not a whole number$"),
         ({"position_share": ("0.1", "0.2")}, "is not two numbers between 0 and 1$"),
+        ({"causal": "no"}, "^causal='no' is neither True nor False$"),
+        ({"position": None}, "^position=None is neither True nor False$"),
         ({"position_share": 0.5}, "^position_share=0.5 is not two numbers between 0 and 1$"),
     ],
 )
 def test_settings_of_a_wrong_type_are_named(options, words):
     with pytest.raises(TypeError, match=words):
         SelectiveSynchronizationAttention(**{"d_model": D, "n_heads": H, **options})
+
+
+@pytest.mark.parametrize("theta", [1e-3, 0.1, 1.5])
+def test_a_token_is_locked_to_itself_at_the_least_threshold(theta):
+    layer = SelectiveSynchronizationAttention(D, H, theta=theta, K=1.0, alpha=1.0)
+    x = torch.randn(2, N, D)
+    _, diagnostics = layer(x, return_diagnostics=True)
+    assert (diagnostics["attention"].diagonal(dim1=2, dim2=3) > 0).all()
 
 
 def test_what_is_no_tensor_is_named():

@@ -1,6 +1,7 @@
 """Chunked, dense and FlexAttention give the same; which one runs; rounding before a product."""
 
 import logging
+import math
 
 import pytest
 import torch
@@ -34,7 +35,8 @@ def test_all_forms_give_the_same(same, causal, masked):
     mask = torch.rand(G, inputs[2].shape[1], generator=torch.Generator().manual_seed(1)) > 0.4 if masked else None
     settings = {"causal": causal, "key_mask": mask, "floor": 0.0 if same else 0.2}
     expected = synchronize(*inputs, **settings, cap=None)
-    assert torch.allclose(synchronize_dense(*inputs, **settings), expected, atol=1e-10)
+    for cap in (None, 5.0):
+        assert torch.allclose(synchronize_dense(*inputs, **settings, cap=cap), expected, atol=1e-10)
     assert torch.allclose(synchronize_flex(*inputs, **settings, attend=flex_attention), expected, atol=1e-10)
     if not same:
         far = [100 * inputs[0], *inputs[1:]]  # nothing locks
@@ -42,14 +44,20 @@ def test_all_forms_give_the_same(same, causal, masked):
         assert torch.equal(synchronize_dense(*far, **settings), torch.zeros_like(expected))
 
 
-def test_dense_and_chunked_have_the_same_gradients():
+@pytest.mark.parametrize("theta", [1.2, 1.5, math.pi / 2])
+@pytest.mark.parametrize("cap", [5.0, None])
+def test_dense_and_chunked_have_the_same_gradients(theta, cap):
     torch.manual_seed(0)
-    layer = SelectiveSynchronizationAttention(12, 2).double()
+    layer = SelectiveSynchronizationAttention(12, 2, theta=theta, learn_theta=theta < 1.57, cap=cap).double()
     x, grads = torch.randn(2, 70, 12, dtype=torch.double), {}
     for layer.backend in ("chunked", "dense"):
         grads[layer.backend] = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
     for a, b in zip(*grads.values(), strict=True):
-        assert torch.allclose(a, b, atol=1e-10)
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-9)
+    if cap is not None and theta > 1.2:  # it acts, or the test says nothing of it
+        layer.cap = None
+        exact = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
+        assert any((a - b).abs().max() > 1e-3 * b.abs().max() for a, b in zip(exact, grads["dense"], strict=True))
 
 
 def test_which_form_runs():

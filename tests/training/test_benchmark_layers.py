@@ -11,7 +11,7 @@ from torch import nn
 
 from configs.compose import compose
 from configs.errors import UserError
-from configs.schema import LAYERS
+from configs.schema import BLOCKS, LAYERS
 from ssa.published import PublishedSteps
 from training import benchmark_layers
 from training.benchmark_layers import LayerTiming, measure_layers, memory_exponent, peak_bytes
@@ -21,13 +21,22 @@ SMALL = ["task=layers", "d_model=16", "n_heads=2", "lengths=[8,12]", "rounds=2"]
 
 
 def test_every_layer_and_length_is_measured():
-    assert set(LAYERS) == set(benchmark_layers.LAYERS)
+    assert set(LAYERS + BLOCKS) == set(benchmark_layers.LAYERS)
     threads, rounds = torch.get_num_threads(), []
     timings = measure_layers(compose("bench", SMALL), rounds.append)
     assert rounds == [1, 2] and torch.get_num_threads() == threads
     assert [(t.layer, t.tokens) for t in timings] == [(name, n) for n in (8, 12) for name in LAYERS]
     assert all(t.seconds > 0 and t.peak_memory_bytes > 0 for t in timings)
     assert [t.ratio for t in timings if t.layer == "sdpa"] == [1.0, 1.0]
+
+
+def test_blocks_are_of_the_size_that_the_author_timed():
+    with torch.device("meta"):
+        for name in BLOCKS:
+            block = benchmark_layers.LAYERS[name](512, 8)
+            assert 3.1e6 < sum(p.numel() for p in block.parameters()) < 3.5e6, name
+    timings = measure_layers(compose("bench", [*SMALL, f"layers=[{','.join(BLOCKS)}]", "rounds=1"]))
+    assert [t.layer for t in timings] == 2 * list(BLOCKS)
 
 
 def test_peak_memory_is_what_was_held_at_once():
@@ -75,7 +84,7 @@ def test_the_command_prints_a_table_and_writes_what_it_measured(tmp_path):
     [
         (
             ["layers=[sdpa,sssa]"],
-            "legal are sdpa, transformer, fsn, ssa, ssa_osn, ssa_bidirectional, ssa_dense, published; type layers=",
+            "legal are sdpa, transformer, fsn, ssa, ssa_osn, ssa_bidirectional, ssa_dense, published, .*; type layers=",
         ),
         (["lengths=[1]"], "lengths=1: must be at least 2"),
         (["lengths=[]"], "lengths=0: must be at least 2"),

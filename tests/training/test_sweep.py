@@ -150,12 +150,14 @@ def test_mistakes_come_before_any_run(sweep, tmp_path):
     assert not list((tmp_path / "runs").glob("transformer*"))
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "ray", "slurm_local"])
-def test_launchers(sweep, tmp_path, launcher):
-    """Side by side, in processes of their own."""
+@pytest.mark.parametrize(
+    ("launcher", "key"), [("joblib", "n_jobs=2"), ("ray", "num_cpus=2"), ("slurm_local", "timeout_min=30")]
+)
+def test_launchers(sweep, tmp_path, launcher, key):
+    """Side by side, in processes of their own, each with a key of its own."""
     if launcher == "ray":
         pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    assert sweep(f"launcher={launcher}") == 0
+    assert sweep(f"launcher={launcher}", f"hydra.launcher.{key}") == 0
     assert {seed: record.status for seed, record in records(tmp_path).items()} == {0: "done", 1: "done"}
 
 
