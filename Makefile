@@ -8,6 +8,14 @@ TABLES := table-learning-rates table-fsn-enwik8 table-fsn-code table-fsn-scale t
 FIGURES := figure-copy-depth figure-coupling
 # PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run.
 GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),"data.path=$$DATA_PATH") $(if $(DATA_NAME),"data.name=$$DATA_NAME") $(ARGS)
+VARIABLES := PROFILE DATA DATA_PATH DATA_NAME ARGS PYTHON VENV
+# What was typed as NAME=VALUE; make writes a space within a value as backslash and space.
+EMPTY :=
+ESCAPED := \$(EMPTY) $(EMPTY)
+MISTYPED := $(filter-out $(VARIABLES),$(foreach word,$(subst $(ESCAPED),,$(MAKEOVERRIDES)),$(firstword $(subst =, ,$(word)))))
+ifneq ($(MISTYPED),)
+$(error there is no variable $(MISTYPED); legal are $(VARIABLES))
+endif
 # Through the environment and as typed: a path may hold quotes, spaces, dollars.
 override export DATA_PATH := $(value DATA_PATH)
 override export DATA_NAME := $(value DATA_NAME)

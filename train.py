@@ -5,7 +5,7 @@ Or all runs of a table: `python train.py +sweeps=fsn-enwik8 profile=cpu`; what i
 
 import sys
 
-from configs.entry import entry_point, fail, reader_left
+from configs.entry import entry_point, fail, reader_left, stopped
 from configs.errors import UserError
 from configs.schema import RunConfig
 from configs.sweeps import requested
@@ -38,6 +38,8 @@ def main_or_sweep() -> None:
         fail(error)
     except BrokenPipeError:
         reader_left()
+    except KeyboardInterrupt:
+        stopped()
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ def entry_point(
     """Make `main(config) -> exit code` a command that is configured by `configs/<config_name>.yaml`.
 
     `main` gets the typed, checked config. A UserError, from the overrides or from `main`, is printed as
-    `error: ...` on stderr, exit code 2; a closed pipe ends it without a word, exit code 141. Values of the keys
-    in `literal` are taken as they are typed, without Hydra's grammar, so that a prompt may hold brackets and quotes.
+    `error: ...` on stderr, exit code 2; a closed pipe ends it without a word, exit code 141, and Ctrl-C with one, 130.
+    Values of the keys in `literal` are taken as they are typed, without Hydra's grammar, so that a prompt may hold
+    brackets and quotes.
     """
 
     def decorate(main: Callable[[Any], int | None]) -> Callable[[], None]:
@@ -45,7 +46,10 @@ def entry_point(
                 _check(config_name, sys.argv[1:])
             except UserError as error:
                 fail(error)
-            hydra.main(version_base=HYDRA_VERSION_BASE, config_path=str(FOLDER), config_name=config_name)(job)()
+            try:
+                hydra.main(version_base=HYDRA_VERSION_BASE, config_path=str(FOLDER), config_name=config_name)(job)()
+            except KeyboardInterrupt:
+                stopped()
 
         command.__doc__ = main.__doc__
         return command
@@ -58,6 +62,12 @@ def reader_left() -> NoReturn:
     # The interpreter flushes once more at exit, and would complain again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(141)
+
+
+def stopped() -> NoReturn:
+    """Ctrl-C where nothing is to be saved, while packages are loaded for example: no traceback, 128 + SIGINT."""
+    print("stopped", file=sys.stderr)
+    raise SystemExit(130)
 
 
 def fail(error: UserError) -> NoReturn:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from configs.errors import UserError
-from configs.groups import SWEEPERS, defaults, groups, schema
+from configs.groups import LAUNCHERS, SWEEPERS, defaults, groups, options, schema
 from configs.overrides import OF_SWEEPS, parse
 from configs.search import SweeperConfig, sweeper_of
 from configs.strict import illegal_value, keys, nearest, unknown_key
@@ -78,6 +78,9 @@ def requested(arguments: Sequence[str]) -> Request | None:
     """
     given = [text for text in arguments if text.partition("=")[0].lstrip("+") == "sweeps"]
     if not given:
+        for key, _, value in (text.partition("=") for text in arguments):
+            if value in names() and "." not in key and key not in groups():  # +sweep=fsn-enwik8
+                raise unknown_key(key.lstrip("+"), ["+sweeps"], value)
         return None
     request = Request(given[-1].partition("=")[2])
     _legal("+sweeps", request.name, names())
@@ -95,6 +98,8 @@ def requested(arguments: Sequence[str]) -> Request | None:
             _legal(key, value.lower(), ("true", "false"))
             setattr(request, key, value.lower() == "true")
         elif key == "launcher" or key.startswith(("hydra.", "hydra/")):
+            if key == "launcher":
+                _legal("launcher", value, options(LAUNCHERS))
             request.launcher.append(text)
         elif key.partition(".")[0] == SWEEPERS:
             sweeper.append(text)

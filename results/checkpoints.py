@@ -30,7 +30,10 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
             plot_curves(records, path)
             seeds = len({run.seed for run in runs})
             caption = f"{name}{evidence.corpus}: validation loss against training tokens, mean over {seeds} seeds in "
-            document.figures.append((path.name, caption + "a band from the least to the largest"))
+            caption += "a band from the least to the largest"
+            if len({row["bytes"] for record in records for row in record.rows("validation")}) > 1:
+                caption += "; the last validation, on more bytes, stands in the table alone"
+            document.figures.append((path.name, caption))
 
 
 def _add_tables(runs: Sequence[Run], evidence: Evidence, document: Document, name: str) -> None:

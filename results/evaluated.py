@@ -11,6 +11,11 @@ from results.evaluations import BYTES, Evaluated, entry
 from results.evidence import Evidence
 from results.protocol import footnotes
 
+SEEN = {
+    "holds": "yes",
+    "does not hold": "no",
+}  # whether a claim is reproduced, is said of runs at its own setting alone
+
 
 def build_copy_depth(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:
     """Add the loss by copy depth and by distance, what that says of the paper's claim, and the figure."""
@@ -37,11 +42,20 @@ def build_copy_depth(evidence: Evidence, document: Document, folder: Path, stem:
     document.tables.append(Table(f"loss by copy depth, {of}", table(found), ("depth",), notes, data))
     document.tables.append(Table(f"loss by distance of the match, {of}", distance_table(found), ("depth", "distance")))
     judged = [
-        {"model": each.model, "the paper says": each.claim, "here": each.outcome, "by depth": _by_side(each.by_depth)}
+        {
+            "model": each.model,
+            "the paper says": each.claim,
+            "seen here": SEEN.get(each.outcome, each.outcome),
+            "by depth": _by_side(each.by_depth),
+        }
         for each in verdict(found)
     ]
     document.tables.append(
-        Table("the paper's statements on copying, here", judged, ("model", "the paper says", "here", "by depth"))
+        Table(
+            "the paper's statements on copying, and what is seen of them in this setting",
+            judged,
+            ("model", "the paper says", "seen here", "by depth"),
+        )
     )
     plot_copy_depth(found, folder / stem)
     document.figures.append((stem, f"{evidence.corpus}: loss by copy depth, and its difference to the transformer"))

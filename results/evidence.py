@@ -8,8 +8,8 @@ where that differs among its rows. A corpus is known by its content: two that ha
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ PRECISE = ("precision", "compile", "ssa.backend", "trainer.micro_batch_size")
 # Axes that a kind of table has columns or rows for, besides model and seed. Each value of another is a section.
 AXES = {"rates": ("optim.lr",), "scale": ("scale",)}
 BY_ROW = ("finals", "synchrony")  # kinds that have one place for a row of the sweep, whatever its model
+# Settings that say what a run's numbers are numbers of: a record that differs in them alone is named.
+PROTOCOL = ("data.tokenizer", "data.context", "data.split", "trainer.val_bytes", "trainer.last_val_bytes")
 FEW = 4  # runs that a note names; of the others it has the number
 
 Found = tuple[Path, RunRecord]
@@ -38,7 +40,7 @@ Found = tuple[Path, RunRecord]
 @dataclass(frozen=True)
 class Run:
     """A run that a table asks for, and its record if it is done. `row`: of the sweep; `label`: all its axes;
-    `failure`: why there is no record, where one tells.
+    `failure`: why there is no record, where one tells; `other`: the record of another protocol, and how that differs.
     """
 
     row: str
@@ -48,6 +50,7 @@ class Run:
     path: Path | None = None
     failure: str | None = None
     failed: bool = False  # it came to an end of its own; else it was interrupted, or is running
+    other: str | None = None
 
     @property
     def model(self) -> str:
@@ -88,11 +91,17 @@ class Evidence:
         return "-".join([self.sweep.name, self.sweep.profile, self.slug, *setting])
 
     def shortfall(self, runs: Sequence[Run] | None = None) -> list[str]:
-        """Notes on those of the runs (default: all) that have no record: missing, and failed with their error."""
+        """Notes on those of the runs (default: all) that have no record: missing, recorded in another protocol, or
+        failed with their error.
+        """
         runs = self.runs if runs is None else runs
         missing = [run.label for run in runs if run.record is None and run.failure is None]
         failed = [f"{run.label} ({run.failure})" for run in runs if run.record is None and run.failure is not None]
         notes = [f"{len(missing)} of {len(runs)} runs are missing: {few(missing)}."] if missing else []
+        if others := [f"{run.label} ({run.other})" for run in runs if run.record is None and run.other]:
+            notes.append(
+                f"Of these {len(others)} are recorded in another protocol, and cannot stand here: {few(others)}."
+            )
         return notes + ([f"{len(failed)} of {len(runs)} runs did not end: {few(failed)}."] if failed else [])
 
 
@@ -138,6 +147,7 @@ def gather(
     for job, config in configured(sweep.jobs):
         parts.setdefault(_setting(sweep, job), []).append((job, config))
     taken: dict[str, dict[str, list[Found]]] = {}  # setting -> identity of a run
+    others: dict[str, str] = {}  # identity of a run that has no record -> one of another protocol
     for setting, wanted in parts.items():
         own = wanted[0][1].data
         only = corpus(own) if corpus else None
@@ -146,11 +156,15 @@ def gather(
         of_part: dict[str, list[Found]] = {
             identity(config_dict(config), config.seed, typed): [] for _, config in wanted
         }
+
+        def admits(record: RunRecord, only: str | None = only, sources: set[str] = sources) -> bool:
+            return record.data.sha256 == only if only else record.config["data"].get("source") in sources
+
         for place, record in records:
-            admitted = record.data.sha256 == only if only else record.config["data"].get("source") in sources
-            if admitted and (key := identity(record.config, record.seed, typed)) in of_part:
+            if admits(record) and (key := identity(record.config, record.seed, typed)) in of_part:
                 of_part[key].append((place, record))
         taken[setting] = of_part
+        others |= _of_other_protocols(wanted, [one for one in records if admits(one[1])], of_part, typed)
     called = _names([record for of_part in taken.values() for found in of_part.values() for _, record in found])
     evidence = []
     for setting, wanted in parts.items():
@@ -158,12 +172,37 @@ def gather(
         for sha256 in sorted({record.data.sha256 for _, record in every}, key=lambda each: called[each]) or [""]:
             runs = []
             for job, config in wanted:
-                of_run = taken[setting][identity(config_dict(config), config.seed, typed_precisely(job))]
+                key = identity(config_dict(config), config.seed, typed_precisely(job))
+                of_run = taken[setting][key]
                 here = [found for found in of_run if found[1].data.sha256 == sha256]
-                runs.append(_run(job.row, label_of(job, sweep.axes), config, here, rank))
+                found = _run(job.row, label_of(job, sweep.axes), config, here, rank)
+                runs.append(replace(found, other=others.get(key)))
             name = called.get(sha256, wanted[0][1].data.name)
             evidence.append(Evidence(sweep, name, runs, list(damaged), setting))
     return evidence
+
+
+def _of_other_protocols(
+    wanted: Sequence[tuple[Job, RunConfig]],
+    records: Sequence[Found],
+    of_part: Mapping[str, Sequence[Found]],
+    typed: Sequence[str],
+) -> dict[str, str]:
+    """Of runs that no record is of, by identity: a record that differs in `PROTOCOL` alone, and how."""
+    lacking: dict[str, tuple[str, dict[str, Any]]] = {}
+    for _, config in wanted:
+        ours = config_dict(config)
+        if not of_part[key := identity(ours, config.seed, typed)]:
+            lacking[identity(ours, config.seed, typed, PROTOCOL)] = key, settings_of(ours)
+    found = {}
+    for place, record in records if lacking else ():
+        key, ours = lacking.get(identity(record.config, record.seed, typed, PROTOCOL), ("", {}))
+        if key and record.status == "done":
+            theirs = settings_of(record.config)
+            differ = [name for name in PROTOCOL if theirs.get(name) != ours.get(name)]
+            found[key] = ", ".join(f"{name} {theirs.get(name)} instead of {ours.get(name)}" for name in differ)
+            found[key] += f": {place.parent.name}/{place.name}"
+    return found
 
 
 def _setting(sweep: Sweep, job: Job) -> str:

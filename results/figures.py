@@ -67,7 +67,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         # Curves fall, so the upper right is free; the legend's order is that of the curves' ends, top to bottom.
-        axes.legend(loc="upper right", frameon=False, title="model, last value", handlelength=3.5)
+        axes.legend(loc="upper right", frameon=False, title="model, last value drawn", handlelength=3.5)
         return write_figure(figure, path)
 
 
@@ -79,7 +79,15 @@ def validation_curves(records: Sequence[RunRecord]) -> list[Curve]:
     n_bytes = Counter(row["bytes"] for run in rows for row in run).most_common(1)[0][0]
     curves = [[(row["tokens"], row["bits_per_byte"]) for row in run if row["bytes"] == n_bytes] for run in rows]
     if not all(curves):
-        raise UserError("the runs were validated on different numbers of bytes; train them with one trainer.val_bytes")
+        without = [
+            f"{record.config['model']['name']} seed {record.seed}"
+            for record, curve in zip(records, curves, strict=True)
+            if not curve
+        ]
+        raise UserError(
+            f"the runs were validated on different numbers of bytes: most on {n_bytes:,}, and never on that many "
+            f"{', '.join(without)}; train them with one trainer.val_bytes"
+        )
     return curves
 
 

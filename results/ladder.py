@@ -66,7 +66,8 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
     document.tables.append(Table(title, lines, ("scale",), notes, data))
     if done:
         plot_ladder(points, fits, folder / stem, f"{evidence.corpus}, {done[0][2]['tokens'] / 1e6:.0f} M tokens")
-        caption = f"{evidence.corpus}: final validation loss against parameters, both axes logarithmic, with power laws"
+        caption = f"{evidence.corpus}: final validation loss against parameters, both axes logarithmic"
+        caption += ", with power laws" if any(fits.values()) else ""
         document.figures.append((stem, caption))
 
 

@@ -165,7 +165,7 @@ def make(asked: Asked) -> Document:
     folder = asked.folder
     if asked.sweep in BENCHMARKS:
         document = layer_cost.make(asked.profile, asked.benches, folder)
-        return _with_claims(document, asked, Sources([], measurements()))
+        return _with_claims(document, asked, Sources(read_records([COMMITTED])[0], measurements()))
     if asked.profile is None and asked.settings != asked.overrides and not asked.runs.is_dir():
         raise UserError(f"there is no folder {asked.runs} with runs; type another runs=FOLDER, or leave it out")
     records, damaged = read_records(asked.sources)

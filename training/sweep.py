@@ -3,6 +3,7 @@
 Which runs are left, and what came of them, is read from the run directories.
 """
 
+import contextlib
 import functools
 import re
 import statistics
@@ -20,6 +21,7 @@ from configs.schema import RunConfig
 from configs.sweeps import Job, Request, expand
 from data.sources import open_corpus
 from training.announce import duration
+from training.atomic import WriteError, make_parent, write_atomically
 from training.budget import resolve_shape
 from training.launch import launch
 from training.record import RunRecord, load
@@ -28,6 +30,7 @@ from training.search import Search
 
 SEED = re.compile("0|[1-9][0-9]{0,8}")  # a seed as it is usually typed; others are composed, and refused if need be
 STATES = ("done", "running", "interrupted", "failed", "missing")
+FAILED = "failed.txt"  # in the directory of a run that failed before it had a record: why
 
 
 @dataclass
@@ -40,7 +43,8 @@ class SweptRun:
     folder: Path
     state: str
     record: RunRecord | None
-    fault: str | None = None  # what is wrong with its record, where there is none for that
+    fault: str | None = None  # why there is no record: it cannot be read, or the run failed before it had one
+    damaged: bool = False  # its record cannot be read
     elsewhere: Path | None = None  # where its record lies, if not in its folder
 
 
@@ -75,7 +79,7 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
 def work(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: Mapping[str, Path]) -> None:
     """Make those of the runs that are left, say which are not and why, and bring their states up to date."""
     wanted = ("missing", "interrupted", "failed") if request.retry_failed else ("missing", "interrupted")
-    todo = [run for run in runs if run.state in wanted]
+    todo = [run for run in runs if run.state in wanted and not run.damaged]
     for run in runs:
         if run.elsewhere:
             print(f"  its record is there: {run.label} ({run.elsewhere})")
@@ -83,6 +87,8 @@ def work(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: 
             print(f"  done before: {run.label} ({run.folder})")
         elif run.state == "running":
             print(f"  left alone, another process has it: {run.label} ({run.folder})")
+        elif run.damaged:
+            print(f"  failed: {run.label}: {run.fault}; delete {run.folder} to make the run again")
         elif run not in todo:
             print(f"  failed before: {run.label}: {error_of(run)}; retry_failed=true tries again")
     if not todo:
@@ -91,6 +97,11 @@ def work(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: 
         open_corpus(data)  # once, and before the first run: a corpus that is not there fails them all
     found = launch([run.job.overrides for run in todo], request.launcher)
     errors = {run.folder: error for run, error in zip(todo, found, strict=True) if error}
+    for folder, error in errors.items():
+        if not (folder / "record.json").exists():
+            with contextlib.suppress(WriteError):  # the run's own error says more
+                make_parent(folder / FAILED)
+                write_atomically(folder / FAILED, (error + "\n").encode())
     runs[:] = look([run.job for run in runs], axes, recorded)
     for run in runs:
         if run.folder in errors and run.state not in ("done", "running"):
@@ -116,12 +127,14 @@ def look(jobs: Sequence[Job], axes: Sequence[str], recorded: Mapping[str, Path] 
             raise UserError(f"{found[folder].label} and {label} are one and the same run: leave one out")
         try:
             state, record = state_of(folder)
+            early = folder / FAILED
+            fault = early.read_text(encoding="utf-8").strip() if state == "failed" and record is None else None
             elsewhere = (recorded or {}).get(label) if state != "done" else None
             if elsewhere:
                 state, record = "done", load(elsewhere)
-            found[folder] = SweptRun(job, label, config, folder, state, record, elsewhere=elsewhere)
+            found[folder] = SweptRun(job, label, config, folder, state, record, fault, elsewhere=elsewhere)
         except UserError as error:  # a damaged record is that run's trouble, not the others'
-            found[folder] = SweptRun(job, label, config, folder, "failed", None, str(error))
+            found[folder] = SweptRun(job, label, config, folder, "failed", None, str(error), True)
     return list(found.values())
 
 
@@ -157,7 +170,7 @@ def _composed(overrides: tuple[str, ...]) -> RunConfig:
 def state_of(folder: Path) -> tuple[str, RunRecord | None]:
     """One of STATES, and the record if there is one. A run whose process was killed is interrupted."""
     if not (folder / "record.json").exists():
-        return "missing", None
+        return "failed" if (folder / FAILED).exists() else "missing", None
     record = load(folder)
     if record.status != "running":
         return record.status, record

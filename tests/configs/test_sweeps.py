@@ -103,6 +103,7 @@ def test_what_a_command_line_asks() -> None:
         (["+sweeps=fsn-enwik8", "profile=tiny"], "profile=tiny: legal values are smoke, cpu, paper"),
         (["+sweeps=fsn-enwik8", "status=yes"], "status=yes: legal values are true, false"),
         (["+sweeps=fsn-enwik8", "stauts=true"], "unknown key 'stauts': the nearest is 'status'; type status=true"),
+        (["+sweep=fsn-enwik8"], r"unknown key .sweep.: the nearest is .\+sweeps.; type \+sweeps=fsn-enwik8"),
         (["+sweeps=fsn-enwik8", "sweepr.trials=3"], "the nearest is 'sweeper.trials'; type sweeper.trials=3"),
         (["+sweeps=fsn-enwik8", "sweper=optuna"], "the nearest is 'sweeper'; type sweeper=optuna"),
         (["+sweeps=fsn-enwik8", "run_dir=x"], "run_dir=x: belongs to one run"),

@@ -187,6 +187,30 @@ def test_a_run_that_failed_says_why(made, tmp_path):
     assert losses(gather(SWEEP, [(tmp_path, failed), (tmp_path, made(0, 2.0))])[0])[0] == 2.0
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value", "told"),
+    [
+        ("data", "tokenizer", "bpe", "data.tokenizer bpe instead of None"),
+        ("data", "context", 128, "data.context 128 instead of 256"),
+        ("data", "split", [0.8, 0.1, 0.1], "data.split [0.8, 0.1, 0.1] instead of [0.9, 0.05, 0.05]"),
+        ("trainer", "last_val_bytes", 100, "trainer.last_val_bytes 100 instead of None"),
+    ],
+)
+def test_a_record_of_another_protocol_is_left_out_and_named_with_what_differs(made, tmp_path, part, key, value, told):
+    records = [made(i, float(i + 1)) for i in range(4)]
+    records[2].config[part][key] = value
+    places = [(tmp_path / f"run-{i}" / "record.json", record) for i, record in enumerate(records)]
+    (evidence,) = gather(SWEEP, places)
+    assert losses(evidence) == [1.0, 2.0, None, 4.0]
+    assert evidence.shortfall() == [
+        "1 of 4 runs are missing: seed=1 model=fsn.",
+        "Of these 1 are recorded in another protocol, and cannot stand here: "
+        f"seed=1 model=fsn ({told}: run-2/record.json).",
+    ]
+    records[2].config["optim"]["lr"] = 0.5  # another run altogether
+    assert len(gather(SWEEP, places)[0].shortfall()) == 1
+
+
 def test_a_damaged_record_is_named_and_left_out(made, tmp_path):
     for name, record in (("a", made(0, 1.0)), ("b", made(1, 1.0))):
         (tmp_path / name).mkdir()

@@ -1,5 +1,6 @@
 """A target from the command line: what it trains, what it writes, and what it says of mistakes."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ def test_every_sweep_has_a_target_and_every_target_a_line_in_the_makefile():
     help_lines = {line.partition(":")[0] for line in makefile.splitlines() if ":" in line and "## " in line}
     assert set(targets()) <= help_lines
     assert {"table-fsn-enwik8", "figure-copy-depth", "figure-coupling", "table-ssa-mt"} <= set(targets())
+
+
+def test_make_refuses_a_variable_that_it_does_not_know():
+    def make(*given):
+        return subprocess.run(["make", "-n", "table-ssa-mt", *given], cwd=ROOT, capture_output=True, text=True)
+
+    done = make("PROFLE=smoke")
+    assert done.returncode == 2 and "there is no variable PROFLE; legal are PROFILE DATA" in done.stderr
+    done = make("PROFILE=smoke", "DATA_PATH=a b=c.txt", "ARGS=seed=0 model.lag=1", "PYTHON=python3")
+    assert done.returncode == 0 and "profile=smoke" in done.stdout and "seed=0 model.lag=1" in done.stdout
 
 
 @pytest.mark.parametrize(
