@@ -1,8 +1,14 @@
-"""A run record without a run."""
+"""A run record without a run; a browser."""
+
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 
 from training.record import DataInfo, Device, Git, RunRecord, Throughput
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture
@@ -43,3 +49,21 @@ def make(model, bits, seed=0, **changes):
         "throughput": Throughput(12345.6, 78.9),
     }
     return RunRecord(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium that is installed. Without one: skipped, or failed where SYNCHRONY_BROWSER=required."""
+    absent = pytest.fail if os.environ.get("SYNCHRONY_BROWSER") == "required" else pytest.skip
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        absent("playwright is not installed: type make setup")
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        path = next(filter(None, map(shutil.which, CHROMIUM)), own if Path(own).exists() else None)
+        if path is None:
+            absent("no Chromium: type apt-get install chromium, or .venv/bin/playwright install chromium")
+        started = playwright.chromium.launch(executable_path=path)
+        yield started
+        started.close()

@@ -1,10 +1,7 @@
 """The report is one page that asks no network for anything, holds all that its targets made, fits phone and paper."""
 
 import base64
-import os
-import shutil
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +10,6 @@ from results import layer_cost, report, target
 from results.document import Document, Table
 from results.report import CLAIMS, SIGNS, Made, collect, data_uri, main, render, runs_text
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SIZES = {"phone": (360, 740), "desktop": (1280, 900)}
 MADE = Made("0123456789abcdef0123456789abcdef01234567", "2026-01-02", False)
 FIRST = "<script>alert(1)</script> & `code`"
@@ -38,24 +34,6 @@ def sections(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(sections):
     return render(sections, MADE)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium that is installed. Without one: skipped, or failed where SYNCHRONY_BROWSER=required."""
-    absent = pytest.fail if os.environ.get("SYNCHRONY_BROWSER") == "required" else pytest.skip
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        absent("playwright is not installed: type make setup")
-    with sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        path = next(filter(None, map(shutil.which, CHROMIUM)), own if Path(own).exists() else None)
-        if path is None:
-            absent("no Chromium: type apt-get install chromium, or .venv/bin/playwright install chromium")
-        started = playwright.chromium.launch(executable_path=path)
-        yield started
-        started.close()
 
 
 class Elements(HTMLParser):

@@ -1,0 +1,57 @@
+"""The tables in docs/tables are those of the committed records, nothing in them is typed or of yesterday; and the page
+that `make report` makes of them all, in a browser.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from results import claims
+from results.report import collect, made_from, render
+from results.target import OWN, targets
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def sections():
+    return collect(targets())
+
+
+def test_each_is_what_its_target_makes(sections):
+    stale = []
+    for section in sections:
+        path = ROOT / OWN / f"{section.document.name}.md"
+        assert not section.error
+        if section.document.markdown() != path.read_text(encoding="utf-8"):
+            stale.append(path.name)
+    assert not stale, "type make tables, and look at what changed"
+
+
+def test_so_are_the_claims(tmp_path, capsys):
+    claims.main([f"output={tmp_path}"])
+    capsys.readouterr()
+    made, committed = ((folder / "claims.md").read_text(encoding="utf-8") for folder in (tmp_path, ROOT / OWN))
+    assert made == committed, "type make claims, and look at what changed"
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_browser_shows_every_figure_of_the_whole_page(width, browser, sections, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(render(sections, made_from()), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": width, "height": 800}, offline=True)
+    complaints, requests = [], []
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(file.as_uri(), wait_until="load")
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    figures = tab.locator("figure img")
+    assert figures.count() == sum(len(section.images) for section in sections) >= 10
+    for figure in figures.all():
+        figure.scroll_into_view_if_needed()
+        assert figure.is_visible() and figure.evaluate("image => image.complete && image.naturalWidth > 0")
+        assert figure.bounding_box()["width"] > 300 and figure.bounding_box()["height"] > 150
+    tab.close()
