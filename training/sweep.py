@@ -227,15 +227,14 @@ def _seconds(run: SweptRun) -> float:
 
 
 def table(runs: Sequence[SweptRun]) -> str:
-    """One line a run: its state, how far it is and what came out."""
+    """One line a run: its state, how far it is and what came out; below, why those failed that did."""
     rows = []
     for run in runs:
         last = (run.record.final or (run.record.metrics or [{}])[-1]) if run.record else {}
         result = f"{last['bits_per_byte']:.4f}" if run.state == "done" else ""
         rows.append((run.state, run.label, f"{last['tokens']:,}" if last else "", result, str(run.folder)))
-        if run.state == "failed":
-            rows[-1] = (*rows[-1][:3], error_of(run), str(run.folder))
     head = ("state", "run", "tokens", "bits per byte", "folder")
     width = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
     lines = ([*(cell.ljust(w) for cell, w in zip(row, width, strict=False)), row[4]] for row in [head, *rows])
-    return "\n".join("  ".join(line) for line in lines)
+    failed = [f"failed: {run.label}: {error_of(run)}" for run in runs if run.state == "failed"]
+    return "\n".join(["  ".join(line) for line in lines] + (["", *failed] if failed else []))
