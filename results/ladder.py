@@ -51,6 +51,8 @@ def build(evidence: Evidence, document: Document, folder: Path, stem: str) -> No
         lines.append(line)
     fits = {model: power_law(_means(points[model])) for model in models}
     notes = [f"{model}: L = {fit[0]:.3f} P^-{fit[1]:.4f}." for model, fit in fits.items() if fit]
+    if notes and max(map(len, points.values())) == 2:
+        notes.append("A power law goes through two sizes exactly: whether losses follow one, they do not say.")
     notes += footnotes([record for _, record, _ in done]) + evidence.shortfall()
     data = [
         {"scale": run.config.scale.name, "parameters": record.parameters["total"], "model": run.model}
