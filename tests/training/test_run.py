@@ -182,11 +182,16 @@ def test_validating_does_not_change_the_training(make_config, tmp_path, uninterr
 
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_bf16_trains_close_to_float32(model, make_config, tmp_path):
-    asked = [f"model={model}", "trainer.max_steps=12", "optim.embedding_lr=1"]
+    """Closely in the first steps. Later they part as two roundings do, most as pairs lock and unlock: how far depends
+    on the processor, for some multiply halves themselves.
+    """
+    asked = [f"model={model}", "trainer.max_steps=12", "trainer.log_every=1", "optim.embedding_lr=1"]
     full = run(make_config(*asked))
     half = run(make_config(*asked, "precision=bf16", f"run_dir={tmp_path / 'half'}"))
     assert half.final["nats"] != full.final["nats"]
-    assert half.final["nats"] == pytest.approx(full.final["nats"], abs=0.03)
+    first = [[row["nats"] for row in record.rows("train")[:5]] for record in (full, half)]
+    assert first[1] == pytest.approx(first[0], abs=0.03) and first[0][4] < first[0][0] - 0.5
+    assert half.final["nats"] == pytest.approx(full.final["nats"], abs=0.15)
 
 
 @pytest.mark.parametrize("model", ["transformer", "fsn", "osn"])
