@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from configs.schema import LAYERS
+from configs.schema import BLOCKS, LAYERS
 from results.document import Document, Table
 from results.layer_figure import plot_layers
 from results.layer_measurements import PROFILES, Measurement, files, grouped, read
@@ -55,7 +55,8 @@ def add(group: Sequence[Measurement], document: Document, folder: Path) -> None:
     what = "forward and backward" if config["backward"] else "forward alone, without gradients"
     of = f"{what} of 1 x N x {D}, {H} heads, on {where}, precision {config['precision']}"
     rounds = " and ".join(dict.fromkeys(str(one.config["rounds"]) for one in group))
-    title = f"Attention layers, {of}: medians of {rounds} rounds, and ratios to {unit}"
+    things = "Blocks with a feed-forward" if unit in BLOCKS else "Attention layers"
+    title = f"{things}, {of}: medians of {rounds} rounds, and ratios to {unit}"
     rows = [_row(t, timings, flops, unit) for t in timings]
     document.tables.append(Table(title, rows, ("layer",), _notes(timings, flops), _data(timings, flops, first)))
     if grown := [row for name in order if (row := _growth(name, timings)) is not None]:
@@ -63,7 +64,7 @@ def add(group: Sequence[Measurement], document: Document, folder: Path) -> None:
         document.tables.append(Table(title, grown, ("layer", "fitted at N =")))
     stem = f"ssa-cost-{first.path.stem.removeprefix('layers-')}"
     plot_layers(timings, folder / stem, flops)
-    caption = f"Attention layers, {of}; layers with the same count of operations lie on one line"
+    caption = f"{things}, {of}; those with the same count of operations lie on one line"
     document.figures.append((stem, caption))
     document.notes += [_provenance(one) for one in group]
     if len(group) > 1:
@@ -103,8 +104,8 @@ def _notes(timings: Sequence[LayerTiming], flops: Flops) -> list[str]:
         "tokens/s: N over the median time of one layer. Ratios of time are medians of the ratios within a round, which "
         "a slow round of a shared machine leaves alone; the quotient of two median times may differ. Peak memory: "
         "tensors held at once, above weights and input. FLOPs: matrix products of the forward pass, over the whole "
-        "window, masked half included; what is done elementwise on each pair is not counted. `published` and "
-        "`ssa_bidirectional` are bidirectional, all others causal."
+        "window, masked half included; what is done elementwise on each pair is not counted. What is "
+        "called `published` or `ssa_bidirectional` is bidirectional, all else causal."
     ]
     both = [n for name, n in flops if name == "ssa_osn" and ("sdpa", n) in flops]
     ours = {n: flops["ssa_osn", n] / flops["sdpa", n] - 1 for n in both}
@@ -116,7 +117,8 @@ def _notes(timings: Sequence[LayerTiming], flops: Flops) -> list[str]:
         )
     longest = max(t.tokens for t in timings)
     measured = {t.layer for t in timings if t.tokens == longest}
-    if absent := [name for name in LAYERS if name not in measured]:
+    expected = BLOCKS if measured <= set(BLOCKS) else LAYERS
+    if absent := [name for name in expected if name not in measured]:
         notes.append(f"Not measured at {longest:,} tokens: {', '.join(absent)}.")
     return notes
 

@@ -17,6 +17,9 @@ STYLES: dict[str, tuple[str, Any, str]] = {
     "ssa_bidirectional": ("#000000", (0, (1, 1)), "<"),
     "ssa_dense": ("#999999", ":", "^"),
     "published": ("#CC79A7", "-.", "D"),
+    "transformer_block": ("#0072B2", "--", "s"),
+    "osn_block": ("#009E73", (0, (5, 1, 1, 1)), "P"),
+    "published_block": ("#CC79A7", "-.", "D"),
 }
 
 
@@ -60,7 +63,9 @@ def plot_layers(
             for axis in (panel.xaxis, panel.yaxis):
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
             panel.xaxis.set_minor_locator(NullLocator())
-            panel.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))  # 6 where a panel spans few decades
+            panel.yaxis.set_minor_formatter(
+                LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5))
+            )  # 6 where there are few decades
             panel.set_xlabel("tokens")
             panel.set_title(title, fontsize=10)
             panel.grid(alpha=0.25, linewidth=0.6)

@@ -14,12 +14,15 @@ from typing import Any
 
 from configs.compose import compose
 from configs.errors import UserError
-from configs.schema import BLOCKS, LAYERS
+from configs.schema import BLOCKS
 from training.atomic import make_parent
 from training.benchmark_layers import LayerTiming
 
 BENCH = Path(__file__).resolve().parent.parent / "bench.py"
 COMMITTED = Path(__file__).parent / "records" / "bench"
+# What the author of SSA measured: the forward pass alone.
+AUTHORS = ("lengths=[128,256,512,1024,2048,4096]", "d_model=512", "n_heads=8", "backward=false")
+OF_BLOCKS = f"layers=[{','.join(BLOCKS)}]"
 # By profile, the passes: what each adds to the file's name, and its overrides of bench.yaml.
 PROFILES: dict[str, dict[str, list[str]]] = {
     "smoke": {"": ["lengths=[64,128]", "d_model=64", "n_heads=2", "rounds=1"]},
@@ -27,18 +30,10 @@ PROFILES: dict[str, dict[str, list[str]]] = {
         "": ["lengths=[128,256,512,1024,2048]", "rounds=5", "threads=1"],
         # The dense forms hold several N x N matrices of every head for the backward pass: 9 GB here, a minute a step.
         "-4096": ["lengths=[4096]", "rounds=3", "threads=1"],
+        "-blocks": [*AUTHORS, OF_BLOCKS, "rounds=5", "threads=1"],
     },
-    # The author's own table, of blocks, and the layers beside it: the forward pass alone, on a GPU.
-    "paper": {
-        "": [
-            "lengths=[128,256,512,1024,2048,4096]",
-            f"layers=[{','.join(LAYERS + BLOCKS)}]",
-            "d_model=512",
-            "n_heads=8",
-            "device=cuda",
-            "backward=false",
-        ]
-    },
+    # The author's own table is of blocks, on a GPU; the layers beside them.
+    "paper": {"": [*AUTHORS, "device=cuda"], "-blocks": [*AUTHORS, OF_BLOCKS, "device=cuda"]},
 }
 PROTOCOL = ("device", "precision", "compile", "backward", "d_model", "n_heads", "threads")  # keys of the config
 
@@ -56,7 +51,7 @@ class Measurement:
 
     @property
     def protocol(self) -> tuple[object, ...]:
-        return self.device, *(self.config.get(key) for key in PROTOCOL)
+        return self.device, self.unit in BLOCKS, *(self.config.get(key) for key in PROTOCOL)
 
     @property
     def unit(self) -> str:

@@ -77,6 +77,18 @@ def test_every_layer_and_length_has_its_ratios_and_its_growth(file, tmp_path, mo
     assert [(tmp_path / "out" / f"ssa-cost-cpu.{ending}").stat().st_size > 5000 for ending in ("png", "svg")]
 
 
+def test_blocks_have_a_table_and_a_figure_of_their_own(file, tmp_path, monkeypatch):
+    file("cpu")
+    file("cpu-blocks", layers=BLOCKS)
+    monkeypatch.setattr("results.layer_measurements.COMMITTED", tmp_path)
+    document = layer_cost.make(None, tmp_path, tmp_path / "out")
+    titles = [table.title for table in document.tables]
+    assert [title.partition(",")[0] for title in titles[::2]] == ["Attention layers", "Blocks with a feed-forward"]
+    assert [row["layer"] for row in document.tables[2].rows] == [name for name in BLOCKS for _ in range(3)]
+    assert not any("Not measured" in note for note in document.tables[2].notes)
+    assert [stem for stem, _ in document.figures] == ["ssa-cost-cpu", "ssa-cost-cpu-blocks"]
+
+
 def test_published_and_softmax_attention_cost_the_same_products():
     counts = {name: forward_flops(name, 32, 2, 96) for name in LAYERS}
     softmax, ours = 8 * 32**2 + 4 * 96 * 32, 8 * 32**2 + 4 * 96 * 32 + 2 * 96 * 16 * 2
@@ -130,10 +142,11 @@ def test_profiles_measure_every_layer_once_at_each_length(profile):
     configs = [compose("bench", ["task=layers", *own]) for own in PROFILES[profile].values()]
     pairs = [(name, n) for config in configs for name in config.layers for n in config.lengths]
     assert len(set(pairs)) == len(pairs)
-    wanted = set(LAYERS + BLOCKS if profile == "paper" else LAYERS)
-    assert {name for name, _ in pairs} == wanted and {config.layers[0] for config in configs} == {"sdpa"}
+    wanted = set(LAYERS if profile == "smoke" else LAYERS + BLOCKS)
+    assert {name for name, _ in pairs} == wanted
+    assert {config.layers[0] for config in configs} == {"sdpa"} | ({"transformer_block"} & wanted)
     longest = {name for name, n in pairs if n == 4096}
-    assert longest == {"smoke": set(), "cpu": wanted, "paper": wanted}[profile]
+    assert longest == (set() if profile == "smoke" else wanted)
     if profile == "paper":
         assert (configs[0].device, configs[0].backward, configs[0].d_model, configs[0].n_heads) == (
             "cuda",
