@@ -67,3 +67,26 @@ def browser():
         started = playwright.chromium.launch(executable_path=path)
         yield started
         started.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """`opened(file, width, height)`: the page in a tab of that size, offline; no error, request or overflow."""
+    tabs = []
+
+    def open_(file, width, height):
+        tab = browser.new_page(viewport={"width": width, "height": height}, offline=True)
+        tabs.append(tab)
+        complaints, requests = [], []
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.goto(file.as_uri(), wait_until="load")
+        assert complaints == []
+        assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        return tab
+
+    yield open_
+    for tab in tabs:
+        tab.close()

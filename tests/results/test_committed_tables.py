@@ -36,22 +36,13 @@ def test_so_are_the_claims(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_a_browser_shows_every_figure_of_the_whole_page(width, browser, sections, tmp_path):
+def test_a_browser_shows_every_figure_of_the_whole_page(width, opened, sections, tmp_path):
     file = tmp_path / "report.html"
     file.write_text(render(sections, made_from()), encoding="utf-8")
-    tab = browser.new_page(viewport={"width": width, "height": 800}, offline=True)
-    complaints, requests = [], []
-    tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.goto(file.as_uri(), wait_until="load")
-    assert complaints == []
-    assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab = opened(file, width, 800)
     figures = tab.locator("figure img")
     assert figures.count() == sum(len(section.images) for section in sections) >= 10
     for figure in figures.all():
         figure.scroll_into_view_if_needed()
         assert figure.is_visible() and figure.evaluate("image => image.complete && image.naturalWidth > 0")
         assert figure.bounding_box()["width"] > 300 and figure.bounding_box()["height"] > 150
-    tab.close()

@@ -136,20 +136,11 @@ def test_runs_are_named_by_their_spans():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_browser_shows_every_figure_without_network_or_errors(size, browser, page, sections, tmp_path):
+def test_a_browser_shows_every_figure_without_network_or_errors(size, opened, page, sections, tmp_path):
     file = tmp_path / "report.html"
     file.write_text(page)
     width, height = SIZES[size]
-    context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
-    tab = context.new_page()
-    complaints, requests = [], []
-    tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.goto(file.as_uri(), wait_until="load")
-    assert complaints == []
-    assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab = opened(file, width, height)
     figures = tab.locator("figure img")
     assert figures.count() == 1
     for figure in figures.all():
@@ -170,4 +161,3 @@ def test_a_browser_shows_every_figure_without_network_or_errors(size, browser, p
     tab.emulate_media(media="print")
     tab.set_viewport_size({"width": 688, "height": 1000})
     assert max(tab.locator("table").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")) <= 688
-    context.close()
