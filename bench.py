@@ -22,7 +22,7 @@ from configs.schema import BenchmarkConfig
 
 @entry_point("bench")
 def main(config: BenchmarkConfig) -> None:
-    from training.atomic import make_parent
+    from training.run_record.atomic import make_parent
 
     for path in (config.output, config.figure):
         if path is not None:
@@ -32,8 +32,8 @@ def main(config: BenchmarkConfig) -> None:
 
 def steps(config: BenchmarkConfig) -> None:
     """Training steps of models, and the loading of a batch."""
-    from results.tables import markdown
-    from training.benchmark import loading_seconds, measure
+    from results.document import markdown
+    from training.benchmarks.steps import loading_seconds, measure
 
     with rounds(config) as done:
         loading = loading_seconds(config)
@@ -62,9 +62,9 @@ def steps(config: BenchmarkConfig) -> None:
 
 def layers(config: BenchmarkConfig) -> None:
     """Forward and backward of attention layers against length."""
-    from results.layer_figure import plot_layers
-    from results.tables import markdown
-    from training.benchmark_layers import measure_layers, memory_exponent
+    from results.document import markdown
+    from results.figures.layers import plot_layers
+    from training.benchmarks.layers import measure_layers, memory_exponent
 
     with rounds(config) as done:
         timings = measure_layers(config, done)
@@ -112,8 +112,8 @@ def write(config: BenchmarkConfig, result: dict[str, Any]) -> None:
     """The result with what it was measured on, into `output`, if that was asked for."""
     import torch
 
-    from training.atomic import write_atomically
-    from training.environment import cpu_name, git, versions
+    from training.run_record.atomic import write_atomically
+    from training.run_record.environment import cpu_name, git, versions
 
     if config.output is None:
         return

@@ -6,8 +6,8 @@ from configs.schema import EvaluationConfig
 
 @entry_point("eval", literal=("prompt",))
 def main(config: EvaluationConfig) -> None:
-    """Do the task; what each one gives is in results/tasks.py."""
-    from results.tasks import TASKS
+    """Do the task; what each one gives is in results/evaluate/tasks.py."""
+    from results.evaluate.tasks import TASKS
 
     TASKS[config.task](config)
 

@@ -31,7 +31,7 @@ def main_or_sweep() -> None:
         if request is None:
             main()
             return
-        from training.sweep import conduct
+        from training.sweeps.sweep import conduct
 
         raise SystemExit(conduct(request))
     except UserError as error:

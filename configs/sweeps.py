@@ -24,7 +24,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "sweeps"
 PROFILES = ("smoke", "cpu", "paper")
 PARTS = ("title", "set", "grid", "rows", "profiles", "table", "later")
 IN_PROFILES = ("set", "grid", "rows")
-# Of table or figure; what makes each is in results/kinds.py.
+# Of table or figure; what makes each is in results/tables/kinds.py.
 KINDS = ("checkpoints", "finals", "rates", "scale", "copy_depth", "coupling", "synchrony")
 ALONE = ("run_dir", "overwrite")  # keys that name one run
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from configs.entry import fail
 from configs.errors import UserError
-from results.figures import plot_curves
-from results.tables import Row, comparison, markdown, usual_settings
-from training.record import RunRecord, load
+from results.document import Row, markdown
+from results.evidence.settings import usual_settings
+from results.figures.curves import plot_curves
+from results.tables.comparison import comparison
+from training.run_record.record import RunRecord, load_record
 
 BASELINE = "transformer"
 
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("records", nargs="+", type=Path, help="record files, run directories, or folders of records")
     parser.add_argument("--figure", type=Path, help="write the validation curves to FILE.png and FILE.svg")
     asked = parser.parse_args(arguments)
-    records = [load(path) for path in record_files(asked.records)]
+    records = [load_record(path) for path in record_files(asked.records)]
     rows = comparison(records)
     print(markdown(rows))
     if "settings" in rows[0]:

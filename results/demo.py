@@ -11,13 +11,14 @@ import torch
 from configs.compose import compose
 from configs.entry import fail
 from configs.errors import UserError
-from results.figures import plot_curves
-from results.tables import comparison, markdown
+from measures.sample import decoded, sample
+from results.document import markdown
+from results.figures.curves import plot_curves
+from results.tables.comparison import comparison
 from training.budget import resolve_shape
-from training.record import RunRecord, load
-from training.run_directory import run_directory
-from training.sample import decoded, sample
-from training.trained_run import open_run
+from training.run_record.record import RunRecord, load_record
+from training.run_record.run_directory import run_directory
+from training.run_record.trained_run import open_run
 
 MODELS = ("kuramoto", "fsn", "transformer")
 FOLDER = Path("runs/demo")
@@ -45,7 +46,7 @@ def main() -> None:
         overrides = [f"model={model}", *SETTINGS]
         train(overrides)
         folders[model] = run_directory(resolve_shape(compose("train", overrides), 256))
-    records = [load(folder) for folder in folders.values()]
+    records = [load_record(folder) for folder in folders.values()]
     table = markdown(comparison(records))
     (FOLDER / "table.md").write_text(table + "\n", encoding="utf-8")
     figures = plot_curves(records, FOLDER / "bits-per-byte")

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from results.evidence import Run
-from results.tables import Row, markdown
-from training.atomic import make_parent, write_atomically
+from results.evidence.runs import Run
+from training.run_record.atomic import make_parent, write_atomically
+
+Row = dict[str, str]  # column -> cell
 
 # Characters that LaTeX reads as its own, and those of ours that its fonts lack.
 LATEX = str.maketrans(
@@ -58,7 +59,7 @@ class Document:
 
     def latex(self) -> str:
         """A `table` environment for each table; it needs the packages booktabs and graphicx."""
-        return "\n".join(_latex(table) for table in self.tables)
+        return "\n".join(latex_table(table) for table in self.tables)
 
     def csv(self, table: Table) -> str:
         """The numbers of a table, one line each, with the names of their columns."""
@@ -88,7 +89,7 @@ class Document:
         return list(files)
 
 
-def _latex(table: Table) -> str:
+def latex_table(table: Table) -> str:
     if not table.rows:
         return ""
     columns = list(table.rows[0])
@@ -110,3 +111,20 @@ def _latex(table: Table) -> str:
 
 def _cells(cells: Sequence[str]) -> str:
     return " & ".join(cell.translate(LATEX) for cell in cells) + r" \\"
+
+
+def markdown(rows: Sequence[Row], left: Sequence[str] = ("model", "settings")) -> str:
+    """Rows as a Markdown table that is aligned, so that it reads well in a terminal too. `left`: columns of words."""
+    rows = [{c: cell.replace("|", r"\|") for c, cell in row.items()} for row in rows]  # else it would end the cell
+    columns = list(rows[0])
+    width = {c: max(len(c), *(len(row[c]) for row in rows)) for c in columns}
+
+    def line(cells: Row) -> str:
+        return (
+            "| "
+            + " | ".join(cells[c].ljust(width[c]) if c in left else cells[c].rjust(width[c]) for c in columns)
+            + " |"
+        )
+
+    rule = "|" + "|".join("-" * (width[c] + 2) if c in left else "-" * (width[c] + 1) + ":" for c in columns) + "|"
+    return "\n".join([line({c: c for c in columns}), rule, *(line(row) for row in rows)])

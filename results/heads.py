@@ -8,22 +8,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
 
 from configs.entry import fail
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig
-from results.head_figure import plot_heads
-from results.tables import Row, markdown, same_data
-from training.atomic import make_parent, write_atomically
-from training.head_maps import Heads, head_maps, measure
-from training.synchronization import evaluated_by
-from training.trained_run import TrainedRun, open_run
-
-WINDOWS, LONGEST = 8, 512  # of the split's start; their bytes, for maps are N x N
+from measures.head_maps import head_maps, measure_heads
+from results.document import markdown
+from results.evaluate.heads import first_windows, head_rows, heads_entry
+from results.evidence.settings import same_data
+from results.figures.head_maps import plot_heads
+from training.run_record.atomic import make_parent, write_atomically
+from training.run_record.trained_run import open_run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,12 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     same_data([run.record for run in opened])
     models = [str(run.record.config["model"]["name"]) for run in opened]
     names = [m if models.count(m) == 1 else f"{m} ({run.folder.name})" for m, run in zip(models, opened, strict=True)]
-    rows = [row for name, layers in zip(names, maps, strict=True) for row in table(name, [measure(A) for A in layers])]
+    rows = [
+        row
+        for name, layers in zip(names, maps, strict=True)
+        for row in head_rows(name, [measure_heads(A) for A in layers])
+    ]
     print(markdown(rows, left=("model",)))
     if asked.output is not None:
         made = [
             {"config": run.record.config, "data": asdict(run.record.data), "git": asdict(run.record.git)}
-            | entry(run, taken, [measure(A) for A in layers], "validation")
+            | heads_entry(run, taken, [measure_heads(A) for A in layers], "validation")
             for run, taken, layers in zip(opened, windows, maps, strict=True)
         ]
         make_parent(asked.output)
@@ -59,42 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise UserError(f"--layer {asked.layer}: {name} has layers 0 to {len(layers) - 1}")
         shown = [(name, layers[asked.layer][0]) for name, layers in zip(names, maps, strict=True)]
         print("\n" + ", ".join(str(file) for file in plot_heads(shown, asked.figure)))
-
-
-def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "validation") -> torch.Tensor:
-    """Tokens (W, N) from the start of a split, N the run's context, 512 at most. UserError for too short a split."""
-    context = min(run.config.data.context, LONGEST)
-    content = run.corpus(data).split(split)
-    n_windows = min(WINDOWS, len(content) // context)
-    if n_windows == 0:
-        raise UserError(f"the {split} split has {len(content):,} bytes, less than the context of {context}")
-    windows = torch.from_numpy(content[: n_windows * context].astype(np.int64)).view(n_windows, context)
-    return windows.to(next(run.model.parameters()).device)
-
-
-def table(name: str, layers: Sequence[Heads]) -> list[Row]:
-    """A row for each layer: distance between heads, and by head entropy and share of active pairs."""
-    return [
-        {
-            "model": name,
-            "layer": str(layer),
-            "diversity of heads": f"{heads.diversity:.3f}",
-            "entropy / log N, by head": " ".join(f"{value:.2f}" for value in heads.entropy),
-            "active pairs, by head": " ".join(f"{value:.2f}" for value in heads.active),
-        }
-        for layer, heads in enumerate(layers)
-    ]
-
-
-def entry(run: TrainedRun, windows: torch.Tensor, layers: Sequence[Heads], split: str) -> dict[str, Any]:
-    """What the record keeps of it. `windows` (W, N): what was looked at.
-
-    `ssa`, of a model that has it: the form that gave each layer what it looked at.
-    """
-    taken, context = windows.shape
-    made: dict[str, Any] = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}
-    made |= evaluated_by(run.model, next(run.model.parameters()).device.type)
-    return made | {"windows": taken, "context": context, "heads": [asdict(heads) for heads in layers]}
 
 
 if __name__ == "__main__":

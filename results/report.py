@@ -19,11 +19,11 @@ from markupsafe import Markup, escape
 from configs.entry import fail
 from configs.errors import UserError
 from results.document import Document, Table
-from results.figure_file import DPI
-from results.target import Asked, make, targets, title
-from training.atomic import make_parent, write_atomically
-from training.environment import git
-from training.record import RunRecord
+from results.figures.style import DPI
+from results.target import Asked, make_document, targets, title
+from training.run_record.atomic import make_parent, write_atomically
+from training.run_record.environment import git
+from training.run_record.record import RunRecord
 
 PAGE = Path("docs/report.html")
 CLAIMS = "What is claimed"  # the title of a table of claims
@@ -99,7 +99,7 @@ def collect(wanted: Sequence[str], overrides: Sequence[str] = ()) -> list[Sectio
         name = target.partition("-")[2]
         with tempfile.TemporaryDirectory() as folder:
             try:
-                document = make(Asked(name, output=Path(folder), overrides=list(overrides)))
+                document = make_document(Asked(name, output=Path(folder), overrides=list(overrides)))
             except UserError as error:
                 sections.append(Section(target, Document(name, title(name)), error=str(error)))
                 continue

@@ -23,16 +23,18 @@ from configs.search import SweeperConfig
 from configs.strict import illegal_value
 from configs.sweeps import PROFILES, Request, Sweep, expand, names, requested
 from data.sources import open_corpus
-from results import layer_cost
-from results.claims import table_for
+from results.claims.sources import Sources, measurements
+from results.claims.table import claims_table
 from results.document import Document, Table
-from results.evaluations import TASKS, evaluate_missing, evaluated
-from results.evidence import COMMITTED, Evidence, Run, read_records
-from results.kinds import build, gather_for
-from results.layer_measurements import measure
-from results.verdict import Sources, measurements
-from training.record import RunRecord
-from training.sweep import conduct, label_of
+from results.evaluate.missing import evaluate_missing
+from results.evidence.layer_measurements import measure_layer_cost
+from results.evidence.runs import COMMITTED, Evidence, Run, read_records
+from results.evidence.stored import TASKS, count_stored
+from results.tables import layer_cost
+from results.tables.kinds import add_tables, gather_for
+from training.run_record.record import RunRecord
+from training.sweeps.sweep import conduct
+from training.sweeps.swept_run import label_of
 
 SHOWN = ("cpu", "paper")  # a smoke profile's numbers mean nothing
 FIGURES = ("copy-depth", "coupling")  # sweeps that are a figure first
@@ -153,18 +155,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit code 1 when a run failed: the table is made without it."""
     asked = parse(sys.argv[1:] if arguments is None else arguments)
     code = make_runs(asked) if asked.profile is not None and asked.train else 0
-    document = make(asked)
+    document = make_document(asked)
     files = document.write(asked.folder)
     print("\n" + document.markdown())
     print("written: " + ", ".join(str(file) for file in files))
     return code
 
 
-def make(asked: Asked) -> Document:
+def make_document(asked: Asked) -> Document:
     """The document, its figures written. Raises UserError for runs that cannot stand in one table."""
     folder = asked.folder
     if asked.sweep in BENCHMARKS:
-        document = layer_cost.make(asked.profile, asked.benches, folder)
+        document = layer_cost.layer_cost_document(asked.profile, asked.benches, folder)
         return _with_claims(document, asked, Sources(read_records([COMMITTED])[0], measurements()))
     if asked.profile is None and asked.settings != asked.overrides and not asked.runs.is_dir():
         raise UserError(f"there is no folder {asked.runs} with runs; type another runs=FOLDER, or leave it out")
@@ -183,7 +185,7 @@ def make(asked: Asked) -> Document:
             sources.gathered[asked.sweep, profile] = gathered  # claims are judged from the sweep as it stands alone
         for evidence in gathered:
             before = len(document.tables)
-            build(evidence, document, folder, evidence.stem)
+            add_tables(evidence, document, folder, evidence.stem)
             scales = list(dict.fromkeys(run.config.scale.name for run in evidence.runs))
             of = ", ".join(filter(None, (evidence.corpus, " ".join(scales), f"profile {profile}", evidence.setting)))
             for table in document.tables[before:]:
@@ -206,7 +208,7 @@ def _section(evidence: Evidence) -> dict[str, str]:
 
 
 def _with_claims(document: Document, asked: Asked, sources: Sources) -> Document:
-    if asked.profile != "smoke" and (claimed := table_for(asked.sweep, sources)):
+    if asked.profile != "smoke" and (claimed := claims_table(asked.sweep, sources)):
         document.tables.append(claimed)
     return document
 
@@ -215,7 +217,7 @@ def make_runs(asked: Asked) -> int:
     """Train and evaluate, or measure, what the profile lacks; exit code 1 where a run or an evaluation failed."""
     assert asked.profile is not None
     if asked.sweep in BENCHMARKS:
-        measure(asked.profile, asked.benches, asked.settings)
+        measure_layer_cost(asked.profile, asked.benches, asked.settings)
         return 0
     sweep = expand(asked.sweep, asked.profile, asked.overrides)
     if not sweep.jobs:
@@ -244,7 +246,7 @@ def make_runs(asked: Asked) -> int:
 
 
 def _rank(sweep: Sweep) -> Callable[[RunRecord], int]:
-    return lambda record: evaluated(record, sweep.kind, sweep.profile == "smoke")
+    return lambda record: count_stored(record, sweep.kind, sweep.profile == "smoke")
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Imports flow one way: configs -> data -> blocks -> models -> training -> results -> entry points."""
+"""Imports flow one way: configs -> data -> blocks -> models -> measures -> training -> results -> entry points."""
 
 import ast
 import sys
@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ORDER = [{"configs"}, {"data", "blocks"}, {"baseline", "fsn", "ssa"}, {"training"}, {"results"}]
+ORDER = [
+    {"configs"},
+    {"data", "blocks"},
+    {"baseline", "fsn", "ssa"},
+    {"measures"},
+    {"training"},
+    {"results"},
+]
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
 # Imported only where they are used, so that a start without them is quick and possible.
 LATE = {"wandb", "datasets", "tokenizers", "sacrebleu", "matplotlib", "zstandard", "pyarrow", "rich", "scipy", "optuna"}

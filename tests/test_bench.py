@@ -10,7 +10,7 @@ import torch
 
 from configs.compose import compose
 from configs.errors import UserError
-from training import benchmark
+from training.benchmarks import steps as benchmark
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["scale=smoke", "batch_size=2", "context=16", "rounds=3", "threads=1"]

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from configs.compose import compose
-from training.record import load
 from training.run import run
+from training.run_record.record import load_record
 
 SETTINGS = (
     "model=transformer",
@@ -65,13 +65,13 @@ def evaluate(monkeypatch, capsys):
 
 
 def test_the_final_validation_is_found_again(evaluate, run_dir):
-    final = load(run_dir).final
+    final = load_record(run_dir).final
     code, out, _ = evaluate(f"run={run_dir}", "split=validation", "batch_size=7")
     assert code == 0
-    (entry,) = load(run_dir).evaluations
+    (entry,) = load_record(run_dir).evaluations
     assert entry["nats"] == pytest.approx(final["nats"], abs=1e-6)
     assert entry["bits_per_byte"] == pytest.approx(final["bits_per_byte"], abs=1e-6)
-    assert entry["bytes"] == final["bytes"] == load(run_dir).data.bytes["validation"]
+    assert entry["bytes"] == final["bytes"] == load_record(run_dir).data.bytes["validation"]
     assert (entry["split"], entry["checkpoint"], entry["step"], entry["context"]) == ("validation", "last.ckpt", 3, 32)
     for shown in (f"{entry['nats']:.6f}", f"{entry['bits_per_byte']:.6f}", f"{entry['standard_error']:.6f}"):
         assert shown in out
@@ -88,7 +88,7 @@ def test_a_last_validation_on_fewer_bytes_is_named_and_found_again(evaluate, tra
     assert f"{final['bits_per_byte']:.6f} bits per byte on the first 100 bytes; type max_bytes=100" in out
     _, out, _ = evaluate(f"run={tmp_path / 'run'}", "split=validation", "max_bytes=100")
     assert "in training" not in out
-    assert load(tmp_path / "run").evaluations[-1]["nats"] == pytest.approx(final["nats"], abs=1e-6)
+    assert load_record(tmp_path / "run").evaluations[-1]["nats"] == pytest.approx(final["nats"], abs=1e-6)
 
 
 def test_a_corpus_that_was_moved_is_found_with_data_path(evaluate, trained, run_dir, tmp_path):
@@ -119,7 +119,7 @@ def test_evaluations_add_up_and_leave_the_rest_of_the_record(evaluate, run_dir):
 
 
 def test_a_run_that_is_still_written_is_evaluated_but_not_touched(evaluate, run_dir):
-    from training.run_directory import claimed
+    from training.run_record.run_directory import claimed
 
     before = (run_dir / "record.json").read_text()
     with claimed(run_dir, overwrite=False):
@@ -136,7 +136,7 @@ def test_text_goes_on_from_the_prompt_and_follows_the_seed(evaluate, run_dir):
     assert first.startswith("def f(x, 'é'):")
     assert evaluate(*arguments)[1] == first
     assert evaluate(*arguments, "seed=1")[1] != first
-    assert load(run_dir).evaluations == []
+    assert load_record(run_dir).evaluations == []
 
 
 def test_mistakes_are_one_line_and_code_2(evaluate, run_dir, trained, tmp_path):
@@ -174,11 +174,11 @@ def test_heads_are_measured_drawn_and_recorded(run_dir, evaluate):
     code, out, _ = evaluate(f"run={run_dir}", "task=synchrony", "split=validation")
     assert code == 0 and "diversity of heads" in out and "heads-validation-last.png" in out
     assert (run_dir / "heads-validation-last.svg").exists()
-    entry = load(run_dir).evaluations[-1]
+    entry = load_record(run_dir).evaluations[-1]
     assert (entry["task"], entry["step"], len(entry["heads"])) == ("synchrony", 3, 2)
     assert set(entry["heads"][0]) == {"diversity", "entropy", "active"}
     code, out, _ = evaluate(f"run={run_dir}", "task=synchrony", "checkpoint=start")
-    assert code == 0 and load(run_dir).evaluations[-1]["step"] == 0
+    assert code == 0 and load_record(run_dir).evaluations[-1]["step"] == 0
 
 
 def test_losses_by_copy_depth_add_up_to_the_loss(run_dir, evaluate):
@@ -186,7 +186,7 @@ def test_losses_by_copy_depth_add_up_to_the_loss(run_dir, evaluate):
     assert evaluate(*arguments)[0] == 0
     code, out, _ = evaluate(*arguments, "task=copy_depth")
     assert code == 0
-    whole, parts = load(run_dir).evaluations
+    whole, parts = load_record(run_dir).evaluations
     assert (parts["task"], parts["split"], parts["checkpoint"]) == ("copy_depth", "validation", "last.ckpt")
     assert (parts["step"], parts["context"], parts["bytes"]) == (3, 32, 500)
     assert sum(map(sum, parts["counts"])) == 500
@@ -221,9 +221,9 @@ def test_coupling_is_measured_drawn_and_recorded(evaluate, trained, run_dir, tmp
     code, out, _ = evaluate(f"run={folder}", "task=coupling", "split=validation")
     assert code == 0 and "mean abs κ (rad)" in out and "coupling-validation-last.png" in out
     assert (folder / "coupling-validation-last.svg").exists()
-    last = load(folder).evaluations[-1]
+    last = load_record(folder).evaluations[-1]
     assert (last["task"], last["split"], last["step"], last["windows"]) == ("coupling", "validation", 3, 8)
     code, out, err = evaluate(f"run={run_dir}", "task=coupling")
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("error: task=coupling is for runs of fsn, fsn_native and kuramoto")
-    assert load(run_dir).evaluations == []
+    assert load_record(run_dir).evaluations == []

@@ -7,7 +7,8 @@ import torch
 
 from configs.compose import compose
 from configs.schema import MODELS
-from training.budget import build_model, resolve_shape
+from training.budget import resolve_shape
+from training.build import build_model
 
 VARIANTS = [
     *([f"model={name}"] for name in MODELS),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from configs.schema import RunConfig
-from training.record import RunRecord
+from training.run_record.record import RunRecord
 
 
 def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch: int, folder: Path) -> str:

@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from configs.schema import OptimConfig
 from data.windows import IGNORE, Batch
-from training.budget import parameter_groups
+from training.build import parameter_groups
 from training.schedule import lr_factor
 
 

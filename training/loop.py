@@ -11,12 +11,12 @@ import lightning as L
 import torch
 
 from data.windows import Batch
-from training.checkpoints import Checkpoints
-from training.diagnostics import ByHead, warnings
+from measures.by_head import ByHead, warnings
 from training.language import LanguageModule
 from training.meter import Meter
 from training.progress import Progress
-from training.recorder import Recorder
+from training.run_record.checkpoints import Checkpoints
+from training.run_record.recorder import Recorder
 from training.signals import GracefulStop, Interrupted
 from training.validation import Validation
 

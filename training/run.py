@@ -21,23 +21,33 @@ from configs.schema import RunConfig
 from data.corpus import Corpus
 from data.language import LanguageData
 from data.sources import open_corpus
+from measures.flops import flops_per_token
 from ssa.backends import fallen_back
-from training import announce, environment
-from training.atomic import WriteError
-from training.budget import build_model, flops_per_token, parameters_by_part, resolve_shape
-from training.checkpoints import AtomicCheckpointIO, Checkpoints, clean, newest_whole, read, set_aside_damaged
+from training import announce
+from training.attention_backend import backends, set_backend
+from training.budget import resolve_shape
+from training.build import build_model, parameters_by_part
 from training.language import LanguageModule
 from training.loop import Loop
 from training.meter import Meter
 from training.progress import Progress
-from training.record import DataInfo, RunRecord, without_absolute_paths
-from training.recorder import Recorder, now
-from training.run_directory import claimed, differing_keys, earlier_run, run_directory
+from training.run_record import environment
+from training.run_record.atomic import WriteError
+from training.run_record.checkpoints import (
+    AtomicCheckpointIO,
+    Checkpoints,
+    newest_whole,
+    read_checkpoint,
+    remove_half_written,
+    set_aside_damaged,
+)
+from training.run_record.record import DataInfo, RunRecord, without_absolute_paths
+from training.run_record.recorder import Recorder, now
+from training.run_record.run_directory import claimed, differing_keys, earlier_run, run_directory
+from training.run_record.wandb_mirror import WandbMirror
 from training.schedule import total_steps
 from training.signals import GracefulStop, Interrupted
-from training.synchronization import backends, set_backend
 from training.validation import Validation
-from training.wandb_mirror import WandbMirror
 
 RESUME = "SYNCHRONY_RESUME"  # tells the processes that a distributed run starts which checkpoint the first one chose
 
@@ -134,11 +144,11 @@ def make_plan(config: RunConfig) -> Plan:
 
 def checkpoint_to_resume(plan: Plan) -> Path | None:
     """The newest whole checkpoint of the run directory. UserError when it is that of another run."""
-    clean(plan.folder / "checkpoints")
+    remove_half_written(plan.folder / "checkpoints")
     set_aside_damaged(plan.folder / "checkpoints")
     checkpoint = newest_whole(plan.folder)
     if checkpoint is not None:
-        content = read(checkpoint)
+        content = read_checkpoint(checkpoint)
         different = differing_keys(without_absolute_paths(content["config"]), plan.record.config)
         if content["data_sha256"] != plan.corpus.sha256:
             different = different or "its data had another SHA-256"
@@ -151,7 +161,7 @@ def checkpoint_to_resume(plan: Plan) -> Path | None:
 def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -> None:
     """Bring the run to its end, from a checkpoint or from the start, and keep its record whatever happens."""
     config, folder, record = plan.config, plan.folder, plan.record
-    step = 0 if checkpoint is None else read(checkpoint)["global_step"]
+    step = 0 if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
     progress = Progress(plan.total_steps, shown=config.trainer.progress and main)
     recorder = Recorder(record, folder if main else None, [progress.row])
     recorder.start(yaml.safe_dump(config_dict(config), sort_keys=False), step)
@@ -197,9 +207,8 @@ def describe_newest(folder: Path) -> str:
     newest = newest_whole(folder)
     if newest is None:
         return "no checkpoint was written yet"
-    return (
-        f"the last whole checkpoint is {newest} (step {read(newest)['global_step']:,}); the same command goes on there"
-    )
+    step = read_checkpoint(newest)["global_step"]
+    return f"the last whole checkpoint is {newest} (step {step:,}); the same command goes on there"
 
 
 def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: GracefulStop) -> Loop:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from training.diagnostics import ByHead, by_head
-from training.evaluate import evaluate
+from measures.by_head import ByHead, by_head
+from measures.loss import evaluate
 from training.meter import Row
 
 

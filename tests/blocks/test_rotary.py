@@ -5,7 +5,8 @@ import torch
 
 from blocks import Rotary
 from configs.compose import compose
-from training.budget import build_model, resolve_shape
+from training.budget import resolve_shape
+from training.build import build_model
 
 
 def test_rotation_is_multiplication_by_a_phase() -> None:

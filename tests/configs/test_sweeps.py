@@ -9,7 +9,7 @@ from configs.compose import compose, config_hash
 from configs.errors import UserError
 from configs.sweeps import PROFILES, Job, expand, names, requested
 from training.budget import resolve_shape
-from training.sweep import configured
+from training.sweeps.swept_run import configured_jobs
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_every_sweep_composes(name: str, profile: str) -> None:
     assert sweep.title and "python train.py +sweeps=" + name in sweep.header
     for part in ("cost", "expected"):
         assert part in sweep.header.lower()
-    configs = [config for _, config in configured(sweep.jobs)]
+    configs = [config for _, config in configured_jobs(sweep.jobs)]
     assert len({config_hash(config) for config in configs}) == len(configs)
     assert len(configs) > 1 or sweep.later
     assert (
@@ -52,10 +52,10 @@ def test_runs_that_differ_in_their_seed_alone_are_composed_once_and_rightly() ->
     jobs = [
         Job((f"model={model}", f"seed={seed}", "scale=smoke")) for seed in ("0", "3", "1e1") for model in ("fsn", "osn")
     ]
-    for job, config in configured(jobs[:4]):
+    for job, config in configured_jobs(jobs[:4]):
         assert config == resolve_shape(compose("train", job.overrides), 256)
     with pytest.raises(UserError, match="seed"):
-        configured(jobs)
+        configured_jobs(jobs)
 
 
 def test_a_grid_with_its_first_axis_slowest(written) -> None:

@@ -62,7 +62,7 @@ def test_gates_start_around_one_with_the_asked_spread(spread: float) -> None:
 
 @pytest.mark.parametrize("name", ["fsn", "fsn_native", "kuramoto"])
 def test_the_configs_grading_is_that_of_the_class(name: str) -> None:
-    """Records from before the key ran with another, which results.tables knows."""
+    """Records from before the key ran with another, which results.tables.comparison knows."""
     assert compose("train", [f"model={name}"]).model.grading == inspect.signature(FSN).parameters["grading"].default
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.record import DataInfo, Device, Git, RunRecord, Throughput
+from training.run_record.record import DataInfo, Device, Git, RunRecord, Throughput
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

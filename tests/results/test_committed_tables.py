@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from results import claims
+from results.claims import __main__ as claims
 from results.report import collect, made_from, render
 from results.target import OWN, targets
 

@@ -6,8 +6,8 @@ import pytest
 
 from configs.errors import UserError
 from results import compare
-from results.tables import comparison
-from training.record import save
+from results.tables.comparison import comparison
+from training.run_record.record import save_record
 
 
 def with_rate(made, lr):
@@ -36,7 +36,7 @@ def test_means_over_seeds_and_paired_differences(record):
 
 def test_the_command(record, tmp_path, capsys):
     for seed, bits in enumerate((2.4, 2.5)):
-        save(record("fsn", bits, seed=seed), tmp_path / f"fsn-{seed}.json")
+        save_record(record("fsn", bits, seed=seed), tmp_path / f"fsn-{seed}.json")
     compare.main([str(tmp_path), "--figure", str(tmp_path / "curves")])
     shown = capsys.readouterr().out
     assert "fsn, seed 1" in shown and "2.4500 ± 0.0707" in shown

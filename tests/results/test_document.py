@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from results.document import Document, Table
-from training.atomic import WriteError
+from training.run_record.atomic import WriteError
 
 ROWS = [{"model": "fsn_native", "loss": "2.1 ± 0.1 (50 %)"}, {"model": "fsn", "loss": "not run"}]
 

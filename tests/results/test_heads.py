@@ -6,8 +6,9 @@ import torch
 from configs.compose import compose
 from configs.errors import UserError
 from results import heads
+from results.evaluate.heads import heads_entry as heads_entry
 from training.run import make_plan, run
-from training.trained_run import open_run
+from training.run_record.trained_run import open_run
 
 SETTINGS = ("scale=smoke", "data=text", "data.context=16", "batch_size=2", "trainer.max_steps=2", "logger=none")
 
@@ -51,7 +52,7 @@ def test_the_command_prints_every_layer_and_draws(runs, tmp_path, capsys):
 def test_the_record_says_which_form_of_the_operator_fed_the_heads(runs):
     for model, backend, named in (("osn", "auto", "chunked"), ("osn", "dense", "dense"), ("transformer", "auto", None)):
         opened = open_run(str(runs[model][0]), ssa_backend=backend)
-        found = heads.entry(opened, torch.zeros(3, 16, dtype=torch.long), [], "validation")
+        found = heads_entry(opened, torch.zeros(3, 16, dtype=torch.long), [], "validation")
         assert found.get("ssa") == named, model
         assert (found["task"], found["step"]) == ("synchrony", 2)
         assert (found["windows"], found["context"]) == (3, 16)

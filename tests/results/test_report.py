@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 import pytest
 
 from configs.errors import UserError
-from results import layer_cost, report, target
+from results import report, target
 from results.document import Document, Table
 from results.report import CLAIMS, SIGNS, Made, collect, data_uri, main, render, runs_text
+from results.tables import layer_cost
 
 SIZES = {"phone": (360, 740), "desktop": (1280, 900)}
 MADE = Made("0123456789abcdef0123456789abcdef01234567", "2026-01-02", False)
@@ -111,13 +112,13 @@ def test_a_target_that_cannot_be_made_says_why_on_the_page_and_in_the_exit_code(
     def refuse(asked):
         raise UserError("these runs differ")
 
-    monkeypatch.setattr(report, "make", refuse)
+    monkeypatch.setattr(report, "make_document", refuse)
     monkeypatch.setattr(report, "targets", lambda: ["table-ssa-mt", "table-ssa-cost"])  # of a sweep, of a benchmark
     assert main([f"output={tmp_path / 'new' / 'page.html'}"]) == 1
     text = (tmp_path / "new" / "page.html").read_text()
     assert text.count("could not be made: these runs differ") == 2 and layer_cost.TITLE in text
     assert "table-ssa-mt could not be made: these runs differ" in capsys.readouterr().err
-    monkeypatch.setattr(report, "make", lambda asked: Document(asked.sweep, "Translation"))
+    monkeypatch.setattr(report, "make_document", lambda asked: Document(asked.sweep, "Translation"))
     assert main([f"output={tmp_path / 'page.html'}", "runs=elsewhere"]) == 0
     with pytest.raises(UserError, match="profile=cpu: the report takes output=FILE and runs=FOLDER"):
         main(["profile=cpu"])

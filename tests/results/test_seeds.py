@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from results.seeds import half_interval, paired, spread
+from results.statistics import half_interval, paired, spread
 
 
 def test_the_interval_is_students_for_few_seeds():

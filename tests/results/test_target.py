@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from results.evidence import COMMITTED
+from results.evidence.runs import COMMITTED
 from results.target import main, parse, targets
 
 ROOT = Path(__file__).parents[2]

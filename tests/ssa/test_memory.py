@@ -2,7 +2,7 @@
 
 import torch
 
-from training.benchmark_layers import LAYERS, peak_bytes
+from training.benchmarks.layers import LAYERS, peak_bytes
 
 
 def test_a_layer_of_osn_takes_at_most_half_more_memory_than_sdpa(compiled_always):

@@ -9,7 +9,9 @@ from configs.compose import compose
 from configs.errors import UserError
 from configs.groups import options
 from configs.schema import MODELS, OptimConfig, TunedConfig
-from training.budget import build_model, flops_per_token, parameter_groups, parameters_by_part, resolve_shape
+from measures.flops import flops_per_token
+from training.budget import resolve_shape
+from training.build import build_model, parameter_groups, parameters_by_part
 
 MODELS_AND_SCALES = [(model, scale) for model in MODELS for scale in options("scale")]
 

@@ -11,10 +11,10 @@ import torch
 
 import training.run
 from configs.errors import UserError
-from training.checkpoints import newest_whole, read
 from training.meter import Meter
-from training.record import load
 from training.run import run
+from training.run_record.checkpoints import newest_whole, read_checkpoint
+from training.run_record.record import load_record
 
 
 def after_step(monkeypatch, step, act):
@@ -55,7 +55,7 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(
     assert "\n" not in message
     assert str(tmp_path / "run" / "checkpoints" / "new.tmp") in message and "File too large" in message
     assert f"{tmp_path / 'run' / 'checkpoints' / 'last.ckpt'} (step 7)" in message
-    record = load(tmp_path / "run")
+    record = load_record(tmp_path / "run")
     assert record.status == "failed" and "File too large" in record.error
 
     small_files(False)
@@ -79,7 +79,7 @@ def test_a_full_disk_under_the_record_is_one_line_too(
         with pytest.raises(UserError, match=f"cannot write .*{name}: No space left on device; the last whole") as error:
             run(make_config())
     assert "\n" not in str(error.value)
-    assert read(newest_whole(tmp_path / "run"))["global_step"] >= 7
+    assert read_checkpoint(newest_whole(tmp_path / "run"))["global_step"] >= 7
     run(make_config())
     same_weights(tmp_path / "run", uninterrupted())
 
@@ -89,11 +89,11 @@ def test_a_loss_that_is_not_finite_stops_at_once(make_config, tmp_path, monkeypa
         after_step(patch, 16, poison)
         with pytest.raises(UserError, match="training loss became nan at step 17"):
             run(make_config())
-    record = load(tmp_path / "run")
+    record = load_record(tmp_path / "run")
     assert record.status == "failed" and "step 17" in record.error
     newest = newest_whole(tmp_path / "run")
-    assert read(newest)["global_step"] == 14
-    assert all(torch.isfinite(value).all() for value in read(newest)["state_dict"].values())
+    assert read_checkpoint(newest)["global_step"] == 14
+    assert all(torch.isfinite(value).all() for value in read_checkpoint(newest)["state_dict"].values())
 
     run(make_config())  # the cause is gone
     same_weights(tmp_path / "run", uninterrupted())
@@ -103,7 +103,7 @@ def test_weights_that_are_not_finite_are_never_saved(make_config, tmp_path, monk
     after_step(monkeypatch, 14, poison)
     with pytest.raises(UserError, match=r"model.embedding.weight is not finite after step 14"):
         run(make_config())
-    assert read(newest_whole(tmp_path / "run"))["global_step"] == 7
+    assert read_checkpoint(newest_whole(tmp_path / "run"))["global_step"] == 7
 
 
 def test_a_gradient_that_is_not_finite_is_named(make_config, monkeypatch):
@@ -124,7 +124,7 @@ def test_a_gradient_that_is_not_finite_is_named(make_config, monkeypatch):
 def test_a_learning_rate_that_is_far_too_large_ends_in_one_line(make_config, tmp_path):
     with pytest.raises(UserError, match=r"(training loss|gradient norm|is not finite).*smaller optim.lr"):
         run(make_config("optim.lr=1e30", "optim.warmup_steps=0"))
-    assert load(tmp_path / "run").status == "failed"
+    assert load_record(tmp_path / "run").status == "failed"
 
 
 def test_a_bug_is_recorded_and_not_hidden(make_config, tmp_path, monkeypatch):
@@ -134,11 +134,14 @@ def test_a_bug_is_recorded_and_not_hidden(make_config, tmp_path, monkeypatch):
     after_step(monkeypatch, 9, bug)
     with pytest.raises(ZeroDivisionError):
         run(make_config())
-    assert (load(tmp_path / "run").status, load(tmp_path / "run").error) == ("failed", "ZeroDivisionError: a bug")
+    assert (load_record(tmp_path / "run").status, load_record(tmp_path / "run").error) == (
+        "failed",
+        "ZeroDivisionError: a bug",
+    )
 
 
 def test_a_checkpoint_of_another_run_is_refused(make_config, tmp_path, uninterrupted):
-    other = read(uninterrupted() / "checkpoints" / "last.ckpt")
+    other = read_checkpoint(uninterrupted() / "checkpoints" / "last.ckpt")
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
     other["config"]["seed"] = 5
@@ -168,7 +171,7 @@ def test_the_line_of_metrics_that_a_crash_cut_off_is_dropped(make_config, tmp_pa
             run(make_config())
     run(make_config())
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [row["step"] for row in load(uninterrupted()).metrics]
+    assert [row["step"] for row in rows] == [row["step"] for row in load_record(uninterrupted()).metrics]
 
 
 def test_a_failure_of_the_main_process_ends_the_others(make_config, monkeypatch):

@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from training.meter import Meter
-from training.record import load
 from training.run import run
+from training.run_record.record import load_record
 from training.signals import GracefulStop, Interrupted
 from training.validation import Validation
 
@@ -32,11 +32,11 @@ def test_a_signal_ends_the_run_after_its_step(make_config, tmp_path, uninterrupt
             run(make_config())
     assert interrupted.value.exit_code == 128 + signum
     assert signal.getsignal(signum) == before
-    record = load(tmp_path / "run")
+    record = load_record(tmp_path / "run")
     assert record.status == "interrupted" and signum.name in record.error
 
     run(make_config())
-    assert load(tmp_path / "run").status == "done"
+    assert load_record(tmp_path / "run").status == "done"
     same_weights(tmp_path / "run", uninterrupted())
 
 
@@ -53,7 +53,7 @@ def test_a_signal_ends_a_validation_at_once_and_the_resumed_run_makes_it_first(m
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(Validation, "row", signal_in_row)
         run(make_config("trainer.val_every=5"))
-    assert load(tmp_path / "run").rows("validation") == []
+    assert load_record(tmp_path / "run").rows("validation") == []
     record = run(make_config("trainer.val_every=5"))
     assert [row["step"] for row in record.rows("validation")] == [5, 10, 15, 20, 25, 30]
 

@@ -9,12 +9,12 @@ import signal
 import pytest
 import torch
 
-import training.atomic
-from training.checkpoints import Checkpoints, newest_whole
+import training.run_record.atomic
 from training.meter import Meter
-from training.record import load
-from training.recorder import Recorder
 from training.run import run
+from training.run_record.checkpoints import Checkpoints, newest_whole
+from training.run_record.record import load_record
+from training.run_record.recorder import Recorder
 from training.validation import Validation
 
 TIMING = ("tokens_per_second",)
@@ -61,17 +61,17 @@ def kill_in_checkpoint_write(nth):
     """A SIGKILL in the middle of the n-th checkpoint: half of its bytes are on the disk."""
 
     def arrange(monkeypatch):
-        write, seen = training.atomic.write_atomically, []
+        write, seen = training.run_record.atomic.write_atomically, []
 
         def write_half(path, content):
             seen.append(path)
             if len(seen) == nth:
-                with open(training.atomic.temporary_name(path), "wb") as file:
+                with open(training.run_record.atomic.temporary_name(path), "wb") as file:
                     file.write(content[: len(content) // 2])
                 die()
             write(path, content)
 
-        monkeypatch.setattr("training.checkpoints.write_atomically", write_half)
+        monkeypatch.setattr("training.run_record.checkpoints.write_atomically", write_half)
 
     return arrange
 
@@ -156,7 +156,7 @@ def test_a_killed_run_ends_with_the_same_bits(kills, more, make_config, tmp_path
 
     whole = uninterrupted(*more)
     same_weights(tmp_path / "run", whole)
-    record, expected = load(tmp_path / "run"), load(whole)
+    record, expected = load_record(tmp_path / "run"), load_record(whole)
     assert record.status == "done"
     assert without_timing(record) == without_timing(expected)
     assert record.final == expected.final
@@ -185,12 +185,12 @@ def test_resuming_with_something_else_is_said_and_recorded(make_config, tmp_path
         kill_after_step(17)(patch)
         killed(make_config())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.environment.versions", lambda: {"torch": "9.9"})
+        patch.setattr("training.run_record.environment.versions", lambda: {"torch": "9.9"})
         record = run(make_config())
     assert "the run began with something else: versions.torch is" in " ".join(capsys.readouterr().err.split())
     (before,) = record.earlier
     assert before["versions"]["torch"] == torch.__version__ and record.versions == {"torch": "9.9"}
-    assert before["command"] and load(tmp_path / "run").earlier == record.earlier
+    assert before["command"] and load_record(tmp_path / "run").earlier == record.earlier
 
 
 def test_resuming_says_from_where_and_keeps_counting(make_config, tmp_path, capsys, monkeypatch):
@@ -198,11 +198,11 @@ def test_resuming_says_from_where_and_keeps_counting(make_config, tmp_path, caps
     with pytest.MonkeyPatch.context() as patch:
         kill_after_step(17)(patch)
         killed(config)
-    crashed = load(tmp_path / "run")
+    crashed = load_record(tmp_path / "run")
     assert crashed.status == "running"
     run(config)
     said = capsys.readouterr().out
     assert "resuming from step 14 of 30" in said and "last.ckpt" in said
-    record = load(tmp_path / "run")
+    record = load_record(tmp_path / "run")
     assert record.started == crashed.started
     assert record.throughput.seconds > crashed.throughput.seconds > 0

@@ -14,11 +14,11 @@ import yaml
 from configs.compose import resolve
 from configs.errors import UserError
 from configs.schema import MODELS
-from training.checkpoints import load_model
-from training.evaluate import evaluate
-from training.record import load
+from measures.loss import evaluate
 from training.run import make_plan, make_trainer, run
-from training.run_directory import claimed, run_directory
+from training.run_record.checkpoints import load_model
+from training.run_record.record import load_record
+from training.run_record.run_directory import claimed, run_directory
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def test_a_run_leaves_a_complete_record_and_says_so_when_started_again(make_conf
     config = make_config("trainer.val_every=15", "trainer.val_bytes=100", "trainer.checkpoint_epochs=[1]")
     run(config)
 
-    record = load(folder)
+    record = load_record(folder)
     assert (record.status, record.error, record.seed) == ("done", None, 0)
     assert record.data.bytes == {"train": 2552, "validation": 319, "test": 319}
     assert record.parameters["total"] == pytest.approx(50_000, rel=0.005)
@@ -75,10 +75,10 @@ def test_overwrite_moves_the_old_run_aside_and_starts_over(make_config, tmp_path
     (tmp_path / "run" / "mine.txt").write_text("kept")
     run(make_config("trainer.max_steps=3", "overwrite=true"))
     run(make_config("trainer.max_steps=2", "overwrite=true"))
-    assert load(tmp_path / "run-old-1").final == first.final
+    assert load_record(tmp_path / "run-old-1").final == first.final
     assert (tmp_path / "run-old-1" / "mine.txt").exists()
-    assert load(tmp_path / "run-old-2").final["step"] == 3
-    assert load(tmp_path / "run").final["step"] == 2
+    assert load_record(tmp_path / "run-old-2").final["step"] == 3
+    assert load_record(tmp_path / "run").final["step"] == 2
 
 
 def test_plan_prints_what_would_be_run_and_writes_nothing(make_config, tmp_path, capsys):
@@ -120,7 +120,7 @@ def test_a_directory_in_use_is_refused(make_config, tmp_path):
 
 def test_a_directory_in_use_by_another_process_is_refused(make_config, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from training.run_directory import claimed\n"
+        "import sys; from pathlib import Path; from training.run_record.run_directory import claimed\n"
         f"with claimed(Path({str(tmp_path / 'run')!r}), overwrite=False): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code]
@@ -209,7 +209,7 @@ def test_a_compiled_run_saves_plain_weights(model, make_config, tmp_path, monkey
     run(make_config(*asked, "compile=true", f"run_dir={tmp_path / 'compiled'}"))
     assert len(backends) == 1, "the inner model alone is compiled"
     if model == "osn":  # its gradients are summed in another order
-        final = [load(tmp_path / name).final["nats"] for name in ("run", "compiled")]
+        final = [load_record(tmp_path / name).final["nats"] for name in ("run", "compiled")]
         assert final[0] == pytest.approx(final[1], abs=1e-4)
     else:
         same_weights(tmp_path / "run", tmp_path / "compiled")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.record import load
 from training.run import run
+from training.run_record.record import load_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +46,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(overrides, make_config, t
     out, err = process.communicate()
     assert process.returncode == 143, err
     assert "resuming" not in out and "finishing the step" in err
-    assert load(folder).status == "interrupted"
+    assert load_record(folder).status == "interrupted"
 
     process = start([*overrides, *long], tmp_path)
     before = last.stat().st_mtime_ns
@@ -54,8 +54,8 @@ def test_the_same_command_goes_on_where_it_was_stopped(overrides, make_config, t
     process.kill()
     out, err = process.communicate()
     assert "resuming from step" in out
-    assert load(folder).status == "running"
-    assert load(folder).command.startswith("python train.py model=transformer scale=smoke")
+    assert load_record(folder).status == "running"
+    assert load_record(folder).command.startswith("python train.py model=transformer scale=smoke")
     assert str(tmp_path) not in (folder / "record.json").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"run"}, "nothing but the run directory is written"
 
@@ -68,7 +68,7 @@ def test_two_processes_train_as_one_does(overrides, tmp_path, uninterrupted, wei
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert out.count("done:") == 1
-    record, alone = load(tmp_path / "run"), load(uninterrupted("trainer.max_steps=24"))
+    record, alone = load_record(tmp_path / "run"), load_record(uninterrupted("trainer.max_steps=24"))
     assert record.device.count == 2
     assert len(record.metrics) == len(alone.metrics)
     for ours, theirs in zip(record.metrics, alone.metrics, strict=True):
@@ -89,7 +89,7 @@ def test_a_signal_to_the_second_process_ends_both(overrides, tmp_path):
     os.kill(int(second), signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 143, err
-    record = load(tmp_path / "run")
+    record = load_record(tmp_path / "run")
     assert record.status == "interrupted" and "SIGTERM" in record.error
 
 

@@ -1,0 +1,44 @@
+"""What is claimed, and what our records say to it: `python -m results.claims [output=FOLDER] [runs=FOLDER]`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from configs.entry import fail, reader_left
+from configs.errors import UserError
+from results.claims.sources import Sources, measurements
+from results.claims.table import claims_document
+from results.evidence.runs import COMMITTED, read_records
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: prints all claims by status and writes them beside the other tables.
+
+    They are judged from the committed records, and those in a folder of runs where one is typed.
+    """
+    folders = {"output": Path("docs/tables")}
+    for text in sys.argv[1:] if arguments is None else arguments:
+        key, _, value = text.partition("=")
+        if key not in ("output", "runs") or not value:
+            raise UserError(f"{text}: results.claims takes output=FOLDER and runs=FOLDER alone")
+        folders[key] = Path(value)
+    if "runs" in folders and not folders["runs"].is_dir():
+        raise UserError(
+            f"there is no folder {folders['runs']} with runs: runs=FOLDER adds them to the committed records"
+        )
+    records, damaged = read_records([*([folders["runs"]] if "runs" in folders else []), COMMITTED])
+    made = claims_document(Sources(records, measurements()))
+    made.notes += [f"Left out, for it cannot be read: {reason}." for reason in damaged]
+    files = made.write(folders["output"])
+    print(made.markdown())
+    print("written: " + ", ".join(str(file) for file in files))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main())
+    except UserError as error:
+        fail(error)
+    except BrokenPipeError:
+        reader_left()

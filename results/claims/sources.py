@@ -1,0 +1,116 @@
+"""The records that claims are judged from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from configs.sweeps import expand, names
+from data.code import DATASET, REVISION
+from data.enwik8 import ENWIK8
+from data.splits import SPLITS
+from results.claims.verdict import Verdict
+from results.evidence.runs import COMMITTED, NOT_RUNS, Evidence, Run, gather
+from results.evidence.stored import count_stored
+from training.run_record.record import RunRecord
+
+Records = Sequence[tuple[Path, RunRecord]]
+
+
+@dataclass
+class Sources:
+    """The records that claims are judged from. `gathered`: evidence by (sweep, profile), of sweeps as they stand."""
+
+    records: Records
+    measured: Mapping[str, Any] = field(default_factory=dict)  # file name -> content of results/records/bench
+    gathered: dict[tuple[str, str], list[Evidence]] = field(default_factory=dict)
+
+    def own(self, sweep: str, corpus: str) -> list[Run]:
+        """The runs of a claim's protocol (profile `paper` of its sweep), with those records that are of its corpus."""
+        runs: dict[str, Run] = {}
+        for evidence in self.evidence(sweep, "paper"):
+            for run in evidence.runs:
+                of_corpus = run.record is not None and is_corpus(run.record, corpus)
+                if of_corpus or run.label not in runs:
+                    runs[run.label] = run if of_corpus else replace(run, record=None, path=None)
+        return list(runs.values())
+
+    def near(self, sweep: str) -> list[Evidence]:
+        """The runs of the profile cpu, by corpus, where any are recorded."""
+        return [evidence for evidence in self.evidence(sweep, "cpu") if evidence.records]
+
+    def evidence(self, sweep: str, profile: str) -> list[Evidence]:
+        if sweep not in names():
+            return []
+        if (sweep, profile) not in self.gathered:
+            expanded = expand(sweep, profile)
+            made = gather(expanded, self.records, rank=lambda record: count_stored(record, expanded.kind))
+            self.gathered[sweep, profile] = made if expanded.jobs else []
+        return self.gathered[sweep, profile]
+
+
+def measurements(folder: Path = COMMITTED / NOT_RUNS) -> dict[str, Any]:
+    """The committed measurements that are no runs, by file name. UserError for one that cannot be read."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found[path.name] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read the measurement {path}: {error}") from None
+    return found
+
+
+def is_corpus(record: RunRecord, corpus: str) -> bool:
+    """Whether a run was made on the corpus of a claim, by content and split, whatever it was called."""
+    if corpus == "enwik8":
+        split = [record.data.bytes.get(name) for name in SPLITS]
+        return record.data.sha256 == ENWIK8.sha256 and split == list(ENWIK8.split)
+    if corpus == "code":
+        return {"dataset": DATASET, "revision": REVISION}.items() <= record.data.source.items()
+    return False
+
+
+def runs_of(runs: Sequence[Run], model: str, row: str | None = None, scale: str | None = None) -> list[Run]:
+    """The runs of a model. `row`: of the sweep, where it has rows at all, as its profiles may differ in that."""
+    with_rows = row is not None and any(run.row for run in runs)
+    return [
+        run
+        for run in runs
+        if run.model == model
+        and (not with_rows or run.row == row)
+        and (scale is None or run.config.scale.name == scale)
+    ]
+
+
+def final_losses(runs: Sequence[Run]) -> dict[int, float]:
+    """Final validation losses by seed, bits per byte."""
+    return {run.seed: run.record.final["bits_per_byte"] for run in runs if run.record and run.record.final}
+
+
+def verdict_if_missing(*groups: Sequence[Run]) -> Verdict | None:
+    """The verdict where a group has no run, or runs without a record: not run, with how many seeds there are."""
+    counts = [sum(run.record is not None for run in group) for group in groups]
+    if all(group and k == len(group) for group, k in zip(groups, counts, strict=True)):
+        return None
+    scales = {group[0].config.scale.name for group in groups if group}
+    parts = []
+    for group, k in zip(groups, counts, strict=True):
+        if not group:
+            return Verdict("not run", "", "the sweep has no such run")
+        words = (group[0].model, group[0].row, group[0].config.scale.name if len(scales) > 1 else "")
+        parts.append(f"{' '.join(dict.fromkeys(filter(None, words)))} {k} of {len(group)} seeds")
+    return Verdict("not run", "", f"recorded of this protocol: {', '.join(parts)}")
+
+
+def where_from(evidence: Evidence, runs: Sequence[Run], counted: int | None = None) -> str:
+    """`enwiki2015, 250k, 4.0 M tokens, 3 seeds`: where numbers that are near a claim come from.
+
+    `counted`: how many seeds went into the number, where not all of the runs did.
+    """
+    done = [run for run in runs if run.record and run.record.final]
+    scales = ", ".join(dict.fromkeys(run.config.scale.name for run in done))
+    tokens = max((run.record.final["tokens"] for run in done if run.record and run.record.final), default=0)
+    seeds = len({run.seed for run in done}) if counted is None else counted
+    return f"{evidence.corpus}, {scales}, {tokens / 1e6:.1f} M tokens, {seeds} seed{'s'[: seeds != 1]}"

@@ -1,0 +1,53 @@
+"""What heads look at, of one trained run: the windows, the table, the entry of the record."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from configs.errors import UserError
+from configs.schema import EvaluationDataConfig
+from measures.head_maps import Heads
+from results.document import Row
+from training.attention_backend import evaluated_by
+from training.run_record.trained_run import TrainedRun
+
+WINDOWS, LONGEST = 8, 512  # of the split's start; their bytes, for maps are N x N
+
+
+def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "validation") -> torch.Tensor:
+    """Tokens (W, N) from the start of a split, N the run's context, 512 at most. UserError for too short a split."""
+    context = min(run.config.data.context, LONGEST)
+    content = run.corpus(data).split(split)
+    n_windows = min(WINDOWS, len(content) // context)
+    if n_windows == 0:
+        raise UserError(f"the {split} split has {len(content):,} bytes, less than the context of {context}")
+    windows = torch.from_numpy(content[: n_windows * context].astype(np.int64)).view(n_windows, context)
+    return windows.to(next(run.model.parameters()).device)
+
+
+def head_rows(name: str, layers: Sequence[Heads]) -> list[Row]:
+    """A row for each layer: distance between heads, and by head entropy and share of active pairs."""
+    return [
+        {
+            "model": name,
+            "layer": str(layer),
+            "diversity of heads": f"{heads.diversity:.3f}",
+            "entropy / log N, by head": " ".join(f"{value:.2f}" for value in heads.entropy),
+            "active pairs, by head": " ".join(f"{value:.2f}" for value in heads.active),
+        }
+        for layer, heads in enumerate(layers)
+    ]
+
+
+def heads_entry(run: TrainedRun, windows: torch.Tensor, layers: Sequence[Heads], split: str) -> dict[str, Any]:
+    """What the record keeps of it. `windows` (W, N): what was looked at.
+
+    `ssa`, of a model that has it: the form that gave each layer what it looked at.
+    """
+    taken, context = windows.shape
+    made: dict[str, Any] = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}
+    made |= evaluated_by(run.model, next(run.model.parameters()).device.type)
+    return made | {"windows": taken, "context": context, "heads": [asdict(heads) for heads in layers]}

@@ -1,0 +1,47 @@
+"""Evaluate the finished runs whose record lacks what a table needs."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from configs.compose import compose
+from configs.entry import quoted
+from configs.errors import UserError
+from configs.schema import EvaluationConfig
+from results.evidence.runs import Run
+from results.evidence.stored import BYTES, TASKS, stored_evaluation
+
+
+def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool, moved: bool = False) -> list[str]:
+    """Evaluate the finished runs whose record lacks what a kind of table needs; what could not be, and why.
+
+    `moved`: the corpus is looked for where the run's config here says, not where it lay when the run was made.
+    """
+    from results.evaluate.tasks import copy_depth, coupling, synchrony
+
+    # The table has figures of its own: those of single runs would take most of the time.
+    do: dict[str, Callable[[EvaluationConfig], None]] = {
+        "copy_depth": copy_depth,
+        "coupling": partial(coupling, figure=False),
+        "synchrony": partial(synchrony, figure=False),
+    }
+    todo = [
+        (run, run.path, task, checkpoint)
+        for run in runs
+        for task, checkpoint in TASKS[kind]
+        if run.record is not None
+        and run.path is not None
+        and stored_evaluation(run.record, task, checkpoint == "start", smoke) is None
+    ]
+    failed = []
+    for number, (run, path, task, checkpoint) in enumerate(todo, 1):
+        print(f"\n[{number}/{len(todo)}] {task} of {run.label}, checkpoint {checkpoint}", flush=True)
+        asked = [f"task={task}", quoted("run", str(path.parent)), f"checkpoint={checkpoint}", "split=validation"]
+        if moved:
+            asked.append(quoted("data.path", str(run.config.data.path)))
+        if task == "copy_depth":
+            asked.append(f"max_bytes={BYTES[smoke]}")
+        try:
+            do[task](compose("eval", asked))
+        except UserError as error:
+            failed.append(f"{run.label}, {task} at checkpoint {checkpoint}: {error}")
+    return failed

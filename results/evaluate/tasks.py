@@ -1,0 +1,122 @@
+"""What `eval.py` can be asked of a trained run, one function a task: print it, and add it to the run's record."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+
+from configs.schema import EvaluationConfig
+from training.run_record.trained_run import TrainedRun, open_run
+
+
+def _open(config: EvaluationConfig) -> TrainedRun:
+    assert config.run is not None, "checked with the config"
+    return open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
+
+
+def loss(config: EvaluationConfig) -> None:
+    """Print what the model costs on a split, and add it to the run's record."""
+    from measures.loss import evaluate
+    from training.evaluated_split import open_split
+
+    asked = open_split(config)
+    run, result = asked.run, asked.go(evaluate)
+    print(f"run             {run.folder}")
+    print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
+    print(f"split           {config.split}, {result.bytes:,} bytes in {result.windows:,} windows")
+    print(f"context         {asked.context} bytes")
+    print(f"nats            {result.nats:.6f} per byte")
+    print(f"bits per byte   {result.bits_per_byte:.6f}")
+    print(f"standard error  {result.standard_error:.6f} bits per byte, over windows")
+    final = run.record.final
+    if (
+        final is not None
+        and (config.split, run.step) == ("validation", final["step"])
+        and result.bytes != final["bytes"]
+    ):
+        print(
+            f"in training     {final['bits_per_byte']:.6f} bits per byte on the first {final['bytes']:,} bytes; "
+            f"type max_bytes={final['bytes']} for the same"
+        )
+    run.add_evaluation(asked.entry() | asdict(result))
+
+
+def copy_depth(config: EvaluationConfig) -> None:
+    """Print what bytes cost by how long a match their context has, and add the sums to the record."""
+    from measures.copy_depth import by_copy_depth
+    from results.document import markdown
+    from results.tables.copy_depth import rows_of_one
+    from training.evaluated_split import open_split
+
+    asked = open_split(config)
+    run, result = asked.run, asked.go(by_copy_depth)
+    entry = {"task": "copy_depth"} | asked.entry() | result.entry()
+    print(f"{run.folder}, {run.checkpoint.name} (step {run.step:,}), {config.split}, {result.bytes:,} bytes\n")
+    print(markdown(rows_of_one(entry)))
+    run.add_evaluation(entry)
+
+
+def synchrony(config: EvaluationConfig, figure: bool = True) -> None:
+    """Print how much heads differ and how widely they look, draw their maps, and add the numbers to the record."""
+    from measures.head_maps import head_maps, measure_heads
+    from results.document import markdown
+    from results.evaluate.heads import first_windows, head_rows, heads_entry
+    from results.figures.head_maps import plot_heads
+
+    run = _open(config)
+    windows = first_windows(run, config.data, config.split)
+    maps = head_maps(run.model, windows)
+    layers = [measure_heads(A) for A in maps]
+    print(markdown(head_rows(run.config.model.name, layers), left=("model",)))
+    rows = [(f"layer {layer}", A[0]) for layer, A in enumerate(maps)]
+    if figure:
+        name = f"heads-{config.split}-{run.checkpoint.stem}"
+        print("\n" + ", ".join(str(file) for file in plot_heads(rows, run.folder / name)))
+    run.add_evaluation(heads_entry(run, windows, layers, config.split))
+
+
+def coupling(config: EvaluationConfig, figure: bool = True) -> None:
+    """Print the trained coupling kernels and how ordered the layers run, draw them, and add both to the record."""
+    from measures.coupling import kernels, order
+    from results.document import markdown
+    from results.evaluate.coupling import coupling_entry
+    from results.evaluate.heads import first_windows
+    from results.figures.coupling import draw_evaluation
+    from results.tables.coupling import kernel_rows
+
+    run = _open(config)
+    kappa = kernels(run.model)
+    windows = first_windows(run, config.data, config.split)
+    found = coupling_entry(run, kappa, order(run.model, windows), config.split, len(windows))
+    model = run.config.model.name
+    print(markdown(kernel_rows(model, [found]), left=("model",)))
+    if figure:
+        name = f"coupling-{config.split}-{run.checkpoint.stem}"
+        title = f"{model}, seed {run.config.seed}"
+        print("\n" + ", ".join(str(file) for file in draw_evaluation(model, title, found, run.folder / name)))
+    run.add_evaluation(found)
+
+
+def write_text(config: EvaluationConfig) -> None:
+    """Stream the prompt and what the model makes of it."""
+    import torch
+
+    from measures.sample import decoded, sample
+
+    run = _open(config)
+    prompt = config.prompt.encode("utf-8", "surrogateescape")
+    generator = torch.Generator().manual_seed(config.seed)
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal without UTF-8 must not end the text
+    sys.stdout.write(config.prompt)
+    for text in decoded(sample(run.model, prompt, config.length, config.temperature, config.top_p, generator)):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    print()
+
+
+TASKS: dict[str, Callable[[EvaluationConfig], None]] = {
+    "loss": loss,
+    "sample": write_text,
+    "synchrony": synchrony,
+    "copy_depth": copy_depth,
+    "coupling": coupling,
+}

@@ -1,0 +1,32 @@
+"""Trained coupling kernels from run records."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from configs.errors import UserError
+from results.evidence.settings import CIRCUMSTANCES, differing_settings, same_data
+from results.evidence.stored import Evaluated
+
+
+def kernel(entry: dict[str, Any]) -> Tensor:
+    """kappa (layers, M, delays, d) complex128 of a record's entry."""
+    real, imaginary = (torch.tensor(entry[f"kernel_{part}"], dtype=torch.float64) for part in ("real", "imag"))
+    return torch.complex(real, imaginary)
+
+
+def by_model(evaluated: Sequence[Evaluated]) -> dict[str, dict[int, dict[str, Any]]]:
+    """model -> seed -> entry."""
+    same_data([record for record, _ in evaluated])
+    groups: dict[str, dict[int, dict[str, Any]]] = {}
+    for record, found in evaluated:
+        model = str(record.config["model"]["name"])
+        others = [other for other, _ in evaluated if other.config["model"]["name"] == model]
+        if settings := differing_settings(others, CIRCUMSTANCES):
+            raise UserError(f"the runs of {model} differ in {settings[0]}; give those of one setting, seeds may differ")
+        if record.seed in groups.setdefault(model, {}):
+            raise UserError(f"two of the runs are of {model} with seed {record.seed}; give one of them")
+        groups[model][record.seed] = found
+    return groups

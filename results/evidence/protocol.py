@@ -1,0 +1,85 @@
+"""What a number is a number of. Numbers of different protocols do not stand in one table."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+from configs.errors import UserError
+from results.evidence.runs import few
+from training.run_record.record import RunRecord
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Two numbers can be compared only where all of these are equal."""
+
+    metric: str
+    unit: str
+    tokenizer: str
+    split: str
+    denominator: int  # what the sum was divided by: bytes of the split that were taken
+    context: int  # most bytes that a prediction sees
+
+
+def row_protocol(record: RunRecord, row: dict[str, Any]) -> Protocol:
+    """That of a validation row of a language model: bits per byte, where a byte is a token."""
+    tokenizer = str(record.config["data"].get("tokenizer") or "bytes")
+    context = int(record.config["data"]["context"])
+    return Protocol("loss", "bits per byte", tokenizer, str(row["split"]), int(row["bytes"]), context)
+
+
+def require_one(protocols: Sequence[Protocol], table: str) -> None:
+    """UserError naming all that differ, when not all protocols are equal."""
+    different = [f.name for f in fields(Protocol) if len({getattr(p, f.name) for p in protocols}) > 1]
+    if different:
+        values = "; ".join(f"{name}: {_among([getattr(p, name) for p in protocols])}" for name in different)
+        raise UserError(f"{table}: these runs cannot stand in one table, for they differ in {values}")
+
+
+def footnotes(records: Sequence[RunRecord]) -> list[str]:
+    """What a reader has to know of how the runs were made: changed code, other data, other libraries or devices."""
+    notes = []
+    if dirty := [record for record in records if any(part["git"]["dirty"] for part in _parts(record))]:
+        runs = [f"{record.config['model']['name']} seed {record.seed}" for record in dirty]
+        notes.append(f"Made with uncommitted changes to the code: {few(runs)}.")
+    for what, values in (
+        ("The data had different content (SHA-256)", [record.data.sha256[:12] for record in records]),
+        ("Computed in different precisions", [str(record.config.get("precision", "32")) for record in records]),
+        ("Computed on different devices", [_every(record, lambda part: _device(part["device"])) for record in records]),
+    ):
+        if len(set(values)) > 1 or any(" then " in value for value in values):
+            notes.append(f"{what}: {_among(values)}.")
+    libraries = sorted({name for record in records for part in _parts(record) for name in part["versions"]})
+    for name in libraries:
+        versions = [_every(record, partial(_version, name)) for record in records]
+        if len(set(versions)) > 1 or any(" then " in version for version in versions):
+            notes.append(f"Different versions of {name}: {_among(versions)}.")
+    return notes
+
+
+def _parts(record: RunRecord) -> list[dict[str, Any]]:
+    """What the parts of a run were made with: those before it was interrupted, then the last."""
+    return [*record.earlier, record.made_with()]
+
+
+def _version(name: str, part: dict[str, Any]) -> str:
+    return str(part["versions"].get(name, "unknown"))
+
+
+def _device(device: dict[str, Any]) -> str:
+    threads = int(device["threads"])
+    return f"{device['kind']} {device['name']}, {threads} thread{'s'[: threads != 1]}"
+
+
+def _every(record: RunRecord, of: Callable[[dict[str, Any]], object]) -> str:
+    """Of each part of a run what differs from the part before: `3.1`, or `3.1 then 3.2`."""
+    values = [str(of(part)) for part in _parts(record)]
+    return " then ".join(value for k, value in enumerate(values) if k == 0 or value != values[k - 1])
+
+
+def _among(values: Sequence[object]) -> str:
+    """The different values with how often each is there: `3.1 (4 runs), 3.2 (1 run)`."""
+    counts = Counter(str(value) for value in values)
+    return ", ".join(f"{value} ({n} run{'s'[: n != 1]})" for value, n in counts.items())

@@ -1,0 +1,112 @@
+"""Which settings tell runs apart: what of a config can change a result, in configs of any age."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from configs.compose import NOT_IN_HASH
+from configs.errors import UserError
+from configs.schema import MODELS, FSNConfig, RunConfig
+from training.run_record.record import RunRecord
+from training.run_record.run_directory import flat
+
+# Solved from other keys, shown by itself, or without influence on the result.
+NOT_SETTINGS = (*NOT_IN_HASH, "seed", "model.ff_width")
+
+
+# Settings that say where and how fast, or where the corpus lies, not what is computed.
+CIRCUMSTANCES = {
+    *("data.name", "data.source", "data.path", "compile", "precision", "ssa.backend"),
+    *(f"trainer.{key}" for key in ("name", "accelerator", "devices", "strategy", "threads")),
+    *("trainer.micro_batch_size", "trainer.checkpoint_epochs"),
+}
+
+
+# Keys that records of an FSN hold and configs no longer do: the new key and its values, or the value of a run without.
+RENAMED = {"model.embedding": ("model.grading", {"uniform": 0.0, "graded": 1.0})}
+
+
+DROPPED = {"model.lag": 0.0}  # constant gates of head h started at cos(nu lag h)
+
+
+# What records from before a key ran with, where that is not its default of today.
+BEFORE = {
+    "model.grading": 0.0,
+    "model.lag": 0.0,
+    "model.floor": 0.0,
+    "model.delayed_heads": 0,
+    "model.position_share": [0.1, 0.6],
+    "model.calibration_length": 256,
+}
+
+
+def differing_settings(records: Sequence[RunRecord], ignoring: Collection[str] = ()) -> list[str]:
+    """Keys of the config in which records of the *same* model differ, besides the seed: what a sweep went through."""
+    found: list[str] = []
+    for record in records:
+        for other in records:
+            if other.config["model"]["name"] != record.config["model"]["name"]:
+                continue
+            ours, theirs = settings_of(record.config), settings_of(other.config)
+            found += [key for key in ours if ours[key] != theirs.get(key) and key not in (*found, *ignoring)]
+    return found
+
+
+def usual_settings(records: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
+    """By model, the commonest value of each setting in which its runs differ; of equally common ones the default's."""
+    usual: dict[str, dict[str, str]] = {}
+    for model in sorted({str(record.config["model"]["name"]) for record in records}):
+        of_model = [record for record in records if record.config["model"]["name"] == model]
+        usual[model] = {}
+        for key in differing_settings(of_model):
+            counts = Counter(shown_value(settings_of(record.config).get(key)) for record in of_model)
+            default = shown_value(_defaults(model).get(key))
+            usual[model][key] = max(sorted(counts), key=lambda value: (counts[value], value == default))
+    return usual
+
+
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What in a run's config can change its result, by dotted keys; of a key it is older than, what it ran with."""
+    name = str(config["model"]["name"])
+    config = flat(config)
+    for old, (new, values) in RENAMED.items():
+        if old in config:
+            config[new] = values[config.pop(old)]
+    defaults = _defaults(name)
+    config = defaults | {key: value for key, value in BEFORE.items() if key in defaults} | config
+    ignored = tuple(f"{name}." for name in NOT_SETTINGS)
+    return {key: value for key, value in config.items() if not f"{key}.".startswith(ignored)}
+
+
+def _defaults(model: str) -> dict[str, Any]:
+    defaults = flat(asdict(RunConfig()) | {"model": asdict(MODELS[model]()) if model in MODELS else {}})
+    had_dropped = issubclass(MODELS.get(model, FSNConfig), FSNConfig)
+    return defaults | {key: value for key, value in DROPPED.items() if had_dropped and key not in defaults}
+
+
+def shown_value(value: object) -> str:
+    # As few digits as name the value: pi/2 must not be rounded to a threshold that is refused.
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def label(record: RunRecord, among: Sequence[RunRecord]) -> str:
+    """The model's name, with the seed where another of the records has the same model."""
+    name = str(record.config["model"]["name"])
+    alone = len({other.seed for other in among if other.config["model"]["name"] == name}) == 1
+    return name if alone else f"{name}, seed {record.seed}"
+
+
+def same_data(records: Sequence[RunRecord]) -> None:
+    """UserError unless the records' losses are of the same content, cut in the same way."""
+    same("data", [record.data.sha256 for record in records])
+    same("data bytes", [record.data.bytes for record in records])
+    same("data.context", [record.config["data"]["context"] for record in records])
+
+
+def same(what: str, values: Sequence[object]) -> None:
+    for value in values:
+        if value != values[0]:
+            raise UserError(
+                f"these runs cannot stand side by side: {what} is {values[0]} in one and {value} in another"
+            )

@@ -1,0 +1,46 @@
+"""Maps of what heads look at, as PNG and SVG: a row a run, a column a head."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from results.figures.style import REPRODUCIBLE, write_figure
+
+MOST_TOKENS = 64  # of a map; more could not be told apart
+MOST_HEADS = 8
+
+
+def plot_heads(maps: Sequence[tuple[str, Tensor]], path: Path) -> list[Path]:
+    """`maps`: (label, A (H, N, N)) of each row, the first `MOST_TOKENS` tokens shown; the files written.
+
+    Colour is the square root of the weight, so that a spread of 1/64 is still seen; what is exactly zero stays white.
+    """
+    from matplotlib import colormaps, rc_context
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    columns = min(MOST_HEADS, max(A.shape[0] for _, A in maps))
+    shade = colormaps["viridis_r"].with_extremes(bad="white")
+    with rc_context(REPRODUCIBLE):
+        figure = Figure(figsize=(1.0 + 1.75 * columns, 0.5 + 1.95 * len(maps)), layout="constrained")
+        panels: Any = figure.subplots(len(maps), columns, squeeze=False)
+        image: Any = None
+        for row, (name, A) in enumerate(maps):
+            for head in range(columns):
+                panel = panels[row][head]
+                panel.set_xticks([])
+                panel.set_yticks([])
+                if head >= A.shape[0]:
+                    panel.set_axis_off()
+                    continue
+                shown = A[head, :MOST_TOKENS, :MOST_TOKENS].cpu().double()
+                values = shown.masked_fill(shown == 0, float("nan")).numpy()
+                image = panel.imshow(values, cmap=shade, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+                panel.set_title(f"head {head}", fontsize=9)
+            panels[row][0].set_ylabel(f"{name}\nquery token", fontsize=9)
+        for head in range(columns):
+            panels[-1][head].set_xlabel("key token", fontsize=9)
+        figure.colorbar(image, ax=panels, shrink=0.8, label="weight of the key (white: exactly 0)")
+        return write_figure(figure, path)

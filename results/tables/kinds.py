@@ -1,0 +1,32 @@
+"""The kinds of tables and figures, as `table.kind` of a sweep file names them, and what builds each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from configs.sweeps import Sweep
+from results.document import Document
+from results.evidence.runs import Evidence, gather
+from results.tables import checkpoints, copy_depth, coupling, heads, rates, scale, variants
+
+Adder = Callable[[Evidence, Document, Path, str], None]
+
+ADDERS: dict[str, Adder] = {
+    "checkpoints": checkpoints.add_checkpoints,
+    "finals": variants.add_variants,
+    "rates": rates.add_rates,
+    "scale": scale.add_scale,
+    "copy_depth": copy_depth.add_copy_depth,
+    "coupling": coupling.add_coupling,
+    "synchrony": heads.add_heads,
+}
+
+
+def gather_for(sweep: Sweep, *found: Any) -> list[Evidence]:
+    """The evidence for a sweep as its kind takes it; what is `found` is as for `results.evidence.runs.gather`."""
+    return (rates.gather_all if sweep.kind == "rates" else gather)(sweep, *found)
+
+
+def add_tables(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:
+    """Add to the document what the sweep is for. `folder`, `stem`: where figures go, and how their names begin."""
+    ADDERS[evidence.sweep.kind](evidence, document, folder, stem)

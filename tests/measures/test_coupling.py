@@ -1,0 +1,107 @@
+"""Measures of coupling kernels and of order: against obvious loops, and where their values are known."""
+
+import cmath
+import math
+
+import pytest
+import torch
+
+from configs.compose import compose
+from configs.errors import UserError
+from fsn import FSN
+from measures.coupling import harmonic, kernels, order
+from training.budget import resolve_shape
+from training.build import build_model
+
+
+def small(**changes):
+    torch.manual_seed(0)
+    return FSN(n_phases=8, n_layers=2, n_heads=2, ff_width=8, **changes).double()
+
+
+def test_statistics_over_coordinates_against_a_loop():
+    torch.manual_seed(0)
+    kappa = torch.randn(50, dtype=torch.complex128) + 0.5 - 0.4j
+    total, strength, negative = 0j, 0.0, 0
+    for value in kappa.tolist():
+        weight = abs(value)
+        total += weight * cmath.exp(1j * cmath.phase(value))
+        strength += weight
+        negative += value.real < 0
+    found = harmonic(kappa)
+    assert found.strength == pytest.approx(strength / 50)
+    assert found.angle == pytest.approx(math.atan2(total.imag, total.real))
+    assert found.deviation == pytest.approx(math.sqrt(2 * (1 - abs(total) / strength)))
+    assert 0 < found.repulsive == negative / 50 < 1
+
+
+def test_an_angle_set_by_hand_is_read():
+    model = small()
+    for layer in model.layers:
+        strength = 0.2 + torch.rand_like(layer.mixer.kernel_real)
+        layer.mixer.kernel_real.data = strength * math.cos(math.radians(30))
+        layer.mixer.kernel_imag.data = strength * math.sin(math.radians(30))
+    kappa = kernels(model)
+    assert kappa.shape == (2, 2, 2, 8)  # layers, M, delays, d
+    for part in kappa.flatten(0, 2):
+        found = harmonic(part)
+        assert math.degrees(found.angle) == pytest.approx(30)
+        assert found.deviation == pytest.approx(0, abs=1e-6) and found.repulsive == 0
+    assert math.degrees(harmonic(-kappa[0, 0, 0]).angle) == pytest.approx(-150)
+    assert harmonic(-kappa[0, 0, 0]).repulsive == 1
+
+
+def test_attraction_and_repulsion_that_cancel_have_no_direction():
+    found = harmonic(torch.tensor([0.5 + 0.1j, -0.5 - 0.1j, 0.0]))
+    assert math.isnan(found.angle)
+    assert found.deviation == pytest.approx(math.sqrt(2))
+    assert found.strength == pytest.approx(2 * abs(0.5 + 0.1j) / 3)
+    nothing = harmonic(torch.zeros(3, dtype=torch.complex64))
+    assert (nothing.strength, nothing.repulsive) == (0, 0) and math.isnan(nothing.angle + nothing.deviation)
+
+
+def built(name):
+    torch.manual_seed(0)
+    return build_model(resolve_shape(compose("train", [f"model={name}", "scale=smoke"]), 256).model, 256)
+
+
+def test_the_kuramoto_base_has_one_harmonic_one_delay_and_no_frustration():
+    kappa = kernels(built("kuramoto"))
+    assert kappa.shape[1:3] == (1, 1)
+    assert all(harmonic(part).angle == 0 for part in kappa.flatten(0, 2))
+
+
+@pytest.mark.parametrize("name", ["transformer", "osn"])
+def test_a_model_without_a_coupling_kernel_is_refused(name):
+    model = built(name)
+    for measure in (lambda: kernels(model), lambda: order(model, torch.zeros(1, 4, dtype=torch.long))):
+        with pytest.raises(UserError, match=r"for runs of fsn, fsn_native and kuramoto") as refused:
+            measure()
+        assert "\n" not in str(refused.value)
+
+
+def test_order_is_the_mean_over_windows_and_tokens_but_the_first():
+    model = small()
+    windows = torch.randint(0, 256, (3, 7))
+    found = order(model, windows)
+    _, layers = model(windows, return_diagnostics=True)
+    for layer, reported in enumerate(layers):
+        for head in range(2):
+            tokens = [(window, t) for window in range(3) for t in range(1, 7)]
+            for name in ("order_parameter", "null"):
+                values = [float(reported[name][window, head, t]) for window, t in tokens]
+                assert getattr(found, name)[layer][head] == pytest.approx(sum(values) / len(values))
+            gates = [float(reported["gate"][w, t, c]) for w, t in tokens for c in range(4 * head, 4 * head + 4)]
+            assert found.gate[layer][head] == pytest.approx(sum(gates) / len(gates))
+
+
+def test_identical_phases_are_in_full_order():
+    tokens = torch.randint(0, 256, (2, 6))
+    for delay in (False, True):
+        model = small(delay=delay)
+        model.embedding.weight.data[:] = model.embedding.weight.data[0].clone()
+        found = order(model, tokens)
+        expected = [1 - null for null in found.null[0]]  # the null slot has no phase
+        assert found.order_parameter[0] == pytest.approx(expected)
+        assert (max(found.null[0]) > 0) == delay
+    assert not any(map(any, order(small(delay=False), tokens).null))

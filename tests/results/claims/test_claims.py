@@ -1,0 +1,145 @@
+"""The claims of the papers: all there, each with its provenance, and a mistake in the file is named."""
+
+import re
+
+import pytest
+import yaml
+
+from configs.errors import UserError
+from configs.sweeps import expand, names
+from results.claims.__main__ import main
+from results.claims.claim import Value
+from results.claims.cost import LayerCost
+from results.claims.load import CHECKS, PATH, load_claims
+from results.claims.sources import Sources
+from results.claims.table import claims_document, claims_table, judge
+from results.claims.verdict import STATUSES
+
+STATED = [
+    *((28.9, None), (28.4, None), (18.3, None), (18.7, None), (15, None), (-30, None), (2, None), (3, None)),
+    *((1.5953, 0.0014), (1.611, None), (4, None), (1.637, 0.010), (1.616, 0.004)),
+    *((1.468, None), (1.456, None), (1.448, None), (1.452, None), (628, None), (194, None), (1377, None), (5465, None)),
+]
+
+
+def nothing():
+    """No record at all, without composing the runs of any sweep."""
+    empty = {(name, profile): [] for name in names() for profile in ("cpu", "paper")}
+    return Sources([], {}, empty)
+
+
+def test_every_number_is_there_once_in_a_claim_with_all_its_fields():
+    claims = load_claims()
+    values = [(value.value, value.spread) for claim in claims for value in claim.values]
+    assert set(STATED) <= set(values)
+    for claim in claims:
+        texts = (claim.id, claim.table, claim.source, claim.states, claim.unit, claim.note)
+        assert all(texts), claim.id
+        assert claim.table in (*names(), "ssa-cost"), claim.id
+    assert {type(claim.check) for claim in claims if claim.check} == set(CHECKS.values())
+
+
+def test_what_a_summary_alone_states_is_said_to_be_so():
+    of_summary = [claim for claim in load_claims() if "summary" in claim.source]
+    assert {value.value for claim in of_summary for value in claim.values} == {28.9, 28.4, 18.3, 18.7, 15, -30, 2, 3}
+    for claim in of_summary:
+        assert "From a third party's summary, not from the paper's abstract." in claim.note, claim.id
+        assert claim.hindered is not None, claim.id
+        assert "no training run" in claim.note or claim.table == "ssa-cost", claim.id
+    memory = next(claim for claim in of_summary if isinstance(claim.check, LayerCost))
+    assert "more memory and less throughput" in memory.note
+
+
+def test_a_check_names_models_and_rows_that_its_sweep_has():
+    """Else it would wait for runs that nobody can make."""
+    for claim in load_claims():
+        if claim.hindered is not None:
+            continue
+        jobs = expand(claim.table, "paper").jobs
+        overrides = {text for job in jobs for text in job.overrides}
+        models = {getattr(claim.check, name, None) for name in ("model", "baseline")} - {None}
+        rows = {getattr(claim.check, name, None) for name in ("row", "baseline_row")} - {None}
+        scales = getattr(claim.check, "scales", ())
+        assert {f"model={model}" for model in models} | {f"scale={scale}" for scale in scales} <= overrides, claim.id
+        assert rows <= {job.row for job in jobs}, claim.id
+
+
+def test_a_claim_that_waits_for_a_row_does_so_only_while_the_row_cannot_be_run():
+    for claim in load_claims():
+        if claim.hindered is not None and claim.hindered.because.startswith("it waits for"):
+            assert expand(claim.table).later, f"{claim.id} can be run: give it a check, and hindered: null"
+
+
+def test_without_records_nothing_is_reproduced_nor_refuted():
+    assert {judge(claim, nothing()).status for claim in load_claims()} == {"not run", "not comparable"}
+
+
+def test_a_value_keeps_the_digits_of_its_source():
+    texts = [str(Value("x", *stated)) for stated in ((1.637, 0.010), (1377, None), (15, None))]
+    assert texts == ["x 1.637 ± 0.010", "x 1,377", "x 15"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "tolerance: 0.0078",
+            "tolerence: 0.008",
+            "claim 'FSN, 50 epochs': unknown key 'tolerence'; the nearest is 'tolerance'",
+        ),
+        ("  tolerance: 0.0078\n", "", "claim 'FSN, 50 epochs': the key 'tolerance' is missing"),
+        ("tolerance: 0.0078", "tolerance: some", "'tolerance' is 'some', which is not of the form"),
+        ("tolerance: 0.0078", "tolerance: null", "'FSN, 50 epochs': a level needs a value and a tolerance"),
+        ("kind: level, model", "kind: levle, model", "check: kind is 'levle', .*the nearest is level"),
+        ("kind: level, model", "kind: level, modle", "check: unknown key 'modle'; the nearest is 'model'"),
+        ("split: validation, size: 1 M", "size: 1 M", "protocol: the key 'split' is missing"),
+        ("side: level", "side: beside", "'side' is 'beside', which is not of the form"),
+        ("spread: 0.0014", "spread: [1]", "values: 'spread' is "),
+        ("status: not run", "status: reproduced", "hindered.status is 'reproduced'; not run or not comparable"),
+        ("id: Transformer, 50", "id: FSN, 50", "two claims have the id 'FSN, 50 epochs'"),
+        ("check: {kind: level, model: fsn, row: 50 epochs}", "check: null", "say in 'hindered' why"),
+        ("- id: FSN, 50 epochs", "- id: [", "cannot read the claims"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_in_one_error(tmp_path, old, new, says):
+    path, text = tmp_path / "claims.yaml", PATH.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(UserError, match=says) as error:
+        load_claims(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_file_of_another_form_is_refused(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"id": "x"}))
+    with pytest.raises(UserError, match="is not a list of claims"):
+        load_claims(path)
+
+
+def test_a_table_keeps_a_papers_numbers_and_ours_apart():
+    table = claims_table("fsn-enwik8", nothing())
+    row = table.rows[0]
+    assert row["stated"] == "FSN 1.5953 ± 0.0014 bits per character"
+    assert (row["ours, same protocol"], row["status"]) == ("none", "not run")
+    assert table.notes[0].startswith("FSN, 50 epochs: \"the FSN's completed fifty-epoch runs converge")
+    assert table.data[0]["value"] == 1.5953
+    assert table.data[0]["ours"] == ""
+    assert claims_table("fsn-ablation", nothing()) is None
+
+
+def test_all_claims_stand_under_their_status():
+    made = claims_document(nothing())
+    counts = [int(re.search(r"(.*): (\d+)", table.title)[2]) for table in made.tables]
+    assert sum(counts) == len(load_claims())
+    assert [table.title.partition(":")[0].lower() for table in made.tables] == list(STATUSES[2:])
+
+
+def test_the_command_refuses_what_it_does_not_take():
+    with pytest.raises(UserError, match="takes output=FOLDER and runs=FOLDER alone"):
+        main(["profile=cpu"])
+
+
+def test_no_loss_counts_as_both_models_of_the_paper():
+    fsn, transformer = (claim for claim in load_claims() if claim.id in ("FSN, 50 epochs", "Transformer, 50 epochs"))
+    assert fsn.values[0].value + fsn.tolerance < transformer.values[0].value - transformer.tolerance

@@ -1,0 +1,220 @@
+"""A sweep can be stopped and started at any time, and one failure does not stop the others."""
+
+import signal
+
+import pytest
+
+from configs import sweeps
+from configs.errors import UserError
+from configs.sweeps import expand, requested
+from training.run_record.record import load_record
+from training.run_record.run_directory import claimed
+from training.sweeps.ray_launcher import RayLauncher
+from training.sweeps.sweep import conduct, time_left
+from training.sweeps.swept_run import look
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch, overrides):
+    """`sweep(*arguments)`: exit code of `+sweeps=mine` with them: two seeds of a run of 6 steps."""
+    mine = tmp_path / "sweeps"
+    mine.mkdir()
+    (mine / "mine.yaml").write_text("title: Mine\ngrid: {seed: [0, 1]}\n")
+    monkeypatch.setattr(sweeps, "FOLDER", mine)
+    common = [text for text in overrides if not text.startswith("run_dir=")]
+    arguments = ["+sweeps=mine", *common, "trainer.max_steps=6", f"runs={tmp_path / 'runs'}"]
+    return lambda *more: conduct(requested([*arguments, *more]))
+
+
+def records(tmp_path):
+    return {record.seed: record for record in map(load_record, (tmp_path / "runs").glob("transformer*"))}
+
+
+def test_what_is_done_is_skipped_and_what_is_left_is_told(sweep, tmp_path, capsys):
+    assert sweep("seed=0") == 0
+    assert "1 runs: 1 done" in capsys.readouterr().out
+    assert sweep("status=true") == 0
+    said = capsys.readouterr().out
+    assert "2 runs: 1 done, 1 missing, about 0:00:0" in said and "by 1 finished run" in said
+    assert "done     seed=0" in said and "missing  seed=1" in said
+    assert list(records(tmp_path)) == [0]
+
+    first = next((tmp_path / "runs").glob("*seed0*")) / "record.json"
+    before = first.stat().st_mtime_ns
+    assert sweep() == 0
+    said = capsys.readouterr().out
+    assert "done before: seed=0" in said and "2 runs: 2 done" in said
+    assert first.stat().st_mtime_ns == before
+    assert {seed: record.status for seed, record in records(tmp_path).items()} == {0: "done", 1: "done"}
+
+
+def test_one_failure_does_not_stop_the_others(sweep, tmp_path, capsys):
+    # Seed 0 is in a directory that another run of another config holds: a user's mistake inside one run.
+    assert sweep("seed=0") == 0
+    record = next((tmp_path / "runs").glob("*seed0*")) / "record.json"
+    record.write_text(
+        record.read_text()
+        .replace('"status": "done"', '"status": "interrupted"', 1)
+        .replace('"lr": 0.005', '"lr": 0.5', 1)
+    )
+    assert sweep() == 1
+    output = capsys.readouterr()
+    assert "failed: seed=0: " in output.err and "holds a run of another config: optim.lr is 0.5 there" in output.err
+    assert records(tmp_path)[1].status == "done"
+
+
+def test_a_run_that_failed_is_tried_again_only_when_asked(sweep, tmp_path, capsys):
+    assert sweep("optim.lr=1e30", "optim.warmup_steps=0") == 1
+    said = capsys.readouterr()
+    assert said.err.count("failed: seed=") == 2 and "smaller optim.lr" in said.err
+    assert sweep("optim.lr=1e30", "optim.warmup_steps=0") == 1
+    said = capsys.readouterr().out
+    assert said.count("retry_failed=true tries again") == 2 and "2 failed" in said
+    assert "model " not in said, "nothing was run"
+    assert sweep("optim.lr=1e30", "optim.warmup_steps=0", "retry_failed=true") == 1
+    assert capsys.readouterr().err.count("failed: seed=") == 2
+
+
+def test_an_interrupted_sweep_goes_on_where_it_was(sweep, tmp_path, monkeypatch, capsys):
+    from training.meter import Meter
+
+    measure = Meter.measure
+
+    def interrupt(self, trainer, module, n_targets):
+        row = measure(self, trainer, module, n_targets)
+        if trainer.global_step == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Meter, "measure", interrupt)
+        with pytest.raises(SystemExit) as stop:
+            sweep()
+    assert stop.value.code == 143
+    assert records(tmp_path)[0].status == "interrupted" and 1 not in records(tmp_path)
+    assert sweep() == 0
+    assert "resuming from step 3 of 6" in capsys.readouterr().out
+
+
+def test_a_run_that_another_process_has_is_left_alone(sweep, tmp_path, capsys):
+    assert sweep("seed=0") == 0
+    record = next((tmp_path / "runs").glob("*seed0*")) / "record.json"
+    record.write_text(record.read_text().replace('"status": "done"', '"status": "running"', 1))
+    with claimed(record.parent, overwrite=False):
+        assert sweep() == 0
+    assert "left alone, another process has it: seed=0" in capsys.readouterr().out
+    assert sweep("status=true") == 0
+    assert "interrupted  seed=0" in capsys.readouterr().out
+
+
+def test_a_run_that_another_process_took_meanwhile_did_not_fail(sweep, tmp_path, monkeypatch, capsys):
+    from training.sweeps import sweep as module
+
+    assert sweep("seed=0") == 0
+    record = next((tmp_path / "runs").glob("*seed0*")) / "record.json"
+    record.write_text(record.read_text().replace('"status": "done"', '"status": "running"', 1))
+    launch = module.launch
+
+    def late(jobs, launcher):
+        with claimed(record.parent, overwrite=False):
+            return launch(jobs, launcher)
+
+    monkeypatch.setattr(module, "launch", late)
+    looked = module.look
+    taken = []
+
+    def look_again(*arguments):
+        runs = looked(*arguments)
+        for run in runs:
+            if taken and run.folder == record.parent:
+                run.state = "running"
+        taken.append(True)
+        return runs
+
+    monkeypatch.setattr(module, "look", look_again)
+    capsys.readouterr()
+    assert sweep() == 0
+    said = capsys.readouterr()
+    assert "left alone, another process took it: seed=0" in said.out and "failed" not in said.err
+
+
+def test_a_run_that_fails_before_it_has_a_record_has_failed(sweep, tmp_path, capsys):
+    long = "data.context=100000000"  # longer than the corpus, which is known only when the run has opened it
+    assert sweep("seed=0", long) == 1
+    capsys.readouterr()
+    assert sweep("seed=0", long, "status=true") == 0
+    said = capsys.readouterr().out
+    (why,) = (tmp_path / "runs").glob("*/failed.txt")
+    error = why.read_text().strip()
+    assert "1 runs: 1 failed" in said and "1000000" in error and error in said
+    assert sweep("seed=0", long) == 1
+    assert "failed before: seed=0: " in (said := capsys.readouterr().out) and "retry_failed=true" in said
+    why.write_text("of another day")
+    assert sweep("seed=0", long, "retry_failed=true") == 1
+    assert why.read_text().strip() == error
+
+
+def test_a_damaged_record_is_not_tried_again_but_named(sweep, tmp_path, capsys):
+    assert sweep("seed=0") == 0
+    record = next((tmp_path / "runs").glob("*seed0*")) / "record.json"
+    record.write_text("{")
+    capsys.readouterr()
+    assert sweep("retry_failed=true") == 1
+    said = capsys.readouterr().out
+    assert f"delete {record.parent} to make the run again" in said and "2 runs: 1 done, 1 failed" in said
+
+
+def test_mistakes_come_before_any_run(sweep, tmp_path):
+    for arguments, words in (
+        (["trainer.max_stpes=3"], "the nearest is 'trainer.max_steps'"),
+        (["seed=0,0"], "seed=0 and seed=0 are one and the same run"),
+        (["data.path=nowhere.txt"], "nowhere.txt"),
+        (["launcher=slrum", "status=true"], "launcher=slrum: legal values are .*slurm.*; type launcher=slurm"),
+        (["launcher=jobblib", "plan=true"], "type launcher=joblib"),
+        (["launcher=joblib", "hydra.launcher.n_job=1"], "hydra.launcher.n_job=1: .*n_job"),
+    ):
+        with pytest.raises(UserError, match=words):
+            sweep(*arguments)
+    assert not list((tmp_path / "runs").glob("transformer*"))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "key"), [("joblib", "n_jobs=2"), ("ray", "num_cpus=2"), ("slurm_local", "timeout_min=30")]
+)
+def test_launchers(sweep, tmp_path, launcher, key):
+    """Side by side, in processes of their own, each with a key of its own."""
+    try:
+        assert sweep(f"launcher={launcher}", f"hydra.launcher.{key}") == 0
+    except UserError as error:
+        if "Ray did not start" not in str(error):
+            raise
+        pytest.skip(f"Ray gives its own processes half a minute to start, too little here: {error}")
+    assert {seed: record.status for seed, record in records(tmp_path).items()} == {0: "done", 1: "done"}
+
+
+def test_shares_that_ray_cannot_hand_out():
+    for given, words in (
+        ((2, 3, 0.0), "cpus_per_run=3: legal is 1 to hydra.launcher.num_cpus, 2"),
+        ((2, 1, 1.5), "gpus_per_run=1.5: legal is a share of one GPU, or whole ones"),
+    ):
+        with pytest.raises(UserError, match=words):
+            RayLauncher(*given)
+
+
+def test_a_launcher_that_is_not_installed(sweep, monkeypatch):
+    monkeypatch.setattr("training.sweeps.launch.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"launcher=slurm is not installed: type .*pip install .*\[slurm\]"):
+        sweep("launcher=slurm")
+
+
+def test_time_left_is_in_proportion(sweep, tmp_path, overrides):
+    assert sweep("seed=0") == 0
+    common = [text for text in overrides if not text.startswith("run_dir=")]
+    given = [*common, "trainer.max_steps=6", f"runs={tmp_path / 'runs'}"]
+    jobs = expand("mine", "cpu", [*given, "seed=0,1,2"])
+    runs = look(jobs.jobs, jobs.axes)
+    runs[0].record.throughput.seconds = 10.0
+    assert time_left(runs) == pytest.approx(20.0)
+    runs[1].record, runs[1].state = runs[0].record, "interrupted"
+    assert time_left(runs) == pytest.approx(10.0)
+    assert time_left(runs[2:]) is None

@@ -1,0 +1,69 @@
+"""One of a run's splits as `eval.py` evaluates it: opened, gone through with a bar on a terminal, recorded."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from configs.errors import UserError
+from configs.schema import EvaluationConfig
+from training.attention_backend import evaluated_by
+from training.run_record.trained_run import TrainedRun, open_run
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class SplitEvaluation:
+    run: TrainedRun
+    config: EvaluationConfig
+    split: np.ndarray  # (n,) uint8
+    context: int  # bytes a window holds
+
+    def go(self, measure: Callable[..., Result]) -> Result:
+        """What `measure` finds, which takes the arguments of `measures.loss.evaluate`."""
+        from rich.console import Console
+        from rich.progress import Progress
+
+        asked, precision = self.config, self.run.config.precision
+        with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+            bar = progress.add_task(asked.split)
+            return measure(
+                self.run.model,
+                self.split,
+                self.context,
+                asked.batch_size,
+                asked.max_bytes,
+                precision,
+                on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            )
+
+    def entry(self) -> dict[str, Any]:
+        """What was evaluated, and how: where an entry of the record's `evaluations` begins."""
+        entry = {
+            "split": self.config.split,
+            "checkpoint": self.run.checkpoint.name,
+            "step": self.run.step,
+            "context": self.context,
+        }
+        return entry | evaluated_by(self.run.model, next(self.run.model.parameters()).device.type)
+
+
+def open_split(config: EvaluationConfig) -> SplitEvaluation:
+    """The run and split that are asked for. UserError as of `open_run`, and for a context longer than the split
+    or shorter than what a head of the run picks from.
+    """
+    assert config.run is not None  # checked with the config
+    run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
+    split = run.corpus(config.data).split(config.split)
+    context = config.context or run.config.data.context
+    if context > len(split):
+        raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} bytes")
+    top_k = getattr(run.config.model, "top_k", None)
+    if top_k is not None and top_k > context:
+        raise UserError(
+            f"context={context} is shorter than the run's model.top_k={top_k}; type context={top_k} or more"
+        )
+    return SplitEvaluation(run, config, split, context)

@@ -1,0 +1,222 @@
+"""Checkpoints: written whole or not at all, found again after any crash, and loaded as data, never as code."""
+
+import io
+import itertools
+import os
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
+
+from configs.compose import resolve
+from configs.errors import UserError
+from configs.schema import RunConfig
+from training.build import build_model
+from training.meter import NonFiniteError
+from training.run_record.atomic import WriteError, sync_file, temporary_name, write_atomically
+
+KEYS = (
+    "state_dict",
+    "optimizer_states",
+    "loops",
+    "global_step",
+    "meter",
+    "config",
+    "config_hash",
+    "data_sha256",
+    "vocabulary_size",
+)
+
+
+class DamagedError(UserError):
+    """A file that can be read but is no whole checkpoint."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint files, atomic and read with `weights_only=True`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getbuffer())
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> Any:
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
+class Checkpoints:
+    """Writes `last.ckpt` every `every` steps and at the end (the one before stays as `previous.ckpt`).
+
+    At the end of each epoch in `epochs` it also keeps `epoch-030.ckpt`. `extra` (config, hashes) goes into every
+    checkpoint. A state that is not finite is never written: NonFiniteError.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        every: int,
+        epochs: list[int],
+        steps_per_epoch: int,
+        total_steps: int,
+        extra: dict[str, Any],
+    ) -> None:
+        self.folder = folder
+        self.every = every
+        self.kept = {epoch * steps_per_epoch: epoch for epoch in epochs}
+        self.total_steps = total_steps
+        self.extra = extra
+        self.saved_step: int | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether the state after `step` optimizer steps is saved."""
+        return step % self.every == 0 or step in self.kept or step == self.total_steps
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Write the present state as `last.ckpt`, unless that is there already. All processes must call this."""
+        step = trainer.global_step
+        if self.saved_step == step:
+            return
+        check_finite(trainer, step)
+        new = self.folder / "new.tmp"  # not a name that `newest_whole` looks at
+        trainer.save_checkpoint(new, weights_only=False)
+        if trainer.is_global_zero:
+            self._name(new, self.kept.get(step))
+        self.saved_step = step
+
+    def _name(self, new: Path, epoch: int | None) -> None:
+        """new -> last, last -> previous; at every moment between, at least one of them is whole.
+
+        That holds because a run begins with a last.ckpt that is whole, or with none: see `set_aside_damaged`.
+        """
+        last = self.folder / "last.ckpt"
+        try:
+            if last.exists():
+                link(last, self.folder / "previous.ckpt")
+            if epoch is not None:
+                link(new, self.folder / f"epoch-{epoch:03d}.ckpt")
+            os.replace(new, last)
+            sync_file(self.folder)
+        except OSError as error:
+            raise WriteError(last, error) from error
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, atomically; copies where the file system has no links."""
+    temporary = temporary_name(target)
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        write_atomically(target, source.read_bytes())
+    else:
+        os.replace(temporary, target)
+        # rename(2) does nothing when both names already are the same file.
+        temporary.unlink(missing_ok=True)
+
+
+def check_finite(trainer: L.Trainer, step: int) -> None:
+    """NonFiniteError when a weight or a moment of the optimizer is not finite, naming the first such weight."""
+    for name, parameter in trainer.lightning_module.named_parameters():
+        moments = [m for optimizer in trainer.optimizers for m in optimizer.state.get(parameter, {}).values()]
+        for value in (parameter, *moments):
+            if not bool(torch.isfinite(value).all()):
+                raise NonFiniteError(f"{name} is not finite after step {step}; try a smaller optim.lr")
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for leftover in folder.glob("*.tmp"):
+        leftover.unlink()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, after its checksums were verified.
+
+    Raises DamagedError for a file that is damaged or something else, UserError for one that cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load itself does not look at the checksums
+        if damaged is not None:
+            raise DamagedError(f"{path} is damaged: the checksum of {damaged} is wrong")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"there is no checkpoint at {path}") from None
+    except (UserError, MemoryError):
+        raise
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:  # torch and zipfile raise a dozen kinds for the same fact
+        reason = str(error).strip().partition("\n")[0]
+        raise DamagedError(f"{path} is damaged or not a checkpoint: {reason}") from None
+    if not isinstance(content, dict) or any(key not in content for key in KEYS):
+        raise DamagedError(f"{path} is not a checkpoint of this project")
+    return content
+
+
+def set_aside_damaged(folder: Path) -> None:
+    """Rename every damaged checkpoint to *.ckpt.damaged-N, so that none takes the place of the whole one before it.
+
+    Raises UserError for one that cannot be read at all, which may be whole, and WriteError.
+    """
+    for path in sorted(folder.glob("*.ckpt")):
+        try:
+            read_checkpoint(path)
+        except DamagedError as error:
+            names = (path.with_name(f"{path.name}.damaged-{n}") for n in itertools.count(1))
+            aside = next(name for name in names if not name.exists())
+            print(f"warning: {error}; skipped, it is now {aside.name}", file=sys.stderr)
+            try:
+                os.replace(path, aside)
+            except OSError as cause:
+                raise WriteError(aside, cause) from cause
+
+
+def newest_whole(run_dir: Path) -> Path | None:
+    """The checkpoint to go on from: the one with the most steps that is whole. Damaged ones are named on stderr."""
+    found = []
+    for path in sorted((run_dir / "checkpoints").glob("*.ckpt")):
+        try:
+            found.append((read_checkpoint(path)["global_step"], path.name == "last.ckpt", path))
+        except UserError as error:
+            print(f"warning: {error}; skipped", file=sys.stderr)
+    return max(found)[-1] if found else None
+
+
+def load_model(path: Path, device: str | torch.device = "cpu", start: bool = False) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of a checkpoint, on `device` and in eval mode, and its resolved config as a plain dict.
+
+    With `start` the weights are those of the run's step 0, drawn again from its seed.
+
+    Raises UserError for a file that is no whole checkpoint, or one whose weights do not fit its model.
+    """
+    content = read_checkpoint(Path(path))
+    config = resolve(content["config"])
+    if start:
+        return _at_start(path, config, content).to(device).eval(), content["config"]
+    model = build_model(config.model, content["vocabulary_size"])
+    weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
+        raise UserError(f"{path} holds the weights of another model than its config: {reason}") from None
+    return model.to(device).eval(), content["config"]
+
+
+def _at_start(path: Path, config: RunConfig, content: dict[str, Any]) -> nn.Module:
+    """The model as the run's seed draws it. UserError where today's code would draw another than the run's."""
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    model = build_model(config.model, content["vocabulary_size"])
+    saved = {name.removeprefix("model."): value.shape for name, value in content["state_dict"].items()}
+    drawn = {name: value.shape for name, value in model.state_dict().items()}
+    unknown = sorted(vars(config.model).keys() - content["config"]["model"].keys())
+    if unknown or saved != drawn:
+        reason = f"it knows no model.{unknown[0]}" if unknown else "its weights have other shapes"
+        raise UserError(f"{path} is of a run by older code, whose start cannot be drawn again: {reason}")
+    return model

@@ -1,0 +1,118 @@
+"""What the run runs on: device, versions, git; and the settings that make it repeatable."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import torch
+
+from configs.errors import UserError
+from configs.schema import RunConfig
+from training.run_record.record import Device, Git, without_absolute_paths
+
+PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "synchrony")
+
+
+def device_kind(config: RunConfig) -> str:
+    """cpu or cuda. UserError when CUDA devices are asked for that are not there."""
+    wanted, there = config.trainer.accelerator, torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cuda":
+        require_cuda("trainer.accelerator", "trainer=cpu")
+    kind = "cpu" if wanted == "cpu" or not there else "cuda"
+    if kind == "cuda" and config.trainer.devices > there:
+        raise UserError(f"trainer.devices={config.trainer.devices}, but this machine has {there} CUDA device(s)")
+    return kind
+
+
+def require_cuda(key: str, instead: str) -> None:
+    """UserError when CUDA is asked for, by `key`=cuda, and absent."""
+    if not torch.cuda.is_available():
+        raise UserError(f"{key}=cuda, but this machine has no CUDA device that torch sees; type {instead}")
+
+
+def prepare(config: RunConfig, kind: str) -> None:
+    """Seed every generator; on a CPU refuse whatever is not deterministic, on CUDA use the tensor cores."""
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+        if config.trainer.devices > 1:
+            os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)  # else Lightning divides the cores
+    torch.use_deterministic_algorithms(kind == "cpu")
+    if kind == "cpu":
+        # Filling memory before it is written would cost time and change nothing.
+        torch.utils.deterministic.fill_uninitialized_memory = False
+    else:
+        torch.set_float32_matmul_precision("high")
+        torch.cuda.reset_peak_memory_stats()
+
+
+def device(config: RunConfig, kind: str) -> Device:
+    """The device a run trains on, as its record names it."""
+    name = torch.cuda.get_device_name() if kind == "cuda" else cpu_name()
+    return Device(kind, name, torch.get_num_threads(), config.trainer.devices)
+
+
+def cpu_name() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def versions() -> dict[str, str]:
+    """Python's version and that of each package that can change a result."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git() -> Git:
+    """The commit of this source tree and whether it was changed; empty where there is no git."""
+    folder = Path(__file__).parents[2]
+
+    def ask(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return Git(ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain", "--untracked-files=no")))
+    except (OSError, subprocess.SubprocessError):
+        return Git()
+
+
+def command() -> str:
+    """The command line, to be typed again; of absolute paths only the names."""
+    return shlex.join(["python", Path(sys.argv[0]).name, *without_absolute_paths(sys.argv[1:])])
+
+
+def refuse_launchers() -> None:
+    """UserError under torchrun: the first process of a run chooses the checkpoint, and starts the others itself."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError("a run starts its own processes: type python train.py trainer.devices=N instead of torchrun")
+
+
+def is_main_process() -> bool:
+    """Whether this process writes the record; the others of a distributed run are started by it."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def peak_resident_bytes() -> int:
+    """The most physical memory that this process has held."""
+    try:
+        # Not ru_maxrss, which a Linux process inherits from the one that started it.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) * 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes

@@ -1,0 +1,106 @@
+"""A run directory as something to evaluate: its model, its data, its record."""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from torch import nn
+
+from configs.compose import resolve
+from configs.errors import UserError
+from configs.schema import EvaluationDataConfig, RunConfig
+from data.corpus import Corpus
+from data.sources import open_corpus
+from training.attention_backend import set_backend
+from training.run_record.atomic import WriteError
+from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint
+from training.run_record.environment import require_cuda
+from training.run_record.record import RunRecord, load_record, record_path, save_record
+
+LOCK_WAIT = 2.0  # seconds; another evaluation holds a record for an instant, a training run to its end
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A model and what it was trained on. `config`: resolved, as in the run's config.yaml."""
+
+    folder: Path
+    record: RunRecord
+    config: RunConfig
+    checkpoint: Path
+    step: int  # optimizer steps that the checkpoint has behind it
+    model: nn.Module
+
+    def corpus(self, moved: EvaluationDataConfig) -> Corpus:
+        """The corpus the run was trained on. UserError when what is there now has another hash."""
+        here = {name: value for name, value in vars(moved).items() if value is not None}
+        corpus = open_corpus(replace(self.config.data, **here))
+        if corpus.sha256 != self.record.data.sha256:
+            raise UserError(
+                f"the data {corpus.name} has changed since the run in {self.folder}: its SHA-256 was "
+                f"{self.record.data.sha256[:12]}... and is {corpus.sha256[:12]}...; restore the data it was trained on"
+                + ("" if self.config.data.path is None else " or type data.path=FILE")
+            )
+        return corpus
+
+    def add_evaluation(self, entry: dict[str, Any]) -> None:
+        """Append to the record's `evaluations`. While a training run is writing the record, a note says it was not."""
+        path = self.folder / "record.json"
+        try:
+            with FileLock(self.folder / ".lock").acquire(timeout=LOCK_WAIT):
+                record = load_record(path)
+                record.evaluations.append(entry)
+                save_record(record, path)
+        except Timeout:
+            print(f"note: {self.folder} is in training, so this was not added to its record", file=sys.stderr)
+        except OSError as error:
+            raise WriteError(path, error) from None
+
+
+def open_run(path: str, checkpoint: str = "last", device: str = "auto", ssa_backend: str = "auto") -> TrainedRun:
+    """The run in a directory, with the model of its newest whole checkpoint ("last"), of step 0 ("start") or of the
+    file `checkpoint`.
+
+    Raises UserError for what is no run, has no whole checkpoint, a checkpoint of another run, an absent device, or an
+    `ssa_backend` that cannot run on it.
+    """
+    record = load_record(path)
+    if device == "auto":
+        device = record.device.kind if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        require_cuda("device", "device=cpu")
+        torch.set_float32_matmul_precision("high")  # as in training
+    folder = record_path(path).parent
+    config = _read_config(folder / "config.yaml")
+    found = newest_whole(folder) if checkpoint in ("last", "start") else _checkpoint_file(folder, checkpoint)
+    if found is None:
+        raise UserError(f"{folder} has no whole checkpoint yet; let it train on, or type checkpoint=FILE")
+    content = read_checkpoint(found)
+    if content["config_hash"] != record.config_hash:
+        raise UserError(f"{found} is a checkpoint of another run than {folder}; type checkpoint=last")
+    start = checkpoint == "start"
+    model, _ = load_model(found, device, start)
+    set_backend(model, ssa_backend, device, gradients=False)
+    if start:
+        return TrainedRun(folder, record, config, Path("start"), 0, model)
+    return TrainedRun(folder, record, config, found, content["global_step"], model)
+
+
+def _checkpoint_file(folder: Path, name: str) -> Path:
+    """A path, or the name of one of the run's own checkpoints: epoch-030.ckpt."""
+    own = folder / "checkpoints" / name
+    return own if own.exists() and not Path(name).exists() else Path(name)
+
+
+def _read_config(path: Path) -> RunConfig:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read the run's config {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a run's config")
+    return resolve(values)

@@ -1,0 +1,138 @@
+"""A sweep run by run: what is done is skipped, what was interrupted goes on, one failure does not stop the others.
+
+Which runs are left, and what came of them, is read from the run directories.
+"""
+
+import contextlib
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from configs.sweeps import Request, expand
+from data.sources import open_corpus
+from training.announce import duration
+from training.run_record.atomic import WriteError, make_parent, write_atomically
+from training.sweeps.launch import launch
+from training.sweeps.search import Search
+from training.sweeps.swept_run import FAILED, STATES, SweptRun, error_of, look
+
+
+def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int:
+    """Do what a command line asks of a sweep; the exit code: 0 when nothing failed, 1 when a run did.
+
+    `recorded`: by its label, where the record of a run lies that need not be made again.
+    Raises UserError for a sweep that cannot be, before any run of it begins.
+    """
+    sweep = expand(request.name, request.profile, request.overrides)
+    search = Search(sweep, request.sweeper) if request.sweeper.name == "optuna" else None
+    looks_only = request.status or request.plan
+    recorded = recorded or {}
+    runs = look(sweep.jobs, sweep.axes, recorded)
+    print(f"{sweep.name}, profile {sweep.profile}: {sweep.title}")
+    if not looks_only:
+        print(summary(runs))
+        work(runs, request, sweep.axes, recorded)
+    while search and (jobs := search.propose(runs)):
+        proposed = look(jobs, sweep.axes, recorded)
+        if not looks_only:
+            print("\nOptuna proposes " + ", ".join(run.label for run in proposed))
+            work(proposed, request, sweep.axes, recorded)
+        runs += proposed
+    if looks_only:
+        print(summary(runs) + "\n\n" + state_table(runs))
+    if search:
+        print("\nThe search:\n" + search.outcome(runs))
+    return 0 if looks_only else int(any(run.state == "failed" for run in runs))
+
+
+def work(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: Mapping[str, Path]) -> None:
+    """Make those of the runs that are left, say which are not and why, and bring their states up to date."""
+    wanted = ("missing", "interrupted", "failed") if request.retry_failed else ("missing", "interrupted")
+    todo = [run for run in runs if run.state in wanted and not run.damaged]
+    for run in runs:
+        if run.elsewhere:
+            print(f"  its record is there: {run.label} ({run.elsewhere})")
+        elif run.state == "done":
+            print(f"  done before: {run.label} ({run.folder})")
+        elif run.state == "running":
+            print(f"  left alone, another process has it: {run.label} ({run.folder})")
+        elif run.damaged:
+            print(f"  failed: {run.label}: {run.fault}; delete {run.folder} to make the run again")
+        elif run not in todo:
+            print(f"  failed before: {run.label}: {error_of(run)}; retry_failed=true tries again")
+    if not todo:
+        return
+    for data in {repr(run.config.data): run.config.data for run in todo}.values():
+        open_corpus(data)  # once, and before the first run: a corpus that is not there fails them all
+    found = launch([run.job.overrides for run in todo], request.launcher)
+    errors = {run.folder: error for run, error in zip(todo, found, strict=True) if error}
+    for folder, error in errors.items():
+        if not (folder / "record.json").exists():
+            with contextlib.suppress(WriteError):  # the run's own error says more
+                make_parent(folder / FAILED)
+                write_atomically(folder / FAILED, (error + "\n").encode())
+    runs[:] = look([run.job for run in runs], axes, recorded)
+    for run in runs:
+        if run.folder in errors and run.state not in ("done", "running"):
+            run.state = "failed"
+    print("\n" + summary(runs))
+    for run in runs:
+        if run.folder in errors and run.state == "running":
+            print(f"  left alone, another process took it: {run.label} ({run.folder})")
+        elif run.folder in errors:
+            print(f"failed: {run.label}: {errors[run.folder]}", file=sys.stderr)
+
+
+def summary(runs: Sequence[SweptRun]) -> str:
+    """How many runs are in each state, and the training time left, estimated from those that are done."""
+    counts = {state: sum(run.state == state for run in runs) for state in STATES}
+    parts = [f"{n} {state}" for state, n in counts.items() if n]
+    left = time_left(runs)
+    done = counts["done"]
+    if left is not None and done < len(runs):
+        parts.append(f"about {duration(left)} of training left, by {done} finished run{'s'[: done != 1]}")
+    return f"{len(runs)} runs: " + ", ".join(parts)
+
+
+def time_left(runs: Sequence[SweptRun]) -> float | None:
+    """Seconds of training that are left, over all runs that are not done; None when none is done yet.
+
+    A run takes as long as the finished ones of its model and scale (median), else of its scale, else of any, in
+    proportion to the budget. Of an interrupted run the part that its last row had reached is taken off.
+    """
+    done = [run for run in runs if run.state == "done" and run.record is not None]
+    if not done:
+        return None
+    total = 0.0
+    for run in runs:
+        if run.state == "done":
+            continue
+        scale, model = run.config.scale, run.config.model.name
+        alike = [d for d in done if d.config.scale == scale]
+        alike = [d for d in alike if d.config.model.name == model] or alike or done
+        seconds = statistics.median(_seconds(d) * scale.parameters / d.config.scale.parameters for d in alike)
+        if run.record is not None and run.record.metrics:
+            tokens = statistics.median(d.record.final["tokens"] for d in alike if d.record and d.record.final)
+            seconds *= max(0.0, 1 - run.record.metrics[-1]["tokens"] / tokens)
+        total += seconds
+    return total
+
+
+def _seconds(run: SweptRun) -> float:
+    assert run.record is not None
+    return run.record.throughput.seconds
+
+
+def state_table(runs: Sequence[SweptRun]) -> str:
+    """One line a run: its state, how far it is and what came out; below, why those failed that did."""
+    rows = []
+    for run in runs:
+        last = (run.record.final or (run.record.metrics or [{}])[-1]) if run.record else {}
+        result = f"{last['bits_per_byte']:.4f}" if run.state == "done" else ""
+        rows.append((run.state, run.label, f"{last['tokens']:,}" if last else "", result, str(run.folder)))
+    head = ("state", "run", "tokens", "bits per byte", "folder")
+    width = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
+    lines = ([*(cell.ljust(w) for cell, w in zip(row, width, strict=False)), row[4]] for row in [head, *rows])
+    failed = [f"failed: {run.label}: {error_of(run)}" for run in runs if run.state == "failed"]
+    return "\n".join(["  ".join(line) for line in lines] + (["", *failed] if failed else []))

@@ -1,0 +1,113 @@
+"""One run of a sweep: its config, its directory, how far it is."""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from configs.compose import compose
+from configs.errors import UserError
+from configs.schema import RunConfig
+from configs.sweeps import Job
+from training.budget import resolve_shape
+from training.run_record.record import RunRecord, load_record
+from training.run_record.run_directory import run_directory
+
+SEED = re.compile("0|[1-9][0-9]{0,8}")  # a seed as it is usually typed; others are composed, and refused if need be
+
+
+STATES = ("done", "running", "interrupted", "failed", "missing")
+
+
+FAILED = "failed.txt"  # in the directory of a run that failed before it had a record: why
+
+
+@dataclass
+class SweptRun:
+    """One run of a sweep and how far it is. `config`: with its shape resolved."""
+
+    job: Job
+    label: str
+    config: RunConfig
+    folder: Path
+    state: str
+    record: RunRecord | None
+    fault: str | None = None  # why there is no record: it cannot be read, or the run failed before it had one
+    damaged: bool = False  # its record cannot be read
+    elsewhere: Path | None = None  # where its record lies, if not in its folder
+
+
+def look(jobs: Sequence[Job], axes: Sequence[str], recorded: Mapping[str, Path] | None = None) -> list[SweptRun]:
+    """Each run of a sweep with its directory and state. UserError for a config that cannot be, or two that are one.
+
+    One that has a record elsewhere (`recorded`: label -> path) is done.
+    """
+    found: dict[Path, SweptRun] = {}
+    for job, config in configured_jobs(jobs):
+        label = label_of(job, axes)
+        folder = run_directory(config)
+        if folder in found:
+            raise UserError(f"{found[folder].label} and {label} are one and the same run: leave one out")
+        try:
+            state, record = state_of(folder)
+            early = folder / FAILED
+            fault = early.read_text(encoding="utf-8").strip() if state == "failed" and record is None else None
+            elsewhere = (recorded or {}).get(label) if state != "done" else None
+            if elsewhere:
+                state, record = "done", load_record(elsewhere)
+            found[folder] = SweptRun(job, label, config, folder, state, record, fault, elsewhere=elsewhere)
+        except UserError as error:  # a damaged record is that run's trouble, not the others'
+            found[folder] = SweptRun(job, label, config, folder, "failed", None, str(error), True)
+    return list(found.values())
+
+
+def label_of(job: Job, axes: Sequence[str]) -> str:
+    """A run's name among those of its sweep: its row, and its value on each axis."""
+    given = dict(text.split("=", 1) for text in job.overrides)
+    return " ".join([*([job.row] if job.row else []), *(f"{axis}={given[axis]}" for axis in axes)])
+
+
+def configured_jobs(jobs: Sequence[Job]) -> list[tuple[Job, RunConfig]]:
+    """Each run with its config, its shape resolved. UserError for a config that cannot be.
+
+    Composing takes a third of a second, so runs that differ in their seed alone, or that several sweeps have, are
+    composed once.
+    """
+    found = []
+    for job in jobs:
+        seed = next((text.partition("=")[2] for text in reversed(job.overrides) if text.startswith("seed=")), "0")
+        if SEED.fullmatch(seed):
+            others = tuple(text for text in job.overrides if not text.startswith("seed="))
+            config = replace(deepcopy(_composed(others)), seed=int(seed))
+        else:
+            config = resolve_shape(compose("train", job.overrides), 256)
+        found.append((job, config))
+    return found
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> RunConfig:
+    return resolve_shape(compose("train", overrides), 256)
+
+
+def state_of(folder: Path) -> tuple[str, RunRecord | None]:
+    """One of STATES, and the record if there is one. A run whose process was killed is interrupted."""
+    if not (folder / "record.json").exists():
+        return "failed" if (folder / FAILED).exists() else "missing", None
+    record = load_record(folder)
+    if record.status != "running":
+        return record.status, record
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return "interrupted", record
+    except Timeout:
+        return "running", record
+
+
+def error_of(run: SweptRun) -> str:
+    """Why a run failed, as its record has it, or why it has none."""
+    return run.fault or (run.record.error if run.record else None) or "no reason is recorded"
