@@ -7,7 +7,7 @@ windows are often of one article, and an error over single windows was 2.5 times
 a jackknife over 50 contiguous blocks, and two models on the same text are compared block by block, which takes out most
 of the variance. All are our choice.
 
-Legend: S seeds, K blocks, n_k targets (or bytes) of block k, L_k their summed loss. A mean is R = sum_k L_k / sum_k n_k.
+Legend: S seeds, K blocks, n_k targets (or bytes) of block k, L_k their summed loss, R = sum_k L_k / sum_k n_k.
 """
 
 import math
@@ -42,7 +42,7 @@ class Estimate:
         return "below" if self.value < 0 else "above"
 
     def shown(self, sign: str = "", digits: int = 4) -> str:
-        """`2.2389 ± 0.0144`, the interval left out where there is none; `sign="+"` for differences. Empty without data."""
+        """`2.2389 ± 0.0144`, without an interval where there is none; `sign="+"`: of a difference. Empty without data."""
         if math.isnan(self.value):
             return ""
         half = "" if math.isnan(self.half_width) else f" ± {self.half_width:.{digits}f}"
@@ -96,7 +96,7 @@ def shown_difference(ours: Mapping[int, float], theirs: Mapping[int, float], wan
 
 
 def block_of_window(n_windows: int) -> np.ndarray:
-    """The contiguous block of each of a text's windows, (n_windows,) int64 in 0 .. K - 1; K is 50, or n_windows if fewer."""
+    """The contiguous block of each of a text's windows, (n_windows,) int64 below K; K is 50, or n_windows if fewer."""
     return np.arange(n_windows, dtype=np.int64) * min(BLOCKS, n_windows) // max(1, n_windows)
 
 
