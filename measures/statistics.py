@@ -42,7 +42,7 @@ class Estimate:
         return "below" if self.value < 0 else "above"
 
     def shown(self, sign: str = "", digits: int = 4) -> str:
-        """`2.2389 ± 0.0144`, without an interval where there is none; `sign="+"`: of a difference. Empty without data."""
+        """`2.2389 ± 0.0144`, without an interval where there is none. `sign="+"` for differences. Empty if nan."""
         if math.isnan(self.value):
             return ""
         half = "" if math.isnan(self.half_width) else f" ± {self.half_width:.{digits}f}"
