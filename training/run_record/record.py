@@ -8,12 +8,12 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, TypeAdapter, with_config
+from pydantic import AfterValidator, StrictBool, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from configs.errors import UserError
 from training.run_record.atomic import write_atomically
-from training.run_record.rows import AnyConfig, AnyEvaluation, ByHead, MetricRow, ValidationRow
+from training.run_record.rows import AnyConfig, AnyEvaluation, ByHead, Count, MetricRow, Number, ValidationRow
 from training.run_record.strict_json import CheckedAs, read_strictly
 
 # An absolute path, alone or after `key=`, in quotes or not.
@@ -37,7 +37,7 @@ class TokenizerInfo(TypedDict):
 
     name: str
     sha256: str | None
-    vocabulary_size: int
+    vocabulary_size: Count
 
 
 @with_config(extra="forbid")
@@ -47,9 +47,9 @@ class DataInfo:
 
     name: str
     sha256: str
-    bytes: Annotated[dict[str, int], having("validation")]  # of text, by split: train, validation and test
+    bytes: Annotated[dict[str, Count], having("validation")]  # of text, by split: train, validation and test
     source: dict[str, Any]
-    tokens: dict[str, int] = field(default_factory=dict)  # targets by split; empty where a byte is a token
+    tokens: dict[str, Count] = field(default_factory=dict)  # targets by split; empty where a byte is a token
     tokenizer: TokenizerInfo = field(default_factory=lambda: {"name": "bytes", "sha256": None, "vocabulary_size": 256})
 
 
@@ -58,8 +58,8 @@ class DataInfo:
 class Throughput:
     """Over all of the run's training; validation and checkpoints are left out."""
 
-    tokens_per_second: float = 0.0
-    seconds: float = 0.0
+    tokens_per_second: Number = 0.0
+    seconds: Number = 0.0
 
 
 @with_config(extra="forbid")
@@ -68,7 +68,7 @@ class Git:
     """The commit the code came from, and whether it had been changed; None where there is no git."""
 
     commit: str | None = None
-    dirty: bool | None = None
+    dirty: StrictBool | None = None
 
 
 @with_config(extra="forbid")
@@ -76,8 +76,8 @@ class Git:
 class Device:
     kind: str  # cpu | cuda
     name: str
-    threads: int
-    count: int = 1
+    threads: Count
+    count: Count = 1
 
 
 @with_config(extra="forbid")
@@ -99,10 +99,10 @@ class RunRecord:
     config: Annotated[dict[str, Any], CheckedAs(AnyConfig)]
     config_hash: str
     # total, and by part; of a token vocabulary `without_tables` too, which its budget counts.
-    parameters: Annotated[dict[str, int], having("total")]
-    flops_per_token: int
+    parameters: Annotated[dict[str, Count], having("total")]
+    flops_per_token: Count
     data: DataInfo
-    seed: int
+    seed: Count
     device: Device
     versions: dict[str, str]
     git: Git
@@ -114,7 +114,7 @@ class RunRecord:
     # The last validation row of a run that is done.
     final: Annotated[dict[str, Any] | None, CheckedAs(ValidationRow | None)] = None
     throughput: Throughput = field(default_factory=Throughput)
-    peak_memory_bytes: int = 0
+    peak_memory_bytes: Count = 0
     # Of a run with Selective Synchronization Attention: which form of it trained and evaluated (ssa.backends).
     ssa: dict[str, str] = field(default_factory=dict)
     # What parts of the run before this one were made with, where it differs: `made_with` and the command of each.

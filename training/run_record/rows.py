@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Discriminator, Field, Tag, with_config
 from typing_extensions import TypedDict
 
-Count = Annotated[int, Field(ge=0)]
-ByHead = list[list[float]]  # layer -> head
+# Strictly: neither "3" nor true is a number.
+Count = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, Field(strict=True)]
+ByHead = list[list[Number]]  # layer -> head
 
 
 @with_config(extra="allow")
@@ -36,19 +38,19 @@ class Row(TypedDict):
     """What every row of `metrics` has. nats: per target; bits per byte: of the text that the targets stand for."""
 
     step: Count
-    epoch: float
+    epoch: Number
     tokens: Count
-    nats: float
-    bits_per_byte: float
+    nats: Number
+    bits_per_byte: Number
 
 
 class TrainingRow(Row):
     """Means of nats and grad_norm over the steps since the row before."""
 
     split: Literal["train"]
-    lr: float
-    grad_norm: float
-    tokens_per_second: float
+    lr: Number
+    grad_norm: Number
+    tokens_per_second: Number
 
 
 class Loss(TypedDict):
@@ -59,7 +61,7 @@ class Loss(TypedDict):
     overlap lie apart; absent or null where they do not.
     """
 
-    standard_error: float | None
+    standard_error: Number | None
     bytes: Count
     targets: NotRequired[Count]
     blocks: NotRequired[Count]
@@ -91,8 +93,8 @@ class LossEvaluation(Evaluation, Loss):
 
     task: NotRequired[Literal["loss"]]
     context: Count
-    nats: float
-    bits_per_byte: float
+    nats: Number
+    bits_per_byte: Number
     windows: Count
 
 
@@ -102,7 +104,7 @@ class SumsByDistance(TypedDict):
 
     depths: list[str]
     counts: list[list[list[Count]]]
-    nats: list[list[list[float]]]
+    nats: list[list[list[Number]]]
 
 
 class CopyDepthEvaluation(Evaluation):
@@ -114,7 +116,7 @@ class CopyDepthEvaluation(Evaluation):
     depths: list[str]
     distances: list[str]
     counts: list[list[Count]]
-    nats: list[list[float]]
+    nats: list[list[Number]]
     by_distance: SumsByDistance
 
 
@@ -123,8 +125,8 @@ class CouplingEvaluation(Evaluation):
 
     task: Literal["coupling"]
     windows: Count
-    kernel_real: list[list[list[list[float]]]]
-    kernel_imag: list[list[list[list[float]]]]
+    kernel_real: list[list[list[list[Number]]]]
+    kernel_imag: list[list[list[list[Number]]]]
     order_parameter: ByHead
     null: ByHead
     gate: ByHead
@@ -132,9 +134,9 @@ class CouplingEvaluation(Evaluation):
 
 @with_config(extra="forbid")
 class HeadsOfLayer(TypedDict):
-    diversity: float
-    entropy: list[float]
-    active: list[float]
+    diversity: Number
+    entropy: list[Number]
+    active: list[Number]
 
 
 class SynchronyEvaluation(Evaluation):

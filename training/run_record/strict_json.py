@@ -39,11 +39,11 @@ def read_strictly(path: Path, kind: TypeAdapter[Content], name: str) -> tuple[Co
     content: Any = None
     try:
         text = path.read_text(encoding="utf-8")
-        # Pydantic's own parser keeps the last of two equal keys, and reads 1e999 as infinity.
+        # Not with Pydantic's own parser, which keeps the last of two equal keys and reads 1e999 as infinity.
         content = json.loads(
             text, object_pairs_hook=_once_each, parse_float=_finite, parse_int=_of_64_bits, parse_constant=_finite
         )
-        return kind.validate_json(text, strict=True), content
+        return kind.validate_python(content), content
     except FileNotFoundError:
         raise
     except ValidationError as error:
@@ -69,9 +69,9 @@ def _finite(text: str) -> float:
 
 
 def _of_64_bits(text: str) -> int:
-    if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
+    if len(text) > 20 or not -(2**63) <= (number := int(text)) < 2**63:
         raise ValueError(f"it holds the number {_short(text)}")
-    return int(text)
+    return number
 
 
 def _short(text: str) -> str:
@@ -99,6 +99,6 @@ def first_fault(error: ValidationError, content: Any) -> str:
             return f"{place}: {_short(details['tag'])!r} is none of {details['expected_tags']}"
         case "value_error":
             return f"{place} {details['error']}"
-        case "json_invalid":
-            return message
+        case "dataclass_type" | "dict_type" | "model_attributes_type":
+            message = "it should be a mapping"
     return f"{place} is {reprlib.repr(content)}: {message}"
