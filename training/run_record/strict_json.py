@@ -84,8 +84,10 @@ def first_fault(error: ValidationError, content: Any) -> str:
     place = ""
     for key in fault["loc"]:
         # What is no key of the content is the name that Pydantic gives to one of several types.
-        if isinstance(content, list) or (isinstance(content, dict) and key in content):
-            content, place = content[key], place + (f"[{key}]" if isinstance(key, int) else f".{_short(key)}")
+        if isinstance(key, int):
+            content, place = content[key], f"{place}[{key}]"
+        elif isinstance(content, dict) and key in content:
+            content, place = content[key], f"{place}.{_short(key)}"
     place = place.removeprefix(".") or "it"
     message, details = fault["msg"].replace("Input should", "it should"), fault.get("ctx", {})
     match fault["type"]:
