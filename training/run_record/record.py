@@ -157,7 +157,7 @@ def load_record(path: Path | str) -> RunRecord:
     """The record of a run directory or of a record file; UserError when it is absent, damaged or of another form."""
     path = record_path(path)
     try:
-        record, content = read_strictly(path, RECORD, "a run record")
+        record, content = read_strictly(path, RECORD, "run record")
     except FileNotFoundError:
         raise UserError(f"there is no run record at {path}; give a run directory or its record.json") from None
     if record.status == "done" and record.final is None:

@@ -47,9 +47,9 @@ def read_strictly(path: Path, kind: TypeAdapter[Content], name: str) -> tuple[Co
     except FileNotFoundError:
         raise
     except ValidationError as error:
-        raise UserError(f"{path} is not {name}: {first_fault(error, content)}") from None
+        raise UserError(f"{path} is not a {name}: {first_fault(error, content)}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read {path} as {name}: {error}") from None
+        raise UserError(f"cannot read the {name} {path}: {error}") from None
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
