@@ -13,8 +13,8 @@ from typing_extensions import TypedDict
 
 from configs.errors import UserError
 from training.run_record.atomic import write_atomically
-from training.run_record.rows import AnyConfig, AnyEvaluation, ByHead, Count, MetricRow, Number, ValidationRow
-from training.run_record.strict_json import CheckedAs, read_strictly
+from training.run_record.rows import AnyConfig, AnyEvaluation, ByHead, MetricRow, ValidationRow
+from training.run_record.strict_json import CheckedAs, Count, Number, read_strictly
 
 # An absolute path, alone or after `key=`, in quotes or not.
 ABSOLUTE = re.compile(r"""([^=/'"]*=)?(['"]?)(/.*)\2""", re.DOTALL)

@@ -5,15 +5,18 @@ import math
 import reprlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic import Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_wrap_validator_function
 
 from configs.errors import UserError
 
 Content = TypeVar("Content")
+# Neither "3" nor true is a number; the other types of JSON are strict of themselves.
+Count = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, Field(strict=True)]
 
 
 @dataclass(frozen=True)
