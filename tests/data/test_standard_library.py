@@ -54,7 +54,7 @@ def test_each_file_is_once_whole_in_one_split_in_the_order_of_paths(library, tmp
     assert source_files(root) == sorted(kept)
     left = {name: content for name, content in kept.items() if content}
     for split in corpus.splits:
-        rest, last = corpus.split(split).tobytes(), ""
+        rest, last = corpus.split(split).tokens.tobytes(), ""
         while rest:  # a split is nothing but files, one after the other, in sorted order
             name = next(name for name in sorted(left) if name > last and rest.startswith(left[name]))
             rest, last = rest[len(left.pop(name)) :], name
@@ -84,7 +84,7 @@ def test_the_running_python_has_megabytes_of_it(tmp_path):
     assert corpus.source["files"] > 300
     shares = [n / corpus.source["bytes"] for n in sizes.values()]
     assert shares == pytest.approx([0.9, 0.05, 0.05], abs=0.02)
-    whole = b"".join(corpus.split(name).tobytes() for name in sizes)
+    whole = b"".join(corpus.split(name).tokens.tobytes() for name in sizes)
     assert hashlib.sha256(whole).hexdigest() == corpus.sha256
     root = Path(sysconfig.get_path("stdlib"))
     for name in ("os.py", "asyncio/events.py", "json/decoder.py"):

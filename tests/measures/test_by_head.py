@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from configs.compose import compose
+from data.split import Split
 from measures.by_head import by_head, warnings
 from training.budget import resolve_shape
 from training.build import build_model
@@ -27,7 +28,7 @@ def test_each_layer_and_head_is_reported(name):
     torch.manual_seed(0)
     model = build_model(resolve_shape(compose("train", [f"model={name}", "scale=smoke"]), 256).model, 256)
     split = np.random.default_rng(0).integers(0, 256, 500, dtype=np.uint8)
-    found = by_head(model, split, 100)
+    found = by_head(model, Split(split), 100)
     assert set(found) == REPORTED[name]
     for layers in found.values():
         assert len(layers) == len(model.layers) and all(len(heads) == model.layers[0].mixer.n_heads for heads in layers)
