@@ -24,7 +24,7 @@ def loss(config: EvaluationConfig) -> None:
     print(f"run             {run.folder}")
     print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
     print(
-        f"split           {config.split}, {result.bytes:,} bytes in {result.targets:,} targets, {result.windows:,} windows"
+        f"split           {config.split}, {result.bytes:,} bytes, {result.targets:,} targets, {result.windows:,} windows"
     )
     print(f"context         {asked.context} tokens, {_windows(asked.context, config.stride)}")
     print(f"nats            {result.nats:.6f} per target")
