@@ -44,9 +44,9 @@ class Corpus:
     splits: dict[str, tuple[int, int]]  # first byte of text, one past the last
     source: dict[str, Any]  # what it was made of, as plain JSON
     tokenizer: Tokenizer = field(default_factory=Tokenizer)
-    tokens: dict[str, tuple[int, int]] = field(
-        default_factory=dict
-    )  # first token, one past the last; empty: as `splits`
+    # First token, one past the last; empty: as `splits`.
+    tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
+    text_path: Path | None = None  # the bytes in the cache, where tokens are not these
 
     @property
     def vocabulary_size(self) -> int:
@@ -56,11 +56,11 @@ class Corpus:
         """The tokens of a split, read-only, memory-mapped. UserError for a split that does not exist."""
         if name not in self.splits:
             raise UserError(f"split={name} does not exist; choose one of {', '.join(self.splits)}")
-        start, stop = (self.tokens or self.splits)[name]
-        dtype = np.dtype(self.tokenizer.dtype)
-        mapped = np.memmap(self.path, dtype=dtype, mode="r", offset=start * dtype.itemsize, shape=(stop - start,))
-        # A plain array over the same pages: indexing a memmap object is several times slower.
-        return self.tokenizer.split(np.asarray(mapped))
+        return self.tokenizer.split(_mapped(self.path, self.tokenizer.dtype, *(self.tokens or self.splits)[name]))
+
+    def text(self, name: str) -> np.ndarray:
+        """The bytes of text of a split: (n,) uint8, read-only, memory-mapped."""
+        return _mapped(self.text_path or self.path, np.uint8, *self.splits[name])
 
     def bytes_per_split(self) -> dict[str, int]:
         """How many bytes of text each split has."""
@@ -117,7 +117,7 @@ def tokenized(config: DataConfig, text: Corpus, tokenizer: Tokenizer) -> Corpus:
     def build(write: Callable[[bytes], None]) -> Built:
         lengths = dict.fromkeys(SPLITS, 0)
         for name in SPLITS:
-            for chunk in chunks(text.split(name).tokens):
+            for chunk in chunks(text.text(name)):
                 content = tokenizer.encode(chunk).tobytes()
                 lengths[name] += len(content)
                 write(content)
@@ -127,7 +127,7 @@ def tokenized(config: DataConfig, text: Corpus, tokenizer: Tokenizer) -> Corpus:
     recipe |= {"tokenizer_sha256": tokenizer.sha256, "dtype": dtype.name}
     content = cached_corpus(config, recipe, {}, build)
     tokens = {name: (start // dtype.itemsize, stop // dtype.itemsize) for name, (start, stop) in content.splits.items()}
-    return replace(text, path=content.path, tokenizer=tokenizer, tokens=tokens)
+    return replace(text, path=content.path, tokenizer=tokenizer, tokens=tokens, text_path=text.path)
 
 
 def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
@@ -240,6 +240,12 @@ def _is_whole(folder: Path, meta: dict[str, Any]) -> bool:
     if not whole:
         log.warning("the data cache's %s is damaged; building it again", path)
     return whole
+
+
+def _mapped(path: Path, dtype: type[np.unsignedinteger[Any]], start: int, stop: int) -> np.ndarray:
+    size = np.dtype(dtype).itemsize
+    mapped = np.memmap(path, dtype=dtype, mode="r", offset=start * size, shape=(stop - start,))
+    return np.asarray(mapped)  # a plain array over the same pages: indexing a memmap object is several times slower
 
 
 def _content_path(folder: Path, sha256: str) -> Path:

@@ -20,6 +20,7 @@ from configs.errors import UserError
 from configs.schema import RunConfig
 from data.corpus import Corpus
 from data.language import LanguageData
+from data.overlap import with_overlap
 from data.sources import open_corpus
 from measures.flops import flops_per_token
 from ssa.backends import fallen_back
@@ -115,7 +116,7 @@ def run(config: RunConfig) -> RunRecord:
 def make_plan(config: RunConfig) -> Plan:
     """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be."""
     kind = environment.device_kind(config)
-    corpus = open_corpus(config.data)
+    corpus = with_overlap(open_corpus(config.data))
     config = resolve_shape(config, corpus.vocabulary_size)
     micro = config.trainer.micro_batch_size
     per_pass = None if micro is None else micro * config.trainer.devices
