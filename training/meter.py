@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from training.language import LanguageModule
+from training.step import TrainingModule
 
 Row = dict[str, Any]
 
@@ -68,7 +68,7 @@ class Meter:
         finally:
             self.start()
 
-    def measure(self, trainer: L.Trainer, module: LanguageModule, n_targets: int) -> Row | None:
+    def measure(self, trainer: L.Trainer, module: TrainingModule, n_targets: int) -> Row | None:
         """Take the numbers of the step just made; a train row every `log_every` steps and at the last one.
 
         All processes must call this together. Raises NonFiniteError.
