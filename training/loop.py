@@ -11,6 +11,7 @@ import lightning as L
 import torch
 
 from data.windows import Batch
+from measures.bits_per_byte import bits_per_byte
 from measures.by_head import ByHead, warnings
 from training.meter import Meter
 from training.progress import Progress
@@ -57,11 +58,13 @@ class Loop(L.Callback):
     ) -> None:
         if not pl_module.ends_step(batch_idx):
             return
-        row = self.meter.measure(trainer, pl_module, batch.n_targets)
+        n_bytes = getattr(batch, "n_bytes", batch.n_targets)
+        row = self.meter.measure(trainer, pl_module, batch.n_targets, n_bytes)
         if row is not None:
             self.recorder.add(row)
         nats = self.meter.last_nats * trainer.world_size  # about: each process knows its share alone
-        self.progress.step(trainer.global_step, nats, self.meter.tokens_per_second)
+        bits = bits_per_byte(nats, batch.n_targets, n_bytes)
+        self.progress.step(trainer.global_step, bits, self.meter.tokens_per_second)
         if self.checkpoints.due(trainer.global_step):
             self._checkpoint(trainer)
         self._validate_and_stop(trainer, pl_module)
@@ -102,9 +105,9 @@ class Loop(L.Callback):
             raise
 
     def _look_at_start(self, module: TrainingModule) -> None:
-        found = self.validation.synchrony(module.model)
-        self.recorder.record.synchrony_at_start = found
-        self._warn(0, found)
+        synchrony = self.validation.synchrony(module.model)
+        self.recorder.record.synchrony_at_start = synchrony
+        self._warn(0, synchrony)
 
     def _warn(self, step: int, synchrony: ByHead) -> None:
         for line in warnings(synchrony, self.validation.context):
