@@ -8,17 +8,16 @@ from types import FrameType
 
 import torch
 
-from configs.compose import compose
 from configs.entry import fail
 from configs.errors import UserError
 from measures.sample import decoded, sample
 from results.document import markdown
 from results.figures.curves import plot_curves
 from results.tables.comparison import comparison
-from training.budget import resolve_shape
 from training.run_record.record import RunRecord, load_record
 from training.run_record.run_directory import run_directory
 from training.run_record.trained_run import open_run
+from training.sweeps.swept_run import resolved
 
 MODELS = ("kuramoto", "fsn", "transformer")
 FOLDER = Path("runs/demo")
@@ -45,7 +44,7 @@ def main() -> None:
         print(f"\n[{number}/{len(MODELS)}] {model}", flush=True)
         overrides = [f"model={model}", *SETTINGS]
         train(overrides)
-        folders[model] = run_directory(resolve_shape(compose("train", overrides), 256))
+        folders[model] = run_directory(resolved(overrides))
     records = [load_record(folder) for folder in folders.values()]
     table = markdown(comparison(records))
     (FOLDER / "table.md").write_text(table + "\n", encoding="utf-8")

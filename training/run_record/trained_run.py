@@ -21,8 +21,8 @@ from training.run_record.atomic import WriteError
 from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint
 from training.run_record.environment import require_cuda
 from training.run_record.record import RunRecord, load_record, record_path, save_record
+from training.run_record.run_directory import TOKENIZER
 
-TOKENIZER = "tokenizer.json"  # in the run directory, of a run whose tokens are not bytes
 LOCK_WAIT = 2.0  # seconds; another evaluation holds a record for an instant, a training run to its end
 
 
