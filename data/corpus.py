@@ -1,19 +1,17 @@
 """A corpus: bytes cut into train, validation and test, memory-mapped from a cache keyed by content hash.
 
 The cache folder holds two files per corpus. `<sha256>.bin` is the content, its three splits one after the other.
-`<source>-<key>.json` says how a recipe (what was read, and how it was cut) led to that content. Both are written to
-a temporary file, synced and renamed, so a reader sees a whole file or none: processes that start at once may both
-build, and both end with the same whole cache. What is found in the cache is checked against its hash before it is used.
+`<source>-<key>.json` says how a recipe (what was read, and how it was cut) led to that content. A reader sees a whole
+file or none: processes that start at once may both build, and both end with the same whole cache. What is found in
+the cache is checked against its hash before it is used.
 """
 
 import hashlib
 import json
 import logging
 import os
-import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -22,12 +20,12 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import DataConfig
+from data.atomic_write import write_whole
 from data.files import user_path
 from data.splits import SPLITS
 
 log = logging.getLogger(__name__)
 
-DAY = 24 * 3600.0  # seconds
 FORMAT = 1  # of the cache; a cache of another format is built again
 
 
@@ -89,29 +87,6 @@ def cached_corpus(config: DataConfig, recipe: dict[str, Any], source: dict[str, 
         splits=_ranges(meta["lengths"]),
         source={**source, **meta["facts"]},
     )
-
-
-def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
-    """A new file in `folder`, named by what `fill(file)` returns: there whole and synced, or not there at all.
-
-    An older file of that name is replaced; whoever has it mapped keeps the old pages. What a process that was killed
-    left behind is removed a day later.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{'[0-9a-f]' * 32}.part"):  # ours, whatever else the folder is used for
-        with suppress(OSError):  # another process may be doing the same, or it is not ours
-            if time.time() - left.stat().st_mtime > DAY:
-                left.unlink()
-    part = folder / f"{uuid.uuid4().hex}.part"
-    try:
-        with part.open("xb") as file:
-            name = fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, folder / name)
-    finally:
-        part.unlink(missing_ok=True)
-    return folder / name
 
 
 @contextmanager

@@ -59,7 +59,8 @@ class Progress:
         self._bits = SMOOTHING * self._bits + bits
         self._weight = SMOOTHING * self._weight + 1
         # Short enough for a terminal of 80 columns.
-        text = f"{self._bits / self._weight:.3f} bits/byte · val {self._validation} · {tokens_per_second / 1000:.1f}k tok/s"
+        shown = self._bits / self._weight
+        text = f"{shown:.3f} bits/byte · val {self._validation} · {tokens_per_second / 1000:.1f}k tok/s"
         if self._bar is not None:
             self._bar.update(self._training, completed=step, text=text)
         elif time.monotonic() - self._last_line >= LINE_EVERY or step == self.total_steps:

@@ -18,6 +18,7 @@ from torch import nn
 from configs.compose import config_dict, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
+from data.atomic_write import WriteError
 from data.language import LanguageData
 from measures.flops import flops_per_token
 from ssa.backends import fallen_back
@@ -29,7 +30,6 @@ from training.loop import Loop
 from training.meter import Meter
 from training.progress import Progress
 from training.run_record import environment
-from training.run_record.atomic import WriteError
 from training.run_record.checkpoints import (
     AtomicCheckpointIO,
     Checkpoints,
@@ -140,7 +140,7 @@ def make_plan(config: RunConfig) -> Plan:
 
 def checkpoint_to_resume(plan: Plan) -> Path | None:
     """The newest whole checkpoint of the run directory. UserError when it is that of another run."""
-    remove_half_written(plan.folder / "checkpoints")
+    remove_half_written(plan.folder)
     set_aside_damaged(plan.folder / "checkpoints")
     checkpoint = newest_whole(plan.folder)
     if checkpoint is not None:
