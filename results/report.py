@@ -18,10 +18,10 @@ from markupsafe import Markup, escape
 
 from configs.entry import fail
 from configs.errors import UserError
+from data.atomic_write import write_atomically
 from results.document import Document, Table
 from results.figures.style import DPI
 from results.target import Asked, make_document, targets, title
-from training.run_record.atomic import make_parent, write_atomically
 from training.run_record.environment import git
 from training.run_record.record import RunRecord
 
@@ -81,7 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             overrides.append(text)
     sections = collect(targets(), overrides)
     page = render(sections, made_from())
-    make_parent(output)
     write_atomically(output, page.encode())
     figures = sum(len(section.images) for section in sections)
     print(f"written: {output}, {len(sections)} sections, {figures} figures, {len(page.encode()) / 1e6:.2f} MB")

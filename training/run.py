@@ -18,6 +18,7 @@ from torch import nn
 from configs.compose import config_dict, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
+from data.atomic_write import WriteError, write_atomically
 from data.corpus import Corpus
 from data.language import LanguageData
 from data.tokenizers import BYTES
@@ -31,7 +32,6 @@ from training.loop import Loop
 from training.meter import Meter
 from training.progress import Progress
 from training.run_record import environment
-from training.run_record.atomic import WriteError, write_atomically
 from training.run_record.checkpoints import (
     AtomicCheckpointIO,
     Checkpoints,
@@ -156,7 +156,7 @@ def data_info(corpus: Corpus) -> DataInfo:
 
 def checkpoint_to_resume(plan: Plan) -> Path | None:
     """The newest whole checkpoint of the run directory. UserError when it is that of another run."""
-    remove_half_written(plan.folder / "checkpoints")
+    remove_half_written(plan.folder)
     set_aside_damaged(plan.folder / "checkpoints")
     checkpoint = newest_whole(plan.folder)
     if checkpoint is not None:

@@ -15,8 +15,8 @@ from typing import Any
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import BLOCKS
+from data.atomic_write import make_parent
 from training.benchmarks.layers import LayerTiming
-from training.run_record.atomic import make_parent
 
 BENCH = Path(__file__).resolve().parents[2] / "bench.py"
 COMMITTED_BENCHES = Path(__file__).parents[1] / "records" / "bench"

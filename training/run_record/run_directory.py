@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from configs.compose import NOT_IN_HASH, NOT_IN_HASH_AT_DEFAULT, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
-from training.run_record.atomic import WriteError
+from data.atomic_write import WriteError
 from training.run_record.record import RunRecord, load_record
 
 TOKENIZER = "tokenizer.json"  # in the run directory, of a run whose tokens are not bytes
