@@ -217,7 +217,7 @@ UNREADABLE = [
 def test_what_cannot_be_read_is_one_short_line(tmp_path, text, message):
     path = tmp_path / "record.json"
     path.write_bytes(text)
-    with pytest.raises(UserError, match=f"cannot read {path} as a run record: .*{message}") as error:
+    with pytest.raises(UserError, match=f"cannot read the run record {path}: .*{message}") as error:
         load_record(tmp_path)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
