@@ -83,9 +83,10 @@ def write_sample(model: str, folder: Path) -> Path:
     """What the model writes after the prompt, as a text file."""
     run = open_run(str(folder))
     generator = torch.Generator().manual_seed(SEED)
-    stream = sample(run.model, PROMPT.encode(), LENGTH, temperature=0.8, top_p=0.95, generator=generator)
+    prompt = run.tokenizer.encode(PROMPT.encode()).tolist()
+    tokens = sample(run.model, prompt, LENGTH, temperature=0.8, top_p=0.95, generator=generator)
     path = FOLDER / f"sample-{model}.txt"
-    path.write_text(PROMPT + "".join(decoded(stream)) + "\n", encoding="utf-8")
+    path.write_text(PROMPT + "".join(decoded(run.tokenizer.decode(tokens))) + "\n", encoding="utf-8")
     return path
 
 

@@ -21,6 +21,7 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
         "parameters": f"{record.parameters['total']:,} ({parts})",
         "data": f"{data.name}, {data.bytes['train']:,} bytes, sha256 {data.sha256[:12]}, "
         f"{data.bytes['validation']:,} of validation",
+        **({"overlap": told_overlap(**data.source["overlap"])} if "overlap" in data.source else {}),
         "training": f"{total_steps:,} steps of {windows}, {epochs:.3g} epochs, "
         f"about {epochs * data.bytes['train']:,.0f} tokens",
         "optimizer": f"{optim.name}, learning rate {optim.lr:g}, {optim.schedule}, {warmup}",
@@ -29,6 +30,12 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
         "run": str(folder),
     }
     return "\n".join(row(name, text) for name, text in rows.items())
+
+
+def told_overlap(share: float, length: int, stride: int) -> str:
+    """How much of validation was seen in training, as `data/overlap.py` counted it."""
+    every = "" if stride == 1 else f" (one in {stride} looked at)"
+    return f"{share:.1%} of the {length}-byte strings of validation occur in training{every}"
 
 
 def duration(seconds: float) -> str:

@@ -24,7 +24,7 @@ def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "val
     n_windows = min(WINDOWS, len(content) // context)
     if n_windows == 0:
         raise UserError(f"the {split} split has {len(content):,} tokens, less than the context of {context}")
-    windows = torch.from_numpy(content[: n_windows * context].astype(np.int64)).view(n_windows, context)
+    windows = torch.from_numpy(content.tokens[: n_windows * context].astype(np.int64)).view(n_windows, context)
     return windows.to(next(run.model.parameters()).device)
 
 

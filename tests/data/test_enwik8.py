@@ -83,7 +83,7 @@ def error_line(tmp_path, official, path=None, **options):
 
 def assert_is_it(corpus):
     assert corpus.bytes_per_split() == {"train": 18_000, "validation": 1_000, "test": 1_000}
-    assert b"".join(corpus.split(name).tobytes() for name in ("train", "validation", "test")) == CONTENT
+    assert b"".join(corpus.split(name).tokens.tobytes() for name in ("train", "validation", "test")) == CONTENT
     assert corpus.sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 

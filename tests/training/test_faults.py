@@ -21,8 +21,8 @@ def after_step(monkeypatch, step, act):
     """Call act(module) when `step` has been measured."""
     measure = Meter.measure
 
-    def measure_and_act(self, trainer, module, n_targets):
-        row = measure(self, trainer, module, n_targets)
+    def measure_and_act(self, trainer, module, *counts):
+        row = measure(self, trainer, module, *counts)
         if trainer.global_step == step:
             act(module)
         return row
@@ -107,16 +107,16 @@ def test_weights_that_are_not_finite_are_never_saved(make_config, tmp_path, monk
 
 
 def test_a_gradient_that_is_not_finite_is_named(make_config, monkeypatch):
-    from training.language import LanguageModule
+    from training.step import TrainingModule
 
-    clip = LanguageModule.configure_gradient_clipping
+    clip = TrainingModule.configure_gradient_clipping
 
     def explode(self, *arguments, **options):
         if self.trainer.global_step == 4:
             self.model.embedding.weight.grad[0, 0] = float("inf")
         clip(self, *arguments, **options)
 
-    monkeypatch.setattr(LanguageModule, "configure_gradient_clipping", explode)
+    monkeypatch.setattr(TrainingModule, "configure_gradient_clipping", explode)
     with pytest.raises(UserError, match="gradient norm became inf at step 5"):
         run(make_config())
 
