@@ -8,17 +8,17 @@ from types import FrameType
 
 import torch
 
-from configs.compose import compose
 from configs.entry import fail
 from configs.errors import UserError
+from configs.sweeps import Job
 from measures.sample import decoded, sample
 from results.document import markdown
 from results.figures.curves import plot_curves
-from results.tables.comparison import comparison
-from training.budget import resolve_shape
+from results.tables.comparison import OVER_TEXT, comparison
 from training.run_record.record import RunRecord, load_record
 from training.run_record.run_directory import run_directory
 from training.run_record.trained_run import open_run
+from training.sweeps.swept_run import configured_jobs
 
 MODELS = ("kuramoto", "fsn", "transformer")
 FOLDER = Path("runs/demo")
@@ -45,7 +45,8 @@ def main() -> None:
         print(f"\n[{number}/{len(MODELS)}] {model}", flush=True)
         overrides = [f"model={model}", *SETTINGS]
         train(overrides)
-        folders[model] = run_directory(resolve_shape(compose("train", overrides), 256))
+        ((_, config),) = configured_jobs([Job(tuple(overrides))])
+        folders[model] = run_directory(config)
     records = [load_record(folder) for folder in folders.values()]
     table = markdown(comparison(records))
     (FOLDER / "table.md").write_text(table + "\n", encoding="utf-8")
@@ -98,7 +99,7 @@ def report(record: RunRecord, table: str, samples: dict[str, Path]) -> None:
         print("\n".join("  │ " + line[:SHOWN_COLUMNS] for line in lines))
     print(
         f"\nBits per byte on the {final['bytes']:,} validation bytes of {record.data.name} after "
-        f"{final['tokens']:,} training tokens (less is better, ± standard error over windows)\n\n{table}"
+        f"{final['tokens']:,} training tokens (less is better)\n\n{table}\n\n{OVER_TEXT}"
     )
 
 
