@@ -20,7 +20,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - by what they are for
     # A command line is checked before Hydra reads it, whose own messages take many lines: with its parser of flags, and
     # with -m split into the jobs that it would split it into.
     "get_args_parser",

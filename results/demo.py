@@ -13,7 +13,7 @@ from configs.errors import UserError
 from measures.sample import decoded, sample
 from results.document import markdown
 from results.figures.curves import plot_curves
-from results.tables.comparison import comparison
+from results.tables.comparison import OVER_TEXT, comparison
 from training.run_record.record import RunRecord, load_record
 from training.run_record.run_directory import run_directory
 from training.run_record.trained_run import open_run
@@ -97,7 +97,7 @@ def report(record: RunRecord, table: str, samples: dict[str, Path]) -> None:
         print("\n".join("  │ " + line[:SHOWN_COLUMNS] for line in lines))
     print(
         f"\nBits per byte on the {final['bytes']:,} validation bytes of {record.data.name} after "
-        f"{final['tokens']:,} training tokens (less is better, ± standard error over windows)\n\n{table}"
+        f"{final['tokens']:,} training tokens (less is better)\n\n{table}\n\n{OVER_TEXT}"
     )
 
 

@@ -18,7 +18,14 @@ Row = dict[str, str]  # column -> cell
 LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"±": r"$\pm$", "≥": r"$\ge$", "…": r"\dots{}", "°": r"$^\circ$", "\N{MULTIPLICATION SIGN}": r"$\times$"}
+    | {
+        "±": r"$\pm$",
+        "≥": r"$\ge$",
+        "≈": r"$\approx$",
+        "…": r"\dots{}",
+        "°": r"$^\circ$",
+        "\N{MULTIPLICATION SIGN}": r"$\times$",
+    }
     | {"\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--"}
     | {chr(code): rf"$\{name}$" for code, name in ((0x393, "Gamma"), (0x394, "Delta"), (0x3B1, "alpha"))}
     | {chr(code): rf"$\{name}$" for code, name in ((0x3B8, "theta"), (0x3BA, "kappa"))}
@@ -64,7 +71,7 @@ class Document:
     def csv(self, table: Table) -> str:
         """The numbers of a table, one line each, with the names of their columns."""
         text = io.StringIO()
-        columns = list(dict.fromkeys(key for entry in table.data for key in entry))
+        columns = list(dict.fromkeys(key for numbers in table.data for key in numbers))
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(table.data)

@@ -14,7 +14,7 @@ from results.document import Row
 from training.attention_backend import evaluated_by
 from training.run_record.trained_run import TrainedRun
 
-WINDOWS, LONGEST = 8, 512  # of the split's start; their bytes, for maps are N x N
+WINDOWS, LONGEST = 8, 512  # of the split's start; their tokens, because maps are N x N
 
 
 def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "validation") -> torch.Tensor:
@@ -47,7 +47,7 @@ def heads_entry(run: TrainedRun, windows: torch.Tensor, layers: Sequence[Heads],
 
     `ssa`, of a model that has it: the form that gave each layer what it looked at.
     """
-    taken, context = windows.shape
-    made: dict[str, Any] = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}
-    made |= evaluated_by(run.model, next(run.model.parameters()).device.type)
-    return made | {"windows": taken, "context": context, "heads": [asdict(heads) for heads in layers]}
+    n_windows, context = windows.shape
+    entry: dict[str, Any] = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}
+    entry |= evaluated_by(run.model, next(run.model.parameters()).device.type)
+    return entry | {"windows": n_windows, "context": context, "heads": [asdict(heads) for heads in layers]}

@@ -101,14 +101,14 @@ def coupling(config: EvaluationConfig, figure: bool = True) -> None:
     run = _open(config)
     kappa = kernels(run.model)
     windows = first_windows(run, config.data, config.split)
-    found = coupling_entry(run, kappa, order(run.model, windows), config.split, len(windows))
+    entry = coupling_entry(run, kappa, order(run.model, windows), config.split, len(windows))
     model = run.config.model.name
-    print(markdown(kernel_rows(model, [found]), left=("model",)))
+    print(markdown(kernel_rows(model, [entry]), left=("model",)))
     if figure:
         name = f"coupling-{config.split}-{run.checkpoint.stem}"
         title = f"{model}, seed {run.config.seed}"
-        print("\n" + ", ".join(str(file) for file in draw_evaluation(model, title, found, run.folder / name)))
-    run.add_evaluation(found)
+        print("\n" + ", ".join(str(file) for file in draw_evaluation(model, title, entry, run.folder / name)))
+    run.add_evaluation(entry)
 
 
 def write_text(config: EvaluationConfig) -> None:
