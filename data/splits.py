@@ -1,12 +1,12 @@
 """How a corpus is cut into train, validation and test. Every cut is a pure function of what is cut.
 
-Our choice: a single file is cut into three runs of bytes; a collection is cut by whole files or documents, placed by
-hash, so that neighbours (files of one package) spread over the splits and identical documents stay together.
+Our choice: a single file is cut into three runs of bytes; a collection of documents by the hash of their content, so
+that identical documents stay together; a library by whole packages, so that modules that resemble each other do too.
 """
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from configs.errors import UserError
@@ -40,15 +40,24 @@ def split_of_document(content: bytes, fractions: tuple[float, float, float]) -> 
     return _split_at(_hash(content) / 2**64, fractions)
 
 
-def split_of_files(sizes: dict[str, int], fractions: tuple[float, float, float]) -> dict[str, str]:
-    """The split of each file, given {relative path: bytes}: fractions of *bytes* as near as whole files allow.
+def split_of_units(sizes: dict[str, int], fractions: tuple[float, float, float]) -> dict[str, str]:
+    """The split of each unit (what must not be cut: a package), given {name: bytes}: fractions of *bytes* as near as
+    whole units allow.
 
-    Files are laid end to end in the order of their paths' hashes; a file goes where its middle byte falls.
+    Units are laid end to end, first those above a tenth of the smallest split, so that they are for training and the
+    other splits hold many units, then the others; both in the order of their names' hashes. A unit goes where its
+    middle byte falls.
     """
-    order = sorted(sizes, key=lambda path: (_hash(path.encode()), path))
-    ends = list(accumulate(sizes[path] for path in order))
+    most = min(fractions) * sum(sizes.values()) / 10
+    order = sorted(by_hash(sizes), key=lambda name: sizes[name] <= most)
+    ends = list(accumulate(sizes[name] for name in order))
     total = max(ends[-1], 1) if ends else 1
-    return {path: _split_at((end - sizes[path] / 2) / total, fractions) for path, end in zip(order, ends, strict=True)}
+    return {name: _split_at((end - sizes[name] / 2) / total, fractions) for name, end in zip(order, ends, strict=True)}
+
+
+def by_hash(names: Iterable[str]) -> list[str]:
+    """Names shuffled: in the order of their hashes, the same on every machine and however they came."""
+    return sorted(names, key=lambda name: (_hash(name.encode()), name))
 
 
 def _split_at(position: float, fractions: tuple[float, float, float]) -> str:

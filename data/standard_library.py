@@ -1,24 +1,35 @@
 """`data=stdlib`: the source code of the running Python's own standard library. About 10 MB, and always there.
 
-Left out: tests, installed packages, bundled wheels, and the files that a build of Python generates about itself
-(`_sysconfigdata*`, `config-*`), which hold paths of the machine that built it.
+Left out: tests, installed packages, bundled wheels, the files that a build of Python generates about itself
+(`_sysconfigdata*`, `config-*`), which hold paths of the machine that built it, and tables: codecs, HTML entities, help
+topics. Modules of one package resemble each other, so a package, or a module outside of one, goes to one split whole;
+tables are copies of each other in all but their numbers. The order within a split is shuffled: the first bytes of
+validation come from many packages.
 """
 
 import hashlib
 import os
 import platform
+import re
 import sysconfig
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import DataConfig
 from data.corpus import Built, Corpus, cached_corpus
-from data.files import file_sha256, unreadable
-from data.splits import SPLITS, checked_fractions, split_of_files
+from data.files import unreadable
+from data.splits import SPLITS, by_hash, checked_fractions, split_of_units
 
 LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_bundled"})
 GENERATED = ("_sysconfigdata", "config-")
+MARK = re.compile(rb"(?im)^# ?(?:auto-?generated|this file is (?:auto-?|automatically )?generated)")
+LITERAL = re.compile(  # or a comment; strings on one line
+    rb"""#[^\n]*|[bru]{0,2}(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")|(?<![\w.])\d[\w.]*|\b(?:none|true|false)\b""",
+    re.I,
+)
+TABLE_LINE = re.compile(rb"[][(){},:|+\-\\\s]*0[][(){},:|+\-\\\s0]*")  # literals read as 0
 
 
 def source_files(root: Path) -> list[str]:
@@ -34,8 +45,19 @@ def source_files(root: Path) -> list[str]:
     return sorted(found)
 
 
+def is_table(content: bytes) -> bool:
+    """Whether a source file is data, not code: a comment near its top says that it was generated, or more than half of
+    its lines hold nothing but literals. Blank lines and comments do not count. Our choice.
+    """
+    if MARK.search(content[:1000]):
+        return True
+    literals = LITERAL.sub(lambda found: b"" if found[0].startswith(b"#") else b"0", content)
+    lines = [line for line in literals.splitlines() if line.strip()]
+    return sum(TABLE_LINE.fullmatch(line) is not None for line in lines) > len(lines) / 2
+
+
 def open_standard_library(config: DataConfig, root: Path | None = None) -> Corpus:
-    """The standard library below `root` (None: of the running Python), split by whole files, bytes as they are.
+    """The standard library below `root` (None: of the running Python), split by whole packages, bytes as they are.
 
     UserError when there is no source code, which is so for a Python whose library is a zip file.
     """
@@ -43,34 +65,43 @@ def open_standard_library(config: DataConfig, root: Path | None = None) -> Corpu
     if config.path is not None:
         raise UserError(f"data=stdlib reads no file; for {config.path} type data=text data.path={config.path}")
     root = root or Path(sysconfig.get_path("stdlib"))
-    files = source_files(root)
-    if not files:
-        raise UserError(f"this Python has no library source code at {root}; use data=text data.path=FILE")
     try:
-        sizes = {name: (root / name).stat().st_size for name in files}
+        contents = {name: (root / name).read_bytes() for name in source_files(root)}
     except OSError as error:
-        raise unreadable(root, error) from error
-    split_of = split_of_files(sizes, fractions)
-    order = [(split, name) for split in SPLITS for name in files if split_of[name] == split]
+        raise unreadable(Path(error.filename or root), error) from error
+    if not contents:
+        raise UserError(f"this Python has no library source code at {root}; use data=text data.path=FILE")
 
     def build(write: Callable[[bytes], None]) -> Built:
+        kept = {name: content for name, content in contents.items() if not is_table(content)}
+        sizes: Counter[str] = Counter()
+        for name, content in kept.items():
+            sizes[_unit(name)] += len(content)
+        split_of = split_of_units(sizes, fractions)
         lengths = dict.fromkeys(SPLITS, 0)
-        for split, name in order:
-            try:
-                content = (root / name).read_bytes()
-            except OSError as error:
-                raise unreadable(root / name, error) from error
-            lengths[split] += len(content)
-            write(content)
-        return Built(lengths, {})
+        for split in SPLITS:
+            for name in by_hash(name for name in kept if split_of[_unit(name)] == split):
+                lengths[split] += len(kept[name])
+                write(kept[name])
+        left_out = {name: len(content) for name, content in contents.items() if name not in kept}
+        return Built(
+            lengths,
+            {
+                "files": len(kept),
+                "bytes": sizes.total(),
+                "packages": {split: list(split_of.values()).count(split) for split in SPLITS},
+                "tables_left_out": {"files": len(left_out), "bytes": sum(left_out.values())},
+            },
+        )
 
     # Hashing every file takes a tenth of a second; it notices an edited library, which sizes and dates may not.
-    listing = "\n".join(f"{split} {name} {file_sha256(root / name)}" for split, name in order)
-    recipe = {"source": "stdlib", "listing_sha256": hashlib.sha256(listing.encode()).hexdigest()}
-    source = {
-        "python": platform.python_version(),
-        "implementation": platform.python_implementation(),
-        "files": len(files),
-        "bytes": sum(sizes.values()),
-    }
+    listing = "\n".join(f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in contents.items())
+    digest = hashlib.sha256(listing.encode()).hexdigest()
+    recipe = {"source": "stdlib", "cut": "packages, no tables", "split": list(fractions), "listing_sha256": digest}
+    source = {"python": platform.python_version(), "implementation": platform.python_implementation()}
     return cached_corpus(config, recipe, source, build)
+
+
+def _unit(name: str) -> str:
+    """What a file is kept together with: its top package, or itself."""
+    return name.partition("/")[0]

@@ -17,8 +17,8 @@ from typing_extensions import TypedDict
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import BLOCKS
+from data.atomic_write import make_parent
 from training.benchmarks.layers import LayerTiming
-from training.run_record.atomic import make_parent
 from training.run_record.record import Git
 from training.run_record.strict_json import CheckedAs, Count, Number, read_strictly
 

@@ -3,7 +3,7 @@
 import pytest
 
 from configs.errors import UserError
-from data.splits import SPLITS, checked_fractions, cut_run, split_of_document, split_of_files
+from data.splits import SPLITS, by_hash, checked_fractions, cut_run, split_of_document, split_of_units
 
 FRACTIONS = (0.9, 0.05, 0.05)
 
@@ -39,16 +39,33 @@ def test_a_run_of_bytes_is_cut_exactly():
     assert cut_run(7, (0.5, 0.25, 0.25)) == {"train": 4, "validation": 1, "test": 2}
 
 
-def test_files_are_placed_whole_and_near_the_fractions_of_bytes():
-    sizes = {f"package{i % 7}/module{i}.py": 100 + 37 * (i % 50) for i in range(2000)}
-    placed = split_of_files(sizes, FRACTIONS)
-    assert placed.keys() == sizes.keys()
-    shares = [
-        sum(size for path, size in sizes.items() if placed[path] == name) / sum(sizes.values()) for name in SPLITS
+def shares(sizes, placed):
+    return [
+        sum(size for name, size in sizes.items() if placed[name] == split) / sum(sizes.values()) for split in SPLITS
     ]
-    assert shares == pytest.approx(FRACTIONS, abs=0.002)
-    assert split_of_files(dict(reversed(sizes.items())), FRACTIONS) == placed  # the order they are listed in is nothing
-    assert {placed[path] for path in sizes if path.startswith("package3/")} == set(SPLITS)
+
+
+def test_units_are_placed_whole_and_near_the_fractions_of_bytes():
+    sizes = {f"package{i}": 100 + 37 * (i % 50) for i in range(2000)}
+    placed = split_of_units(sizes, FRACTIONS)
+    assert placed.keys() == sizes.keys()
+    assert shares(sizes, placed) == pytest.approx(FRACTIONS, abs=0.002)
+    assert split_of_units(dict(reversed(sizes.items())), FRACTIONS) == placed  # the order they are listed in is nothing
+
+
+def test_no_large_unit_is_most_of_a_split_that_is_not_for_training():
+    sizes = {f"small{i}": 10 for i in range(600)} | {f"large{i}": 90 for i in range(60)}  # a tenth of 5 % is 57
+    placed = split_of_units(sizes, FRACTIONS)
+    assert shares(sizes, placed) == pytest.approx(FRACTIONS, abs=0.002)
+    assert {placed[name] for name in sizes if name.startswith("large")} == {"train"}
+    assert {placed[name] for name in sizes if name.startswith("small")} == set(SPLITS)
+
+
+def test_names_are_shuffled_the_same_way_however_they_came():
+    names = [f"module{i}.py" for i in range(100)]
+    shuffled = by_hash(names)
+    assert shuffled == by_hash(reversed(names)) != names and sorted(shuffled) == sorted(names)
+    assert by_hash(["a", "b", "c"]) == ["c", "b", "a"]  # their SHA-256: 2e..., 3e..., ca...
 
 
 def test_documents_are_placed_by_their_content():

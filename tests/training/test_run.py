@@ -31,6 +31,7 @@ def test_a_run_leaves_a_complete_record_and_says_so_when_started_again(make_conf
     record = load_record(folder)
     assert (record.status, record.error, record.seed) == ("done", None, 0)
     assert record.data.bytes == {"train": 2552, "validation": 319, "test": 319}
+    assert record.data.source["overlap"] == {"share": 0.0, "length": 64, "stride": 1}
     assert record.parameters["total"] == pytest.approx(50_000, rel=0.005)
     assert record.flops_per_token > 6 * 40_000
     assert record.versions["torch"] == torch.__version__
@@ -58,7 +59,7 @@ def test_a_run_leaves_a_complete_record_and_says_so_when_started_again(make_conf
 
     model, saved_config = load_model(folder / "checkpoints" / "last.ckpt")
     assert not model.training and saved_config["scale"]["name"] == "smoke"
-    again = evaluate(model, make_plan(config).corpus.split("validation"), context=16)
+    again = evaluate(model, make_plan(config).data.corpus.split("validation"), context=16)
     assert again.bits_per_byte == pytest.approx(record.final["bits_per_byte"], abs=1e-9)
 
     before = (folder / "record.json").read_bytes()
@@ -86,6 +87,7 @@ def test_plan_prints_what_would_be_run_and_writes_nothing(make_config, tmp_path,
     said = capsys.readouterr().out
     for fact in ("transformer", f"{record.parameters['total']:,}", "2,552", "30 steps", str(tmp_path / "run")):
         assert fact in said
+    assert "0.0% of the 64-byte strings of validation occur in training\n" in said
     assert not (tmp_path / "run").exists()
 
 

@@ -20,7 +20,7 @@ from pydantic import with_config
 from torch import Tensor, nn
 
 from baseline import SelfAttention
-from blocks.decoder import DecoderBlock, Mixer
+from blocks.decoder import Block, DecoderBlock
 from configs.schema import BenchmarkConfig
 from fsn import SynchronizationAttention
 from measures.flops import count_flops
@@ -81,7 +81,7 @@ LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 def _block(d_model: int, mixer: nn.Module) -> nn.Module:
-    return DecoderBlock(d_model, cast(Mixer, mixer), GELU(d_model, 4 * d_model))
+    return DecoderBlock(d_model, cast(Block, mixer), GELU(d_model, 4 * d_model))
 
 
 def measure_layers(config: BenchmarkConfig, on_round: Callable[[int], None] = lambda done: None) -> list[LayerTiming]:

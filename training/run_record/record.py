@@ -12,7 +12,7 @@ from pydantic import AfterValidator, StrictBool, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from configs.errors import UserError
-from training.run_record.atomic import write_atomically
+from data.atomic_write import write_atomically
 from training.run_record.rows import AnyConfig, AnyEvaluation, ByHead, MetricRow, ValidationRow
 from training.run_record.strict_json import CheckedAs, Count, Number, read_strictly
 
