@@ -58,7 +58,7 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
                 theta=model.theta,
                 learn_theta=model.learn_theta,
                 position=model.position,
-                n_drifts=model.drifts,
+                drifts=model.drifts,
                 drift_base=model.drift_base,
                 position_share=model.position_share,
                 delayed_heads=model.delayed_heads,
