@@ -25,7 +25,7 @@ from configs.schema import BenchmarkConfig
 from fsn import SynchronizationAttention
 from measures.flops import count_flops
 from ssa import SelectiveSynchronizationAttention
-from ssa.network import GELU
+from ssa.network import GELU, POSITIONS
 from ssa.published import PublishedSteps
 from training.run_record.environment import require_cuda
 from training.run_record.strict_json import Count, Number
@@ -65,7 +65,7 @@ LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
     "fsn": SynchronizationAttention,
     "ssa": lambda d_model, n_heads: SelectiveSynchronizationAttention(d_model, n_heads, backend="chunked"),
     "ssa_osn": lambda d_model, n_heads: SelectiveSynchronizationAttention(
-        d_model, n_heads, backend="chunked", lag=1.0, delayed_heads=1, position_share=(0.3, 0.98)
+        d_model, n_heads, backend="chunked", positions=POSITIONS, delayed_heads=1
     ),
     "ssa_bidirectional": lambda d_model, n_heads: SelectiveSynchronizationAttention(
         d_model, n_heads, causal=False, backend="chunked"
