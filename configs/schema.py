@@ -270,7 +270,17 @@ EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
     "ssa.backend": BACKENDS,
 }
 
-LAYERS = ("sdpa", "transformer", "fsn", "ssa", "ssa_osn", "ssa_bidirectional", "ssa_dense", "published")
+LAYERS = (
+    "sdpa",
+    "softmax_explicit",
+    "transformer",
+    "fsn",
+    "ssa",
+    "ssa_osn",
+    "ssa_bidirectional",
+    "ssa_dense",
+    "published",
+)
 BLOCKS = ("transformer_block", "osn_block", "published_block")  # with a feed-forward, as in the table of SSA's author
 
 BENCHMARK_CHOICES: dict[str, tuple[str, ...]] = {

@@ -24,12 +24,14 @@ A = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits mixed: 2^64 over the golden r
 
 def with_overlap(corpus: Corpus) -> Corpus:
     """The corpus with its overlap in `source`. Counted once per content and cut, then read from beside the content."""
-    starts = "-".join(str(start) for start, _ in corpus.splits.values())
-    path = corpus.path.with_name(f"overlap-{corpus.sha256}-{starts}.json")
+    ranges = [corpus.splits[name] for name in ("train", "validation")]
+    path = corpus.path.with_name(f"overlap-{corpus.sha256}-{'-'.join(str(start) for start, _ in ranges)}.json")
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        found = overlap(corpus.split("train"), corpus.split("validation"))
+        text = np.asarray(np.memmap(path.with_name(f"{corpus.sha256}.bin"), dtype=np.uint8, mode="r"))
+        training, validation = (text[start:stop] for start, stop in ranges)
+        found = overlap(training, validation)
         with suppress(OSError):  # a cache that takes no files: it is counted again next time
             write_whole(path.parent, lambda file: (file.write(json.dumps(found).encode()), path.name)[1])
     return replace(corpus, source={**corpus.source, "overlap": found})
