@@ -85,7 +85,7 @@ class SelfAttention(nn.Module):
 class Transformer(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
-    `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model perceptron.
+    `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model MLP.
     Initialisation (our choice, made in short trials without records; see EXPERIMENTS.md): normal with standard
     deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over sqrt(2 n_layers).
     """
@@ -109,7 +109,7 @@ class Transformer(Decoder):
             )
             for _ in range(n_layers)
         ]
-        super().__init__(vocabulary_size, d_model, layers)
+        super().__init__(nn.Embedding(vocabulary_size, d_model), layers, nn.RMSNorm(d_model))
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 residual = name.endswith(("mixer.out.weight", "feed_forward.down.weight"))

@@ -1,8 +1,9 @@
-"""The pre-norm decoder shell: x + mixer(norm(x)), then x + feed_forward(norm(x)), and a tied readout.
+"""The shell of every language model: token embedding, blocks, a norm where states need one, readout.
 
-The shell is the same for every model that uses it; only the mixer is swapped, so a comparison changes one thing.
+Only the blocks differ from model to model, so a comparison changes one thing. What a model of your own has to offer is
+`Block`; CONTRIBUTING.md shows one.
 
-Legend: B batch, N tokens, D width (d_model), V vocabulary.
+Legend: B batch, N tokens, D width of a state, V vocabulary.
 """
 
 from collections.abc import Iterable
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 Cache = list[dict[str, Any]]
 
 
-class Mixer(Protocol):
-    """A module that moves information between tokens, causally, all at once or one token after another."""
+class Block(Protocol):
+    """A layer of the shell: it moves information between tokens, causally, all at once or one token after another."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
@@ -28,13 +29,13 @@ class Mixer(Protocol):
         """(B, D) -> (B, D) for one more token; the cache is updated in place."""
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
-        """What the mixer does with x (B, N, D), `attention` (B, H, N, N) among it."""
+        """What the block does with x (B, N, D), `attention` (B, H, N, N) among it."""
 
 
 class DecoderBlock(nn.Module):
-    """One pre-norm residual block around a mixer and a feed-forward."""
+    """The pre-norm block: x + mixer(norm(x)), then x + feed_forward(norm(x)). A mixer offers what a `Block` does."""
 
-    def __init__(self, width: int, mixer: Mixer, feed_forward: nn.Module) -> None:
+    def __init__(self, width: int, mixer: Block, feed_forward: nn.Module) -> None:
         super().__init__()
         self.mixer_norm = nn.RMSNorm(width)
         self.mixer = mixer
@@ -46,39 +47,70 @@ class DecoderBlock(nn.Module):
         x = x + self.mixer(self.mixer_norm(x))
         return x + self.feed_forward(self.feed_forward_norm(x))
 
+    def init_cache(self, batch_size: int) -> dict[str, Any]:
+        """The mixer's cache, of no token yet."""
+        return self.mixer.init_cache(batch_size)
+
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
         """One token: x (B, D), the mixer's cache is updated in place."""
         x = x + self.mixer.step(self.mixer_norm(x), cache)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
+    def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
+        """What the mixer does with what it gets of x (B, N, D)."""
+        return self.mixer.diagnostics(self.mixer_norm(x))
+
 
 class Decoder(nn.Module):
-    """Token embedding, blocks, final norm, readout tied to the embedding. tokens (B, N) -> logits (B, N, V)."""
+    """tokens (B, N) int64 -> logits (B, N, V), by a readout that is tied to the embedding.
 
-    def __init__(self, vocabulary_size: int, width: int, layers: list[DecoderBlock]) -> None:
+    `norm` is taken of the last block's state; None leaves it as it is.
+    """
+
+    def __init__(self, embedding: nn.Embedding, layers: Iterable[nn.Module], norm: nn.Module | None) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, width)
+        self.embedding = embedding
         self.layers = nn.ModuleList(layers)
-        self.norm = nn.RMSNorm(width)
+        self.norm = nn.Identity() if norm is None else norm
+
+    def embeddings(self) -> list[Tensor]:
+        """The vectors of the tokens, which take the rate of learned phases."""
+        return [self.embedding.weight]
+
+    def undecayed(self) -> list[Tensor]:
+        """Parameters that weight decay must leave alone: it grows with the rate, and embeddings take a larger one."""
+        return self.embeddings()
 
     def forward(self, tokens: Tensor, return_diagnostics: bool = False) -> Any:
-        """tokens (B, N) int64 -> logits (B, N, V); with `return_diagnostics` also a list of what each mixer reports."""
-        x, diagnostics = self.embedding(tokens), []
-        for layer in cast(Iterable[DecoderBlock], self.layers):
-            if return_diagnostics:
-                diagnostics.append(layer.mixer.diagnostics(layer.mixer_norm(x)))
-            x = layer(x)
-        logits = F.linear(self.norm(x), self.embedding.weight)
+        """tokens (B, N) int64 -> logits (B, N, V); with `return_diagnostics` also a list of what each block reports."""
+        diagnostics: list[dict[str, Tensor]] | None = [] if return_diagnostics else None
+        logits = self.logits(self.hidden(tokens, diagnostics))
         return (logits, diagnostics) if return_diagnostics else logits
 
+    def hidden(self, tokens: Tensor, diagnostics: list[dict[str, Tensor]] | None = None) -> Tensor:
+        """The final states (B, N, D) of tokens (B, N), which `logits` reads. `diagnostics` is given each block's."""
+        x = self.embedding(tokens)
+        for layer in self._blocks():
+            if diagnostics is not None:
+                diagnostics.append(layer.diagnostics(x))
+            x = layer(x)
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V) of final states (..., D): by themselves, so that a large vocabulary may be read in parts."""
+        return F.linear(hidden, self.embedding.weight)
+
     def init_cache(self, batch_size: int) -> Cache:
-        """An empty cache for `step`, one dictionary a layer."""
-        return [layer.mixer.init_cache(batch_size) for layer in cast(Iterable[DecoderBlock], self.layers)]
+        """An empty cache for `step`, one dictionary a block."""
+        return [layer.init_cache(batch_size) for layer in self._blocks()]
 
     @torch.no_grad()
     def step(self, token: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Logits (B, V) after one more token (B,); equal to the last position of the full forward pass."""
         x = self.embedding(token)
-        for layer, layer_cache in zip(cast(Iterable[DecoderBlock], self.layers), cache, strict=True):
+        for layer, layer_cache in zip(self._blocks(), cache, strict=True):
             x = layer.step(x, layer_cache)
-        return F.linear(self.norm(x), self.embedding.weight), cache
+        return self.logits(self.norm(x)), cache
+
+    def _blocks(self) -> Iterable[Block]:
+        return cast(Iterable[Block], self.layers)

@@ -14,6 +14,7 @@ FEED_FORWARDS = {FSNConfig: ("swiglu", "native"), OSNConfig: ("swiglu", "gelu")}
 EVALUATION_KEYS = {
     **dict.fromkeys(("split", "data.path", "data.cache_dir"), ("loss", "synchrony", "copy_depth", "coupling")),
     **dict.fromkeys(("context", "batch_size", "max_bytes"), ("loss", "copy_depth")),
+    "stride": ("loss",),
     **dict.fromkeys(("prompt", "length", "temperature", "top_p", "seed"), ("sample",)),
 }
 MOST_THREADS = 1024  # torch crashes on absurd numbers instead of refusing them
@@ -140,6 +141,7 @@ def check_evaluation(config: EvaluationConfig) -> None:
     at_least("context", config.context, 2, 256)
     at_least("batch_size", config.batch_size, 1, 64)
     at_least("max_bytes", config.max_bytes, 1, 100_000)
+    at_least("stride", config.stride, 1, 64)
     at_least("length", config.length, 1, 400)
     at_least("temperature", config.temperature, 0, 0.8)
     above("top_p", config.top_p, 0, 0.95)

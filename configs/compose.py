@@ -36,6 +36,8 @@ NOT_IN_HASH = (
     "trainer.checkpoint_every",
     "trainer.log_every",
 )
+# Keys that are newer than runs on disk, with the value that those ran with: left out where they have it.
+NOT_IN_HASH_AT_DEFAULT = {"data.tokenizer": "bytes"}
 
 
 def compose(entry: str, overrides: Sequence[str] = ()) -> Any:
@@ -86,12 +88,13 @@ def config_dict(config: RunConfig) -> dict[str, Any]:
 def config_hash(config: RunConfig) -> str:
     """10 hex digits of SHA-256 over the canonical JSON of all that can change a result."""
     values = config_dict(config)
-    for key in NOT_IN_HASH:
+    for key in (*NOT_IN_HASH, *NOT_IN_HASH_AT_DEFAULT):
         *path, name = key.split(".")
         branch = values
         for part in path:
             branch = branch[part]
-        del branch[name]
+        if key in NOT_IN_HASH or branch[name] == NOT_IN_HASH_AT_DEFAULT[key]:
+            del branch[name]
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 

@@ -97,7 +97,8 @@ class DataConfig:
     source: str = "???"  # stdlib | enwik8 | code | text
     path: str | None = None  # a local file or folder instead of the official source
     split: list[float] = field(default_factory=lambda: [0.9, 0.05, 0.05])  # train, validation, test
-    context: int = 256  # bytes a window holds
+    tokenizer: str = "bytes"  # bytes: a token is a byte | a byte-level tokenizer.json of the tokenizers library
+    context: int = 256  # tokens a window holds
     cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
 
 
@@ -194,7 +195,9 @@ class EvaluationConfig:
     task: str = "loss"
     split: str = "test"  # train | validation | test
     checkpoint: str = "last"  # last: the newest whole one | start: step 0 | a .ckpt file, of the run or by its path
-    context: int | None = None  # bytes a window holds; None: as in training
+    context: int | None = None  # tokens a window holds; None: as in training
+    # loss: targets that a window adds, each with context - stride tokens before it or more; None: the context
+    stride: int | None = None
     batch_size: int = 64  # windows per forward pass; does not change the result
     max_bytes: int | None = None  # only the first bytes of the split
     data: EvaluationDataConfig = field(default_factory=EvaluationDataConfig)

@@ -1,59 +1,72 @@
-"""A corpus: bytes cut into train, validation and test, memory-mapped from a cache keyed by content hash.
+"""A corpus: text in three splits, as tokens that are memory-mapped from a cache keyed by content hash.
 
-The cache folder holds two files per corpus. `<sha256>.bin` is the content, its three splits one after the other.
-`<source>-<key>.json` says how a recipe (what was read, and how it was cut) led to that content. Both are written to
-a temporary file, synced and renamed, so a reader sees a whole file or none: processes that start at once may both
-build, and both end with the same whole cache. What is found in the cache is checked against its hash before it is used.
+The cache folder holds two files per corpus. `<sha256>.bin` is the content, its three splits one after the other: bytes
+of text, or tokens of the smallest unsigned type that holds the vocabulary, made from such bytes by a tokenizer.
+`<source>-<key>.json` says how a recipe (what was read, and how it was cut) led to that content. A reader sees a whole
+file or none: processes that start at once may both build, and both end with the same whole cache. What is found in
+the cache is checked against its hash before it is used.
 """
 
 import hashlib
 import json
 import logging
 import os
-import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from configs.errors import UserError
 from configs.schema import DataConfig
+from data.atomic_write import write_whole
 from data.files import user_path
+from data.split import Split
 from data.splits import SPLITS
+from data.tokenizers import Tokenizer, chunks
 
 log = logging.getLogger(__name__)
 
-DAY = 24 * 3600.0  # seconds
 FORMAT = 1  # of the cache; a cache of another format is built again
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Bytes to model, in three splits. A byte is a token: the vocabulary has 256."""
+    """Text to model, in three splits, and the tokens it is read as."""
 
     name: str
-    sha256: str  # of the splits concatenated: train, validation, test
-    path: Path  # the content in the cache
-    splits: dict[str, tuple[int, int]]  # first byte, one past the last byte
+    sha256: str  # of the bytes of text: train, validation, test, one after the other
+    path: Path  # the tokens in the cache
+    splits: dict[str, tuple[int, int]]  # first byte of text, one past the last
     source: dict[str, Any]  # what it was made of, as plain JSON
+    tokenizer: Tokenizer = field(default_factory=Tokenizer)
+    # First token, one past the last; empty: as `splits`.
+    tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
+    text_path: Path | None = None  # the bytes in the cache, where tokens are not these
 
-    vocabulary_size: ClassVar[int] = 256
+    @property
+    def vocabulary_size(self) -> int:
+        return self.tokenizer.vocabulary_size
 
-    def split(self, name: str) -> np.ndarray:
-        """The bytes of a split: (n,) uint8, read-only, memory-mapped. UserError for a split that does not exist."""
+    def split(self, name: str) -> Split:
+        """The tokens of a split, read-only, memory-mapped. UserError for a split that does not exist."""
         if name not in self.splits:
             raise UserError(f"split={name} does not exist; choose one of {', '.join(self.splits)}")
-        start, stop = self.splits[name]
-        mapped = np.memmap(self.path, dtype=np.uint8, mode="r", offset=start, shape=(stop - start,))
-        return np.asarray(mapped)  # a plain array over the same pages: indexing a memmap object is several times slower
+        return self.tokenizer.split(_mapped(self.path, self.tokenizer.dtype, *(self.tokens or self.splits)[name]))
+
+    def text(self, name: str) -> np.ndarray:
+        """The bytes of text of a split: (n,) uint8, read-only, memory-mapped."""
+        return _mapped(self.text_path or self.path, np.uint8, *self.splits[name])
 
     def bytes_per_split(self) -> dict[str, int]:
-        """How many bytes each split has."""
+        """How many bytes of text each split has."""
         return {name: stop - start for name, (start, stop) in self.splits.items()}
+
+    def tokens_per_split(self) -> dict[str, int]:
+        """How many tokens each split has."""
+        return {name: stop - start for name, (start, stop) in (self.tokens or self.splits).items()}
 
 
 @dataclass(frozen=True)
@@ -91,27 +104,28 @@ def cached_corpus(config: DataConfig, recipe: dict[str, Any], source: dict[str, 
     )
 
 
-def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
-    """A new file in `folder`, named by what `fill(file)` returns: there whole and synced, or not there at all.
+def tokenized(config: DataConfig, text: Corpus, tokenizer: Tokenizer) -> Corpus:
+    """A corpus of bytes as tokens of another tokenizer, from the cache when they are there and whole, else made.
 
-    An older file of that name is replaced; whoever has it mapped keeps the old pages. What a process that was killed
-    left behind is removed a day later.
+    Splits are tokenized apart from each other, in chunks that end after a newline. UserError as of `cached_corpus`, and
+    for a tokenizer whose tokens do not stand for the very bytes of the text.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{'[0-9a-f]' * 32}.part"):  # ours, whatever else the folder is used for
-        with suppress(OSError):  # another process may be doing the same, or it is not ours
-            if time.time() - left.stat().st_mtime > DAY:
-                left.unlink()
-    part = folder / f"{uuid.uuid4().hex}.part"
-    try:
-        with part.open("xb") as file:
-            name = fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, folder / name)
-    finally:
-        part.unlink(missing_ok=True)
-    return folder / name
+    dtype = np.dtype(tokenizer.dtype)
+
+    def build(write: Callable[[bytes], None]) -> Built:
+        lengths = dict.fromkeys(SPLITS, 0)
+        for name in SPLITS:
+            for chunk in chunks(text.text(name)):
+                content = tokenizer.encode(chunk).tobytes()
+                lengths[name] += len(content)
+                write(content)
+        return Built(lengths, {})
+
+    recipe = {"source": "tokens", "text_sha256": text.sha256, "splits": text.bytes_per_split()}
+    recipe |= {"tokenizer_sha256": tokenizer.sha256, "dtype": dtype.name}
+    content = cached_corpus(config, recipe, {}, build)
+    tokens = {name: (start // dtype.itemsize, stop // dtype.itemsize) for name, (start, stop) in content.splits.items()}
+    return replace(text, path=content.path, tokenizer=tokenizer, tokens=tokens, text_path=text.path)
 
 
 @contextmanager
@@ -201,6 +215,12 @@ def _is_whole(folder: Path, meta: dict[str, Any]) -> bool:
     if not whole:
         log.warning("the data cache's %s is damaged; building it again", path)
     return whole
+
+
+def _mapped(path: Path, dtype: type[np.unsignedinteger[Any]], start: int, stop: int) -> np.ndarray:
+    size = np.dtype(dtype).itemsize
+    mapped = np.memmap(path, dtype=dtype, mode="r", offset=start * size, shape=(stop - start,))
+    return np.asarray(mapped)  # a plain array over the same pages: indexing a memmap object is several times slower
 
 
 def _content_path(folder: Path, sha256: str) -> Path:

@@ -22,19 +22,19 @@ def user_path(text: str) -> Path:
         return Path(text)
 
 
-def existing_file(text: str) -> Path:
-    """The file at `data.path`. UserError when it is missing, a folder, empty or unreadable."""
+def existing_file(text: str, key: str = "data.path") -> Path:
+    """The file that the user's `key` names. UserError when it is missing, a folder, empty or unreadable."""
     path = user_path(text)
     try:
         if path.is_dir():
-            raise UserError(f"data.path={text} is a folder; give a file")
+            raise UserError(f"{key}={text} is a folder; give a file")
         if not path.exists():
-            raise UserError(f"data.path={text} does not exist (looked at {path.absolute()}); give a file that does")
+            raise UserError(f"{key}={text} does not exist (looked at {path.absolute()}); give a file that does")
         if not path.is_file():
-            raise UserError(f"data.path={text} is a pipe or device, which cannot be read twice; give a regular file")
+            raise UserError(f"{key}={text} is a pipe or device, which cannot be read twice; give a regular file")
         with path.open("rb") as file:
             if not file.read(1):
-                raise UserError(f"data.path={text} is empty; give a file with text in it")
+                raise UserError(f"{key}={text} is empty; give a file with text in it")
     except OSError as error:
         raise unreadable(path, error) from error
     return path

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from data.corpus import Corpus, write_whole
+from data.atomic_write import write_whole
+from data.corpus import Corpus
 
 LENGTH = 64  # bytes of a string, about a line of text (our choice)
 MOST = 500_000  # strings looked up; more would move the share by less than it says
@@ -24,14 +25,12 @@ A = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits mixed: 2^64 over the golden r
 
 def with_overlap(corpus: Corpus) -> Corpus:
     """The corpus with its overlap in `source`. Counted once per content and cut, then read from beside the content."""
-    ranges = [corpus.splits[name] for name in ("train", "validation")]
-    path = corpus.path.with_name(f"overlap-{corpus.sha256}-{'-'.join(str(start) for start, _ in ranges)}.json")
+    starts = "-".join(str(start) for start, _ in corpus.splits.values())
+    path = corpus.path.with_name(f"overlap-{corpus.sha256}-{starts}.json")
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        text = np.asarray(np.memmap(path.with_name(f"{corpus.sha256}.bin"), dtype=np.uint8, mode="r"))
-        training, validation = (text[start:stop] for start, stop in ranges)
-        found = overlap(training, validation)
+        found = overlap(corpus.text("train"), corpus.text("validation"))
         with suppress(OSError):  # a cache that takes no files: it is counted again next time
             write_whole(path.parent, lambda file: (file.write(json.dumps(found).encode()), path.name)[1])
     return replace(corpus, source={**corpus.source, "overlap": found})

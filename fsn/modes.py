@@ -1,4 +1,4 @@
-"""Collective modes: the feed-forward of `fsn_native`, mean-field coupling to learned phase patterns, no perceptron.
+"""Collective modes: the feed-forward of `fsn_native`, mean-field coupling to learned phase patterns, no MLP.
 
 Source: arXiv 2606.18694 says "mean-field coupling to learned collective modes"; this form of it is our choice.
 

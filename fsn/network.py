@@ -6,19 +6,17 @@ Legend: B batch, N tokens, d phases, V vocabulary, theta (B, N, d) state in rad.
 """
 
 import math
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks.decoder import Decoder
 from blocks.swiglu import SwiGLU
 from fsn.attention import SynchronizationAttention
 from fsn.modes import CollectiveModes
 from fsn.phases import Features, features
-
-Cache = list[dict[str, Any]]
 
 
 class PhaseSwiGLU(nn.Module):
@@ -49,13 +47,21 @@ class FSNLayer(nn.Module):
         theta = theta + self.mixer.couple(features(theta))
         return theta + self.feed_forward.couple(features(theta))
 
+    def init_cache(self, batch_size: int) -> dict[str, Any]:
+        """The mixer's cache, of no token yet."""
+        return self.mixer.init_cache(batch_size)
+
     def step(self, theta: Tensor, cache: dict[str, Any]) -> Tensor:
         """One token: theta (B, d), the mixer's cache is updated in place."""
         theta = theta + self.mixer.step(features(theta), cache)
         return theta + self.feed_forward.couple(features(theta))
 
+    def diagnostics(self, theta: Tensor) -> dict[str, Tensor]:
+        """What the mixer does with theta (B, N, d)."""
+        return self.mixer.diagnostics(features(theta))
 
-class FSN(nn.Module):
+
+class FSN(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
     `ff_width` is the SwiGLU width, or the number of collective modes for `feed_forward="native"`. The readout is
@@ -87,7 +93,6 @@ class FSN(nn.Module):
         grading: float = 1.0,
         rope_base: float = 10_000.0,
     ) -> None:
-        super().__init__()
         if feed_forward not in ("swiglu", "native"):
             raise ValueError(f"feed_forward={feed_forward!r} is neither 'swiglu' nor 'native'")
         if readout not in ("linear", "tied"):
@@ -95,11 +100,11 @@ class FSN(nn.Module):
         if n_phases % n_heads:
             raise ValueError(f"{n_phases} phases do not split into {n_heads} heads")
         ff_width = ff_width or 2 * n_phases
-        self.embedding = nn.Embedding(vocabulary_size, n_phases)
-        nn.init.uniform_(self.embedding.weight, -math.pi, math.pi)
+        embedding = nn.Embedding(vocabulary_size, n_phases)
+        nn.init.uniform_(embedding.weight, -math.pi, math.pi)
         d_h = n_phases // n_heads
-        self.embedding.weight.data *= ((torch.arange(1, d_h + 1) / d_h) ** grading).repeat(n_heads)
-        self.layers = nn.ModuleList()
+        embedding.weight.data *= ((torch.arange(1, d_h + 1) / d_h) ** grading).repeat(n_heads)
+        layers = []
         for _ in range(n_layers):
             mixer = SynchronizationAttention(
                 n_phases,
@@ -116,7 +121,8 @@ class FSN(nn.Module):
             )
             native = feed_forward == "native"
             block = CollectiveModes(n_phases, ff_width) if native else PhaseSwiGLU(n_phases, ff_width, n_layers)
-            self.layers.append(FSNLayer(mixer, block))
+            layers.append(FSNLayer(mixer, block))
+        super().__init__(embedding, layers, norm=None)  # phases are read through their features, which are bounded
         if readout == "linear":
             self.readout: nn.Linear | None = nn.Linear(2 * n_phases, vocabulary_size, bias=False)
             nn.init.normal_(self.readout.weight, std=0.02)  # our choice: first predictions are nearly uniform
@@ -124,30 +130,13 @@ class FSN(nn.Module):
             self.readout = None
             self.readout_scale = nn.Parameter(torch.tensor(n_phases**-0.5))
 
-    def forward(self, tokens: Tensor, return_diagnostics: bool = False) -> Any:
-        """Logits (B, N, V); with `return_diagnostics` also a list of what each mixer's `diagnostics` gives."""
-        theta = self.embedding(tokens)
-        diagnostics = []
-        for layer in cast(Iterable[FSNLayer], self.layers):
-            if return_diagnostics:
-                diagnostics.append(layer.mixer.diagnostics(features(theta)))
-            theta = layer(theta)
-        return (self._logits(theta), diagnostics) if return_diagnostics else self._logits(theta)
+    def readouts(self) -> list[Tensor]:
+        """An untied readout, which may take a rate of its own."""
+        return [] if self.readout is None else [self.readout.weight]
 
-    def init_cache(self, batch_size: int) -> Cache:
-        """An empty cache for `step`, one dictionary a layer."""
-        return [layer.mixer.init_cache(batch_size) for layer in cast(Iterable[FSNLayer], self.layers)]
-
-    @torch.no_grad()
-    def step(self, token: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
-        """Logits (B, V) after one more token (B,); equal to the last position of the full forward pass."""
-        theta = self.embedding(token)
-        for layer, layer_cache in zip(cast(Iterable[FSNLayer], self.layers), cache, strict=True):
-            theta = layer.step(theta, layer_cache)
-        return self._logits(theta), cache
-
-    def _logits(self, theta: Tensor) -> Tensor:
-        joined = features(theta).joined()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V) of final states theta (..., d)."""
+        joined = features(hidden).joined()
         if self.readout is not None:
             return self.readout(joined)
         return F.linear(joined, self.readout_scale * features(self.embedding.weight).joined())

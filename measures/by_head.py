@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-WINDOWS, LONGEST = 4, 512  # of the validation split; their bytes, for what layers report takes N x N matrices
+from data.split import Split
+
+WINDOWS, LONGEST = 4, 512  # of the validation split; their tokens, because what layers report takes N x N matrices
 NOT_SHOWN = ("gate",)  # by token and coordinate
 SATURATED = 0.95  # share of locked pairs above which a head no longer selects (our choice)
 
@@ -17,13 +19,13 @@ ByHead = dict[str, list[list[float]]]  # quantity -> layer -> head
 
 
 @torch.no_grad()
-def by_head(model: nn.Module, split: np.ndarray, context: int) -> ByHead:
-    """Means over the first windows of a split (n,) uint8, for each layer and head; empty for a model without any."""
+def by_head(model: nn.Module, split: Split, context: int) -> ByHead:
+    """Means over the first windows of a split, for each layer and head; empty for a model without any."""
     if "return_diagnostics" not in inspect.signature(model.forward).parameters:
         return {}
     length = min(context, LONGEST)
     n_windows = min(WINDOWS, len(split) // length)
-    windows = torch.from_numpy(split[: n_windows * length].astype(np.int64)).view(n_windows, 1, length)
+    windows = torch.from_numpy(split.tokens[: n_windows * length].astype(np.int64)).view(n_windows, 1, length)
     found: dict[str, Tensor] = {}
     for window in windows.to(next(model.parameters()).device):
         # Not through __call__, which would compile a compiled model once more.

@@ -1,7 +1,7 @@
 """Loss of a model by copy depth and distance (measures/longest_match.py): sums over blocks of windows, for the record.
 
 Our choices: depths 0 to 15 apart and 16 or more together; distances in doubling steps, and these for classes of depths;
-50 contiguous blocks of windows, so that two models can be compared block by block.
+contiguous blocks of windows (measures/statistics.py), so that two models can be compared block by block.
 
 Legend: K blocks, D depths, G classes of depths, R ranges of distance.
 """
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from data.windows import IGNORE, Batch
+from data.split import Split
+from data.windows import IGNORE, Batch, evaluation_windows
 from measures.longest_match import copy_depth
 from measures.loss import each_batch
+from measures.statistics import block_of_window
 
-BLOCKS = 50  # fewer where there are fewer windows
 DEPTHS = tuple(range(17))  # where bins begin; each ends before the next
 CLASSES = (0, 1, 4, 8, 16)
 DISTANCES = (1, 3, 5, 9, 17, 33, 65, 129, 257)
@@ -65,31 +66,33 @@ class CopyDepthLoss:
 
 def by_copy_depth(
     model: nn.Module,
-    split: np.ndarray,
+    split: Split,
     context: int,
     batch_size: int = 64,
     max_bytes: int | None = None,
     precision: str = "32",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CopyDepthLoss:
-    """Loss of the bytes and windows that `measures.loss.evaluate` takes; its arguments."""
-    n_windows = -(-min(max_bytes or len(split), len(split)) // context)
-    blocks = min(BLOCKS, n_windows)
+    """Loss of the targets and windows that `measures.loss.evaluate` takes; its arguments. Depths are in tokens."""
+    split = split.first_bytes(max_bytes)
+    block_of = block_of_window(evaluation_windows(len(split), context))
+    blocks = int(block_of[-1]) + 1
     by_depth = _Sums((blocks, len(DEPTHS)))
     by_distance = _Sums((blocks, len(CLASSES), len(DISTANCES) + 1))  # what has no distance comes first
     first = 0  # window of the batch
 
     def add(nats_: Any, batch: Batch) -> None:
         nonlocal first
-        nats, inputs, real = (x.cpu().numpy() for x in (nats_, batch.inputs, batch.targets != IGNORE))
-        window = np.arange(first, first + len(inputs))
+        nats, inputs, targets = (x.cpu().numpy() for x in (nats_, batch.inputs, batch.targets))
+        real = targets != IGNORE
+        n_bytes = split.bytes_of(targets[real])
+        block = np.broadcast_to(block_of[first : first + len(inputs), None], real.shape)[real]
         first += len(inputs)
-        block = np.broadcast_to((window * blocks // n_windows)[:, None], real.shape)[real]
         depth, distance = np.concatenate([copy_depth(row[here]) for row, here in zip(inputs, real, strict=True)], 1)
-        by_depth.add((block, _bin(depth, DEPTHS)), nats[real])
-        by_distance.add((block, _bin(depth, CLASSES), _bin(distance, DISTANCES) + 1), nats[real])
+        by_depth.add((block, _bin(depth, DEPTHS)), n_bytes, nats[real])
+        by_distance.add((block, _bin(depth, CLASSES), _bin(distance, DISTANCES) + 1), n_bytes, nats[real])
 
-    each_batch(add, model, split, context, batch_size, max_bytes, precision, on_progress=on_progress)
+    each_batch(add, model, split, context, batch_size, precision, on_progress=on_progress)
     known = np.s_[:, 1:, 1:]  # a depth and a distance
     return CopyDepthLoss(by_depth.counts, by_depth.sums, by_distance.counts[known], by_distance.sums[known])
 
@@ -100,11 +103,11 @@ def _bin(values: np.ndarray, starts: tuple[int, ...]) -> np.ndarray:
 
 
 class _Sums:
-    """Counts and float64 sums of values in the cells of an array."""
+    """Bytes of text, and float64 sums of the nats that they cost, in the cells of an array."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.counts, self.sums = np.zeros(shape, dtype=np.int64), np.zeros(shape)
 
-    def add(self, cells: tuple[np.ndarray, ...], values: np.ndarray) -> None:
-        np.add.at(self.counts, cells, 1)
-        np.add.at(self.sums, cells, values)
+    def add(self, cells: tuple[np.ndarray, ...], n_bytes: np.ndarray, nats: np.ndarray) -> None:
+        np.add.at(self.counts, cells, n_bytes)
+        np.add.at(self.sums, cells, nats)

@@ -1,35 +1,42 @@
-"""Loss of a model on a split: every byte is a target once, sums are in float64.
+"""Loss of a model on a split: every token is a target once, sums are in float64.
 
-Legend: C context, W windows, n_w targets of window w (C, fewer in the last one), L_w their summed loss in nats.
+Legend: C context, W windows, V vocabulary, K contiguous blocks of windows, n_k targets of block k.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.windows import IGNORE, Batch, evaluation_batches
+from data.split import Split
+from data.windows import IGNORE, Batch, evaluation_batches, evaluation_windows
+from measures.bits_per_byte import bits_per_byte
+from measures.statistics import block_of_window, standard_error
+
+MOST_LOGITS = 2**26  # float32 numbers that an evaluation holds at once, 256 MiB (our choice)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model costs on a split. One token is one byte, so `bits_per_byte` is `nats` / ln 2."""
+    """What a model costs on a split."""
 
-    nats: float  # per byte
-    bits_per_byte: float
-    standard_error: float  # of bits_per_byte, over windows; 0 for a single window, of which it cannot be told
+    nats: float  # per target
+    bits_per_byte: float  # of the text that the targets stand for
+    standard_error: float | None  # of bits_per_byte, over contiguous blocks of text; None where there are under 8
+    blocks: int  # that it is over
+    targets: int
     bytes: int
     windows: int
 
 
 def evaluate(
     model: nn.Module,
-    split: np.ndarray,
+    split: Split,
     context: int,
     batch_size: int = 64,
     max_bytes: int | None = None,
@@ -37,74 +44,90 @@ def evaluate(
     rank: int = 0,
     world_size: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
+    stride: int | None = None,
 ) -> Evaluation:
-    """Loss of `model` on `split` (n,) uint8, or on its first `max_bytes`, in windows of `context` bytes from byte 0.
+    """Loss of `model` on `split`, or on what lies in its first `max_bytes`, in windows of `context` tokens.
 
-    `batch_size` (windows per forward pass) changes speed and memory, not the result. `on_progress(done, total)` is
-    told the bytes of this rank. With `world_size` > 1 every rank calls this and all get the result of the whole split.
+    With a `stride` below the context windows overlap (`data.windows`): each target is scored once, with at least
+    context - stride tokens before it. `batch_size` (windows per forward pass) changes speed and memory, not the result.
+    `on_progress(done, total)` is told the targets of this rank. With `world_size` > 1 every rank calls this and all get
+    the result of the whole split.
     """
-    sums = torch.zeros(6, dtype=torch.float64, device=next(model.parameters()).device)
+    split = split.first_bytes(max_bytes)
+    block = block_of_window(evaluation_windows(len(split), context, stride))
+    # By block: summed nats, targets, bytes of text.
+    sums = torch.zeros(3, int(block[-1]) + 1, dtype=torch.float64, device=next(model.parameters()).device)
+    window = len(block) * rank // world_size  # the first of the next batch
 
     def add(nats: Tensor, batch: Batch) -> None:
-        sums.add_(_sums(nats, batch.targets))
+        nonlocal window
+        real = batch.targets != IGNORE
+        n_bytes = split.bytes_of(batch.targets.where(real, 0).cpu().numpy())
+        by_window = torch.stack((nats.sum(1), real.double().sum(1), (torch.from_numpy(n_bytes).to(nats) * real).sum(1)))
+        here = torch.from_numpy(block[window : window + len(nats)]).to(nats.device)
+        sums.index_add_(1, here, by_window)
+        window += len(nats)
 
-    each_batch(add, model, split, context, batch_size, max_bytes, precision, rank, world_size, on_progress)
+    each_batch(add, model, split, context, batch_size, precision, rank, world_size, on_progress, stride)
     if world_size > 1:
         dist.all_reduce(sums)
-    return _summary(sums)
+    nats, targets, n_bytes = sums.cpu().numpy()
+    error = standard_error(nats, n_bytes) / math.log(2)
+    return Evaluation(
+        nats=float(nats.sum() / targets.sum()),
+        bits_per_byte=bits_per_byte(nats.sum() / targets.sum(), targets.sum(), n_bytes.sum()),
+        standard_error=None if math.isnan(error) else error,
+        blocks=len(nats),
+        targets=round(targets.sum()),
+        bytes=round(n_bytes.sum()),
+        windows=len(block),
+    )
 
 
 def each_batch(
     use: Callable[[Tensor, Batch], None],
     model: nn.Module,
-    split: np.ndarray,
+    split: Split,
     context: int,
     batch_size: int = 64,
-    max_bytes: int | None = None,
     precision: str = "32",
     rank: int = 0,
     world_size: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
+    stride: int | None = None,
 ) -> None:
-    """`use(nats, batch)` for every batch of `evaluate`, in order: nats (W, C) float64 of each byte, 0 where none is.
+    """`use(nats, batch)` for every batch of `evaluate`, in order: nats (W, C) float64 of each target, 0 where none is.
 
     All tensors are on the model's device.
     """
     device = next(model.parameters()).device
-    n_bytes = len(split) if max_bytes is None else min(max_bytes, len(split))
+    fitting = max(1, min(batch_size, MOST_LOGITS // (context * split.vocabulary_size)))  # windows a pass
     was_training = model.training
     model.eval()
     done = 0
     try:
         # Not inference_mode: what a layer keeps from call to call (rotary tables) must stay usable in training.
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            for batch in evaluation_batches(split, context, batch_size, max_bytes, rank, world_size):
+            for batch in evaluation_batches(split, context, fitting, rank, world_size, stride):
                 inputs = batch.inputs.to(device, non_blocking=True)
                 targets = batch.targets.to(device, non_blocking=True)
-                logits = model(inputs).float().transpose(1, 2)  # (W, V, C)
-                nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
-                use(nats.double(), Batch(inputs, targets, batch.n_targets))
+                nats = nats_of(model, inputs, targets, split.vocabulary_size)
+                use(nats.double(), Batch(inputs, targets, batch.n_targets, batch.n_bytes))
                 done += batch.n_targets
                 if on_progress is not None:
-                    on_progress(done, -(-n_bytes // world_size))
+                    on_progress(done, -(-len(split) // world_size))
     finally:
         model.train(was_training)
 
 
-def _sums(nats: Tensor, targets: Tensor) -> Tensor:
-    """(W, sum L, sum n, sum L^2, sum L n, sum n^2) of a batch; nats (W, C) float64, targets (W, C)."""
-    L = nats.sum(1)
-    n = (targets != IGNORE).double().sum(1)
-    return torch.stack((torch.ones_like(n).sum(), L.sum(), n.sum(), (L * L).sum(), (L * n).sum(), (n * n).sum()))
-
-
-def _summary(sums: Tensor) -> Evaluation:
-    """Mean loss R = sum L / sum n, and the standard error of a ratio of sums over W independent windows:
-
-    sqrt(W / (W - 1) * sum_w (L_w - R n_w)^2) / sum n, which for windows of one length is that of their mean.
-    """
-    W, L, n, LL, Ln, nn_ = sums.tolist()
-    nats = L / n
-    squares = max(LL - 2 * nats * Ln + nats * nats * nn_, 0.0)
-    error = math.sqrt(W / (W - 1) * squares) / n if W > 1 else 0.0
-    return Evaluation(nats, nats / math.log(2), error / math.log(2), round(n), round(W))
+def nats_of(model: Any, inputs: Tensor, targets: Tensor, vocabulary_size: int) -> Tensor:
+    """Loss (W, C) of each target, 0 where none is, from tokens (W, C); never more than `MOST_LOGITS` logits at once."""
+    if inputs.numel() * vocabulary_size <= MOST_LOGITS:
+        logits = model(inputs).float().transpose(1, 2)  # (W, V, C)
+        return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+    hidden, flat = model.hidden(inputs).flatten(0, 1), targets.flatten()
+    parts = [
+        F.cross_entropy(model.logits(part).float(), wanted, ignore_index=IGNORE, reduction="none")
+        for part, wanted in zip(*(x.split(max(1, MOST_LOGITS // vocabulary_size)) for x in (hidden, flat)), strict=True)
+    ]
+    return torch.cat(parts).view_as(targets)

@@ -1,24 +1,24 @@
 """Run records side by side: `python -m results.compare results/records/NAME [--figure FILE]`.
 
-Prints one row a run, then, where a model has several seeds, its mean over seeds and the difference to the transformer
-of the same seed. Everything is computed from the records.
+Prints one row a run, then, where runs of a model differ in the seed alone, means over seeds, differences to the
+transformer, and the losses at equal cost. Everything is computed from the records.
 """
 
 import argparse
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from configs.entry import fail
 from configs.errors import UserError
+from measures.statistics import difference_over_seeds, mean_over_seeds
 from results.document import Row, markdown
 from results.evidence.settings import usual_settings
-from results.figures.curves import plot_curves
-from results.tables.comparison import comparison
+from results.figures.curves import drawn, plot_curves
+from results.tables.comparison import OVER_TEXT, comparison
+from results.tables.equal_cost import TRANSFORMER, by_name, cost_table
 from training.run_record.record import RunRecord, load_record
 
-BASELINE = "transformer"
+OVER_SEEDS = "± of a mean: 95 % interval over seeds (Student's t); of a difference: Welch's, seeds are not paired."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,19 +29,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     records = [load_record(path) for path in record_files(asked.records)]
     rows = comparison(records)
-    print(markdown(rows))
+    print(f"{markdown(rows)}\n\n{OVER_TEXT}")
     if "settings" in rows[0]:
         for model, usual in usual_settings(records).items():
             print(f"\nUsual for {model}: {' '.join(f'{key}={value}' for key, value in usual.items())}")
-    if means := seed_means(records):
-        print("\n" + markdown(means))
+    models = runs_by_model(records)
+    if means := seed_means(models):
+        print(f"\n{markdown(means)}\n\n{OVER_SEEDS}")
+    if costs := cost_table("", models):
+        print("\n" + "\n\n".join([costs.title, markdown(costs.rows), *costs.notes]))
     if asked.figure is not None:
-        print("\n" + ", ".join(str(file) for file in plot_curves(records, asked.figure)))
+        print("\n" + ", ".join(str(file) for file in plot_curves(records, asked.figure)) + f": {drawn(records)}")
 
 
 def record_files(paths: Sequence[Path]) -> list[Path]:
     """The record files that the paths name, sorted within each folder. UserError for a folder without any."""
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         if path.is_dir() and not (path / "record.json").exists():
             inside = sorted(path.glob("*.json"))
@@ -49,45 +52,47 @@ def record_files(paths: Sequence[Path]) -> list[Path]:
                 raise UserError(
                     f"there is no record in {path}; give record files, run directories or folders of records"
                 )
-            found += inside
+            files += inside
         else:
-            found.append(path)
-    return found
+            files.append(path)
+    return files
 
 
-def seed_means(records: Sequence[RunRecord]) -> list[Row]:
-    """A row for each model with several seeds: mean ± sample standard deviation over seeds of the final loss (bits per
-    byte), and of the difference to the baseline's run of the same seed. Empty when no model has several.
+def runs_by_model(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """The finished runs of each model, of the least mean loss first; empty where two have one model and one seed: they
+    differ in more than their seed, and a mean over them would mean nothing.
     """
-    final: dict[str, dict[int, float]] = {}
-    for record in records:
-        of_model = final.setdefault(str(record.config["model"]["name"]), {})
-        if record.seed in of_model:
-            return []  # the runs differ in more than their seed: a mean over them would mean nothing
-        of_model[record.seed] = _final(record)["bits_per_byte"]
+    models = by_name((str(record.config["model"]["name"]), record) for record in records)
+    if any(len({run.seed for run in runs}) < len(runs) for runs in models.values()):
+        return {}
+    return dict(sorted(models.items(), key=lambda item: mean_over_seeds(_finals(item[1])).value))
+
+
+def seed_means(models: Mapping[str, Sequence[RunRecord]]) -> list[Row]:
+    """A row for each model with several seeds: the mean of the final loss (bits per byte) and its difference to the
+    transformer's, with 95 % intervals over seeds. Empty when no model has several.
+    """
+    transformers = _finals(models.get(TRANSFORMER, ()))
     rows = []
-    for model, seeds in sorted(final.items(), key=lambda item: statistics.mean(item[1].values())):
-        shared = sorted(seeds.keys() & final.get(BASELINE, {}).keys())
-        if len(seeds) > 1:
-            differences = [seeds[seed] - final[BASELINE][seed] for seed in shared]
+    for model, runs in models.items():
+        difference = difference_over_seeds(_finals(runs), transformers)
+        if len(runs) > 1:
             rows.append(
                 {
                     "model": model,
-                    "seeds": str(len(seeds)),
-                    "bits per byte": _mean(list(seeds.values())),
-                    f"minus {BASELINE}": "" if model == BASELINE or len(shared) < 2 else _mean(differences, sign="+"),
+                    "seeds": str(len(runs)),
+                    "bits per byte": mean_over_seeds(_finals(runs)).shown(),
+                    f"minus {TRANSFORMER}": ""
+                    if model == TRANSFORMER or difference is None
+                    else f"{difference.shown('+')} {difference.side}",
                 }
             )
     return rows
 
 
-def _final(record: RunRecord) -> dict[str, Any]:
-    assert record.final is not None, "comparison() refuses runs that are not done"
-    return record.final
-
-
-def _mean(values: Sequence[float], sign: str = "") -> str:
-    return f"{statistics.mean(values):{sign}.4f} ± {statistics.stdev(values):.4f}"
+def _finals(runs: Sequence[RunRecord]) -> list[float]:
+    """comparison() refuses runs that are not done."""
+    return [float(run.final["bits_per_byte"]) for run in runs if run.final]
 
 
 if __name__ == "__main__":

@@ -8,17 +8,16 @@ from types import FrameType
 
 import torch
 
-from configs.compose import compose
 from configs.entry import fail
 from configs.errors import UserError
 from measures.sample import decoded, sample
 from results.document import markdown
 from results.figures.curves import plot_curves
-from results.tables.comparison import comparison
-from training.budget import resolve_shape
+from results.tables.comparison import OVER_TEXT, comparison
 from training.run_record.record import RunRecord, load_record
 from training.run_record.run_directory import run_directory
 from training.run_record.trained_run import open_run
+from training.sweeps.swept_run import resolved
 
 MODELS = ("kuramoto", "fsn", "transformer")
 FOLDER = Path("runs/demo")
@@ -45,7 +44,7 @@ def main() -> None:
         print(f"\n[{number}/{len(MODELS)}] {model}", flush=True)
         overrides = [f"model={model}", *SETTINGS]
         train(overrides)
-        folders[model] = run_directory(resolve_shape(compose("train", overrides), 256))
+        folders[model] = run_directory(resolved(overrides))
     records = [load_record(folder) for folder in folders.values()]
     table = markdown(comparison(records))
     (FOLDER / "table.md").write_text(table + "\n", encoding="utf-8")
@@ -82,9 +81,10 @@ def write_sample(model: str, folder: Path) -> Path:
     """What the model writes after the prompt, as a text file."""
     run = open_run(str(folder))
     generator = torch.Generator().manual_seed(SEED)
-    stream = sample(run.model, PROMPT.encode(), LENGTH, temperature=0.8, top_p=0.95, generator=generator)
+    prompt = run.tokenizer.encode(PROMPT.encode()).tolist()
+    tokens = sample(run.model, prompt, LENGTH, temperature=0.8, top_p=0.95, generator=generator)
     path = FOLDER / f"sample-{model}.txt"
-    path.write_text(PROMPT + "".join(decoded(stream)) + "\n", encoding="utf-8")
+    path.write_text(PROMPT + "".join(decoded(run.tokenizer.decode(tokens))) + "\n", encoding="utf-8")
     return path
 
 
@@ -97,7 +97,7 @@ def report(record: RunRecord, table: str, samples: dict[str, Path]) -> None:
         print("\n".join("  │ " + line[:SHOWN_COLUMNS] for line in lines))
     print(
         f"\nBits per byte on the {final['bytes']:,} validation bytes of {record.data.name} after "
-        f"{final['tokens']:,} training tokens (less is better, ± standard error over windows)\n\n{table}"
+        f"{final['tokens']:,} training tokens (less is better)\n\n{table}\n\n{OVER_TEXT}"
     )
 
 

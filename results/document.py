@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.atomic_write import write_atomically
 from results.evidence.runs import Run
-from training.run_record.atomic import make_parent, write_atomically
 
 Row = dict[str, str]  # column -> cell
 
@@ -18,7 +18,14 @@ Row = dict[str, str]  # column -> cell
 LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"±": r"$\pm$", "≥": r"$\ge$", "…": r"\dots{}", "°": r"$^\circ$", "\N{MULTIPLICATION SIGN}": r"$\times$"}
+    | {
+        "±": r"$\pm$",
+        "≥": r"$\ge$",
+        "≈": r"$\approx$",
+        "…": r"\dots{}",
+        "°": r"$^\circ$",
+        "\N{MULTIPLICATION SIGN}": r"$\times$",
+    }
     | {"\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--"}
     | {chr(code): rf"$\{name}$" for code, name in ((0x393, "Gamma"), (0x394, "Delta"), (0x3B1, "alpha"))}
     | {chr(code): rf"$\{name}$" for code, name in ((0x3B8, "theta"), (0x3BA, "kappa"))}
@@ -64,7 +71,7 @@ class Document:
     def csv(self, table: Table) -> str:
         """The numbers of a table, one line each, with the names of their columns."""
         text = io.StringIO()
-        columns = list(dict.fromkeys(key for entry in table.data for key in entry))
+        columns = list(dict.fromkeys(key for numbers in table.data for key in numbers))
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(table.data)
@@ -84,7 +91,6 @@ class Document:
             if own.fullmatch(path.name) and path not in files:
                 path.unlink()
         for path, text in files.items():
-            make_parent(path)
             write_atomically(path, text.encode())
         return list(files)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from configs.entry import fail
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig
+from data.atomic_write import write_atomically
 from measures.head_maps import head_maps, measure_heads
 from results.document import markdown
 from results.evaluate.heads import first_windows, head_rows, heads_entry
 from results.evidence.settings import same_data
 from results.figures.head_maps import plot_heads
-from training.run_record.atomic import make_parent, write_atomically
 from training.run_record.trained_run import open_run
 
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     opened = [open_run(path, asked.checkpoint) for path in asked.runs]
     data = EvaluationDataConfig(path=asked.data_path)
     windows = [first_windows(run, data) for run in opened]
-    maps = [head_maps(run.model, taken) for run, taken in zip(opened, windows, strict=True)]
+    maps = [head_maps(run.model, tokens) for run, tokens in zip(opened, windows, strict=True)]
     same_data([run.record for run in opened])
     models = [str(run.record.config["model"]["name"]) for run in opened]
     names = [m if models.count(m) == 1 else f"{m} ({run.folder.name})" for m, run in zip(models, opened, strict=True)]
@@ -45,13 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     print(markdown(rows, left=("model",)))
     if asked.output is not None:
-        made = [
+        entries = [
             {"config": run.record.config, "data": asdict(run.record.data), "git": asdict(run.record.git)}
-            | heads_entry(run, taken, [measure_heads(A) for A in layers], "validation")
-            for run, taken, layers in zip(opened, windows, maps, strict=True)
+            | heads_entry(run, tokens, [measure_heads(A) for A in layers], "validation")
+            for run, tokens, layers in zip(opened, windows, maps, strict=True)
         ]
-        make_parent(asked.output)
-        write_atomically(asked.output, (json.dumps(made, indent=1) + "\n").encode())
+        write_atomically(asked.output, (json.dumps(entries, indent=1) + "\n").encode())
     if asked.figure is not None:
         for name, layers in zip(names, maps, strict=True):
             if not 0 <= asked.layer < len(layers):

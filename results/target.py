@@ -187,16 +187,17 @@ def make_document(asked: Asked) -> Document:
             before = len(document.tables)
             add_tables(evidence, document, folder, evidence.stem)
             scales = list(dict.fromkeys(run.config.scale.name for run in evidence.runs))
-            of = ", ".join(filter(None, (evidence.corpus, " ".join(scales), f"profile {profile}", evidence.setting)))
+            parts = (evidence.corpus, " ".join(scales), f"profile {profile}", evidence.setting)
+            section = ", ".join(filter(None, parts))
             for table in document.tables[before:]:
-                table.title = f"{of}: {table.title}"
+                table.title = f"{section}: {table.title}"
                 table.data = [{**_section(evidence), **row} for row in table.data]
-            document.notes += _provenance(evidence, of, asked.settings)
+            document.notes += _provenance(evidence, section, asked.settings)
             document.runs += evidence.runs
     if waiting := expand(asked.sweep, "cpu").later:
         rows = [{"row": row, "value": "not run", "waits for": reason} for row, reason in waiting.items()]
         document.tables.append(Table("What cannot be run yet", rows, ("row", "waits for")))
-    document.notes += [f"Left out, for it cannot be read: {reason}." for reason in damaged]
+    document.notes += [f"Left out, because it cannot be read: {reason}." for reason in damaged]
     return _with_claims(document, asked, sources)
 
 
@@ -259,7 +260,7 @@ def _corpus(data: DataConfig) -> str:
     return _hash(json.dumps(asdict(data)))
 
 
-def _provenance(evidence: Evidence, of: str, settings: Sequence[str]) -> list[str]:
+def _provenance(evidence: Evidence, section: str, settings: Sequence[str]) -> list[str]:
     """How the numbers of one section were made."""
     records = evidence.records
     own = evidence.runs[0].config.data
@@ -272,7 +273,7 @@ def _provenance(evidence: Evidence, of: str, settings: Sequence[str]) -> list[st
     )
     command = f"`python train.py {typed}`"
     if not records:
-        return [f"{of}: no run is recorded; {command} makes them."]
+        return [f"{section}: no run is recorded; {command} makes them."]
     corpora = sorted({f"SHA-256 {record.data.sha256[:16]}..." for record in records})
     commits = sorted({(record.git.commit or "no git")[:7] for record in records})
     devices = sorted({f"{record.device.count} {record.device.kind} ({record.device.name})" for record in records})
@@ -281,8 +282,8 @@ def _provenance(evidence: Evidence, of: str, settings: Sequence[str]) -> list[st
     beside = sum(run.label not in grid for run in evidence.runs)
     runs = f"{len(records)} of {len(evidence.runs)} runs" + (f" ({beside} not of the sweep's grid)" if beside else "")
     return [
-        f"{of}: {runs}, {seconds / 3600:.1f} hours of training on {', '.join(devices)}; data {', '.join(corpora)}; "
-        f"commits {', '.join(commits)}; made by {command}."
+        f"{section}: {runs}, {seconds / 3600:.1f} hours of training on {', '.join(devices)}; "
+        f"data {', '.join(corpora)}; commits {', '.join(commits)}; made by {command}."
     ]
 
 

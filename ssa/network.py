@@ -102,16 +102,15 @@ class OSN(Decoder):
         block = {"delayed_heads": 1, **positions, **block}
         if not block.get("causal", True) or block.get("order", "prefix") != "prefix":
             raise ValueError("a language model must not know the future: leave out causal=False and order='sequence'")
-        super().__init__(
-            vocabulary_size, d_model, [OSNBlock(d_model, n_heads, ff_width, **block) for _ in range(n_layers)]
-        )
+        layers = [OSNBlock(d_model, n_heads, ff_width, **block) for _ in range(n_layers)]
+        super().__init__(nn.Embedding(vocabulary_size, d_model), layers, nn.RMSNorm(d_model))
         nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
-        for layer in self._blocks():
+        for layer in self._osn_blocks():
             for name, parameter in layer.feed_forward.named_parameters():
                 deep = (2 * n_layers) ** -0.5 if name.startswith("down") else 1.0
                 nn.init.normal_(parameter, std=deep * parameter.shape[1] ** -0.5)
             layer.mixer.out.weight.data *= (2 * n_layers) ** -0.5
-        calibrated = all(layer.mixer.start == "calibrated" for layer in self._blocks())
+        calibrated = all(layer.mixer.start == "calibrated" for layer in self._osn_blocks())
         if calibrated and not self.embedding.weight.is_meta:
             generator = torch.Generator().manual_seed(0)
             length = block.get("calibration_length", 256)
@@ -119,13 +118,13 @@ class OSN(Decoder):
             tokens = torch.randint(0, vocabulary_size, shape, generator=generator, device="cpu")
             self.calibrate(tokens.to(self.embedding.weight.device))
 
+    def _osn_blocks(self) -> Iterable[OSNBlock]:
+        return cast(Iterable[OSNBlock], self.layers)
+
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:
         """Calibrate every attention on what it gets of tokens (B, N), from the first layer to the last."""
         x = self.embedding(tokens)
-        for layer in self._blocks():
+        for layer in self._osn_blocks():
             calibrate(layer.mixer, layer.mixer_norm(x))
             x = layer(x)
-
-    def _blocks(self) -> Iterable[OSNBlock]:
-        return cast(Iterable[OSNBlock], self.layers)

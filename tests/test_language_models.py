@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from blocks import Decoder
 from configs.compose import compose
 from configs.schema import MODELS
 from training.budget import resolve_shape
@@ -59,6 +60,16 @@ def test_decoding_token_by_token_equals_the_full_pass(model: torch.nn.Module) ->
     for t in range(tokens.shape[1]):
         step, cache = model.step(tokens[:, t], cache)
         torch.testing.assert_close(step, logits[:, t], rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_logits_can_be_read_in_parts_of_the_final_states(model: torch.nn.Module) -> None:
+    """What an evaluation over a large vocabulary does."""
+    tokens = torch.randint(0, 256, (2, 20))
+    hidden = model.hidden(tokens)
+    parts = torch.cat([model.logits(part) for part in hidden.split(7, dim=1)], dim=1)
+    assert isinstance(model, Decoder) and torch.equal(model(tokens), model.logits(hidden))
+    torch.testing.assert_close(parts, model(tokens), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import ModelConfig, OSNConfig, RunConfig
+from data.tokenizers import BYTES
 from training.build import build_model, parameters_by_part
 
 
@@ -41,25 +42,25 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
         model = replace(model, calibration_length=config.data.context)
     if model.ff_width is None:
         model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size))
-    total = count_parameters(model, vocabulary_size)
-    if abs(total - scale.parameters) > scale.tolerance * scale.parameters:
+    counted = budgeted_parameters(model, config.data.tokenizer, vocabulary_size)
+    if abs(counted - scale.parameters) > scale.tolerance * scale.parameters:
         raise UserError(
-            f"model={model.name} scale={scale.name}: model.ff_width={model.ff_width} gives {total:,} parameters, not "
-            f"{scale.parameters:,} ± {scale.tolerance:.1%}; leave model.ff_width unset to have it solved, "
-            f"or set scale.parameters={total}"
+            f"model={model.name} scale={scale.name}: model.ff_width={model.ff_width} gives {counted:,} parameters"
+            f"{_without(config)}, not {scale.parameters:,} ± {scale.tolerance:.1%}; leave model.ff_width unset to have "
+            f"it solved, or set scale.parameters={counted}"
         )
     return replace(config, model=model, optim=replace(config.optim, lr=lr, embedding_lr=embedding_lr))
 
 
 def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> int:
     """The feed-forward width whose parameter count is nearest to the budget."""
-    budget = config.scale.parameters
-    one, two = (count_parameters(replace(model, ff_width=width), vocabulary_size) for width in (1, 2))
+    budget, tokenizer = config.scale.parameters, config.data.tokenizer
+    one, two = (budgeted_parameters(replace(model, ff_width=width), tokenizer, vocabulary_size) for width in (1, 2))
     if one > budget:
         raise UserError(
             f"model={model.name} scale={config.scale.name}: {model.n_layers} layers of width {model.width} and a "
-            f"vocabulary of {vocabulary_size:,} already take {one:,} parameters, more than the budget of {budget:,}; "
-            f"lower model.width or model.n_layers, or take a larger scale"
+            f"vocabulary of {vocabulary_size:,} already take {one:,} parameters{_without(config)}, more than the "
+            f"budget of {budget:,}; lower model.width or model.n_layers, or take a larger scale"
         )
     per_unit = two - one
     ff_width = 1 + round((budget - one) / per_unit)
@@ -71,7 +72,21 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int)
     return ff_width
 
 
-def count_parameters(model: ModelConfig, vocabulary_size: int) -> int:
-    """Trainable parameters of a model, counted on the meta device."""
+def budgeted_parameters(model: ModelConfig, tokenizer: str, vocabulary_size: int) -> int:
+    """The trainable parameters that a budget is about, counted on the meta device: all where a token is a byte.
+
+    With a larger vocabulary the tables of the embedding and the readout would be most of a small model, and of some
+    models more than of others: they are left out then (our choice).
+    """
     with torch.device("meta"):
-        return parameters_by_part(build_model(model, vocabulary_size))["total"]
+        parts = parameters_by_part(build_model(model, vocabulary_size))
+    return parts["total"] if tokenizer == BYTES else without_tables(parts)
+
+
+def without_tables(parts: dict[str, int]) -> int:
+    """Of parameters by part, those that are in no table with a row for each token."""
+    return parts["total"] - parts.get("embedding", 0) - parts.get("readout", 0)
+
+
+def _without(config: RunConfig) -> str:
+    return "" if config.data.tokenizer == BYTES else " without the embedding and readout tables"

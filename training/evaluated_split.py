@@ -5,10 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
 from configs.errors import UserError
 from configs.schema import EvaluationConfig
+from data.split import Split
 from training.attention_backend import evaluated_by
 from training.run_record.trained_run import TrainedRun, open_run
 
@@ -19,11 +18,11 @@ Result = TypeVar("Result")
 class SplitEvaluation:
     run: TrainedRun
     config: EvaluationConfig
-    split: np.ndarray  # (n,) uint8
-    context: int  # bytes a window holds
+    split: Split
+    context: int  # tokens a window holds
 
-    def go(self, measure: Callable[..., Result]) -> Result:
-        """What `measure` finds, which takes the arguments of `measures.loss.evaluate`."""
+    def go(self, measure: Callable[..., Result], **more: Any) -> Result:
+        """What `measure` finds, which takes the arguments of `measures.loss.evaluate`, and `more` of them."""
         from rich.console import Console
         from rich.progress import Progress
 
@@ -38,6 +37,7 @@ class SplitEvaluation:
                 asked.max_bytes,
                 precision,
                 on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+                **more,
             )
 
     def entry(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def open_split(config: EvaluationConfig) -> SplitEvaluation:
     split = run.corpus(config.data).split(config.split)
     context = config.context or run.config.data.context
     if context > len(split):
-        raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} bytes")
+        raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} tokens")
     top_k = getattr(run.config.model, "top_k", None)
     if top_k is not None and top_k > context:
         raise UserError(

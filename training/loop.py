@@ -11,13 +11,14 @@ import lightning as L
 import torch
 
 from data.windows import Batch
+from measures.bits_per_byte import bits_per_byte
 from measures.by_head import ByHead, warnings
-from training.language import LanguageModule
 from training.meter import Meter
 from training.progress import Progress
 from training.run_record.checkpoints import Checkpoints
 from training.run_record.recorder import Recorder
 from training.signals import GracefulStop, Interrupted
+from training.step import TrainingModule
 from training.validation import Validation
 
 
@@ -43,7 +44,7 @@ class Loop(L.Callback):
         self.progress = progress
         self.stop = stop
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: LanguageModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: TrainingModule) -> None:
         self.stop.install()
         self.stop.deferred = True
         self.meter.start()
@@ -53,15 +54,16 @@ class Loop(L.Callback):
         self._validate_and_stop(trainer, pl_module)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: LanguageModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: TrainingModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         if not pl_module.ends_step(batch_idx):
             return
-        row = self.meter.measure(trainer, pl_module, batch.n_targets)
+        row = self.meter.measure(trainer, pl_module, batch.n_targets, batch.n_bytes)
         if row is not None:
             self.recorder.add(row)
         nats = self.meter.last_nats * trainer.world_size  # about: each process knows its share alone
-        self.progress.step(trainer.global_step, nats, self.meter.tokens_per_second)
+        bits = bits_per_byte(nats, batch.n_targets, batch.n_bytes)
+        self.progress.step(trainer.global_step, bits, self.meter.tokens_per_second)
         if self.checkpoints.due(trainer.global_step):
             self._checkpoint(trainer)
         self._validate_and_stop(trainer, pl_module)
@@ -89,7 +91,7 @@ class Loop(L.Callback):
             self.recorder.save(self.meter)  # first, so that the rows on the disk are never behind a checkpoint
             self.checkpoints.save(trainer)
 
-    def _validate_and_stop(self, trainer: L.Trainer, pl_module: LanguageModule) -> None:
+    def _validate_and_stop(self, trainer: L.Trainer, pl_module: TrainingModule) -> None:
         step = trainer.global_step
         try:
             if self.validation.due(step) and not trainer.strategy.broadcast(self.recorder.has_validation(step)):
@@ -101,16 +103,16 @@ class Loop(L.Callback):
             self._checkpoint(trainer)
             raise
 
-    def _look_at_start(self, module: LanguageModule) -> None:
-        found = self.validation.synchrony(module.model)
-        self.recorder.record.synchrony_at_start = found
-        self._warn(0, found)
+    def _look_at_start(self, module: TrainingModule) -> None:
+        synchrony = self.validation.synchrony(module.model)
+        self.recorder.record.synchrony_at_start = synchrony
+        self._warn(0, synchrony)
 
     def _warn(self, step: int, synchrony: ByHead) -> None:
         for line in warnings(synchrony, self.validation.context):
             print(f"warning: step {step}: {line}", file=sys.stderr)
 
-    def _validate(self, module: LanguageModule, step: int, rank: int = 0, world_size: int = 1) -> None:
+    def _validate(self, module: TrainingModule, step: int, rank: int = 0, world_size: int = 1) -> None:
         def on_progress(done: int, total: int) -> None:
             self.progress.validation(done, total)
             if world_size == 1:  # several processes must stop together, at the end of the step
@@ -122,7 +124,7 @@ class Loop(L.Callback):
             self._warn(step, row.get("synchrony", {}))
         self.recorder.save(self.meter)
 
-    def complete(self, module: LanguageModule, device: torch.device) -> None:
+    def complete(self, module: TrainingModule, device: torch.device) -> None:
         """Make the last validation, if the run was cut off between its last checkpoint and that."""
         if not self.recorder.has_validation(self.validation.total_steps):
             module.to(device)

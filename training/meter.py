@@ -4,6 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import lightning as L
@@ -11,13 +12,26 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from training.language import LanguageModule
+from measures.bits_per_byte import bits_per_byte
+from training.step import TrainingModule
 
 Row = dict[str, Any]
 
 
 class NonFiniteError(UserError):
     """A metric or a weight stopped being a number; training cannot go on."""
+
+
+@dataclass
+class Sums:
+    """What was added up since the last row; `began`: seconds of training before it."""
+
+    steps: int = 0
+    nats: float = 0.0
+    grad_norm: float = 0.0
+    tokens: int = 0
+    began: float = 0.0
+    n_bytes: int = 0
 
 
 class Meter:
@@ -35,8 +49,7 @@ class Meter:
         self.last_nats = math.nan  # this process's share, for display
         self._seconds = 0.0
         self._running_since: float | None = None
-        # Since the last row:
-        self._steps, self._nats, self._grad_norm, self._tokens, self._seconds_at_row = 0, 0.0, 0.0, 0, 0.0
+        self._sums = Sums()
         self._unread: tuple[int, Tensor, torch.cuda.Event] | None = None
 
     @property
@@ -68,36 +81,37 @@ class Meter:
         finally:
             self.start()
 
-    def measure(self, trainer: L.Trainer, module: LanguageModule, n_targets: int) -> Row | None:
+    def measure(self, trainer: L.Trainer, module: TrainingModule, n_targets: int, n_bytes: int) -> Row | None:
         """Take the numbers of the step just made; a train row every `log_every` steps and at the last one.
+
+        `n_targets` is the count of the global batch, `n_bytes` that of the bytes of text behind them.
 
         All processes must call this together. Raises NonFiniteError.
         """
         step = trainer.global_step
         self.tokens += n_targets
-        self._tokens += n_targets
+        self._sums.tokens += n_targets
+        self._sums.n_bytes += n_bytes
         self._queue(step, torch.stack((module.step_nats, module.grad_norm)))
         if step % self.log_every and step != self.total_steps:
             return None
         self._read()
-        nats = self._nats / self._steps
+        sums, self._sums = self._sums, Sums(began=self.seconds)
+        nats = sums.nats / sums.steps
         if trainer.world_size > 1:  # each process knows only its own windows' share of the loss
             share = torch.tensor(nats, device=trainer.strategy.root_device)
             nats = float(trainer.strategy.reduce(share, reduce_op="sum"))
-        seconds = self.seconds
-        row = {
+        return {
             "step": step,
             "epoch": step / self.steps_per_epoch,
             "tokens": self.tokens,
             "split": "train",
             "nats": nats,
-            "bits_per_byte": nats / math.log(2),
+            "bits_per_byte": bits_per_byte(nats, sums.tokens, sums.n_bytes),
             "lr": module.lr,
-            "grad_norm": self._grad_norm / self._steps,
-            "tokens_per_second": self._tokens / max(seconds - self._seconds_at_row, 1e-9),
+            "grad_norm": sums.grad_norm / sums.steps,
+            "tokens_per_second": sums.tokens / max(self._sums.began - sums.began, 1e-9),
         }
-        self._steps, self._nats, self._grad_norm, self._tokens, self._seconds_at_row = 0, 0.0, 0.0, 0, seconds
-        return row
 
     def _queue(self, step: int, values: Tensor) -> None:
         """Start to copy a step's numbers to the host, and take in those of the step before."""
@@ -123,17 +137,15 @@ class Meter:
             if not math.isfinite(value):
                 raise NonFiniteError(f"the {name} became {value} at step {step}; try a smaller optim.lr")
         self.last_nats = nats
-        self._nats += nats
-        self._grad_norm += grad_norm
-        self._steps += 1
+        self._sums.nats += nats
+        self._sums.grad_norm += grad_norm
+        self._sums.steps += 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "tokens": self.tokens,
-            "seconds": self.seconds,
-            "since_row": [self._steps, self._nats, self._grad_norm, self._tokens, self._seconds_at_row],
-        }
+        return {"tokens": self.tokens, "seconds": self.seconds, "since_row": list(astuple(self._sums))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.tokens, self._seconds = state["tokens"], state["seconds"]
-        self._steps, self._nats, self._grad_norm, self._tokens, self._seconds_at_row = state["since_row"]
+        steps, nats, grad_norm, tokens, began, *n_bytes = state["since_row"]
+        # Older checkpoints count no bytes: their tokens are bytes.
+        self._sums = Sums(steps, nats, grad_norm, tokens, began, *(n_bytes or [tokens]))

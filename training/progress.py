@@ -1,7 +1,6 @@
 """What a person sees while a run trains: bits per byte, speed and time left."""
 
 import contextlib
-import math
 import sys
 import time
 from typing import Any
@@ -10,7 +9,7 @@ from training.announce import duration
 from training.meter import Row
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
-SMOOTHING = 0.98  # weight of the past in the displayed training loss
+SMOOTHING = 0.98  # of the displayed training loss: weight of a step over that of the step after it
 
 
 class Progress:
@@ -19,7 +18,7 @@ class Progress:
     def __init__(self, total_steps: int, shown: bool) -> None:
         self.total_steps = total_steps
         self.shown = shown
-        self._smooth = math.nan
+        self._bits, self._weight = 0.0, 0.0  # weighted sum of the training loss, and sum of its weights
         self._validation = "-"
         self._started: tuple[float, int] | None = None  # when, and at which step
         self._last_line = time.monotonic()
@@ -53,29 +52,30 @@ class Progress:
         self._training = self._bar.add_task("train", total=self.total_steps, completed=step, text="")
         self._bar.start()
 
-    def step(self, step: int, nats: float, tokens_per_second: float) -> None:
-        """One optimizer step is done; nats: its training loss."""
+    def step(self, step: int, bits: float, tokens_per_second: float) -> None:
+        """One optimizer step is done; bits: its training loss, bits per byte."""
         if not self.shown:
             return
-        bits = nats / math.log(2)
-        self._smooth = bits if math.isnan(self._smooth) else SMOOTHING * self._smooth + (1 - SMOOTHING) * bits
+        self._bits = SMOOTHING * self._bits + bits
+        self._weight = SMOOTHING * self._weight + 1
+        mean, speed = self._bits / self._weight, tokens_per_second / 1000
         # Short enough for a terminal of 80 columns.
-        text = f"{self._smooth:.3f} bits/byte · val {self._validation} · {tokens_per_second / 1000:.1f}k tok/s"
+        text = f"{mean:.3f} bits/byte · val {self._validation} · {speed:.1f}k tok/s"
         if self._bar is not None:
             self._bar.update(self._training, completed=step, text=text)
         elif time.monotonic() - self._last_line >= LINE_EVERY or step == self.total_steps:
             self._line(f"step {step}/{self.total_steps} · {text} · {self._left(step)} left")
 
     def validation(self, done: int, total: int) -> None:
-        """Some bytes of a validation are done."""
+        """Some targets of a validation are done."""
         if not self.shown:
             return
         if self._bar is None:
             if time.monotonic() - self._last_line >= LINE_EVERY:
-                self._line(f"validation {done:,}/{total:,} bytes")
+                self._line(f"validation {done:,}/{total:,} targets")
             return
         if self._validating is None:
-            self._validating = self._bar.add_task("val", total=total, text="bytes of the validation")
+            self._validating = self._bar.add_task("val", total=total, text="targets of the validation")
         self._bar.update(self._validating, completed=done)
 
     def row(self, row: Row) -> None:

@@ -18,22 +18,20 @@ from torch import nn
 from configs.compose import config_dict, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
+from data.atomic_write import WriteError, write_atomically
 from data.corpus import Corpus
 from data.language import LanguageData
-from data.overlap import with_overlap
-from data.sources import open_corpus
+from data.tokenizers import BYTES
 from measures.flops import flops_per_token
 from ssa.backends import fallen_back
 from training import announce
 from training.attention_backend import backends, set_backend
-from training.budget import resolve_shape
+from training.budget import resolve_shape, without_tables
 from training.build import build_model, parameters_by_part
-from training.language import LanguageModule
 from training.loop import Loop
 from training.meter import Meter
 from training.progress import Progress
 from training.run_record import environment
-from training.run_record.atomic import WriteError
 from training.run_record.checkpoints import (
     AtomicCheckpointIO,
     Checkpoints,
@@ -44,11 +42,11 @@ from training.run_record.checkpoints import (
 )
 from training.run_record.record import DataInfo, RunRecord, without_absolute_paths
 from training.run_record.recorder import Recorder, now
-from training.run_record.run_directory import claimed, differing_keys, earlier_run, run_directory
+from training.run_record.run_directory import TOKENIZER, claimed, differing_keys, earlier_run, run_directory
 from training.run_record.wandb_mirror import WandbMirror
 from training.schedule import total_steps
 from training.signals import GracefulStop, Interrupted
-from training.validation import Validation
+from training.tasks import TASKS, Task
 
 RESUME = "SYNCHRONY_RESUME"  # tells the processes that a distributed run starts which checkpoint the first one chose
 
@@ -60,7 +58,7 @@ class Plan:
     config: RunConfig
     folder: Path
     kind: str  # cpu | cuda
-    corpus: Corpus
+    task: Task
     data: LanguageData
     model: nn.Module
     total_steps: int
@@ -91,7 +89,7 @@ def run(config: RunConfig) -> RunRecord:
                 train(plan, stop, Path(os.environ[RESUME]) if RESUME in os.environ else None, main)
             return plan.record
         with claimed(plan.folder, config.overwrite):
-            earlier = earlier_run(plan.folder, plan.record, plan.corpus.path)
+            earlier = earlier_run(plan.folder, plan.record, plan.data.corpus.path)
             if earlier is not None and earlier.status == "done":
                 print(f"already finished: {announce.outcome(earlier, plan.folder)}")
                 return earlier
@@ -116,23 +114,23 @@ def run(config: RunConfig) -> RunRecord:
 def make_plan(config: RunConfig) -> Plan:
     """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be."""
     kind = environment.device_kind(config)
-    corpus = with_overlap(open_corpus(config.data))
+    task = TASKS[config.task]
+    data = task.data(config)
+    corpus = data.corpus
     config = resolve_shape(config, corpus.vocabulary_size)
-    micro = config.trainer.micro_batch_size
-    per_pass = None if micro is None else micro * config.trainer.devices
-    data = LanguageData(corpus, config.data.context, config.batch_size, config.seed, per_pass)
     total = total_steps(config.trainer, data.steps_per_epoch)
     environment.prepare(config, kind)
     model = build_model(config.model, corpus.vocabulary_size)
     set_backend(model, config.ssa.backend, kind, gradients=True)
+    parameters = parameters_by_part(model)
+    if corpus.tokenizer.name != BYTES:
+        parameters["without_tables"] = without_tables(parameters)
     record = RunRecord(
         config=without_absolute_paths(config_dict(config)),
         config_hash=config_hash(config),
-        parameters=parameters_by_part(model),
+        parameters=parameters,
         flops_per_token=flops_per_token(model, config.data.context),
-        data=DataInfo(
-            corpus.name, corpus.sha256, corpus.bytes_per_split(), without_absolute_paths(dict(corpus.source))
-        ),
+        data=data_info(corpus),
         seed=config.seed,
         device=environment.device(config, kind),
         versions=environment.versions(),
@@ -140,19 +138,34 @@ def make_plan(config: RunConfig) -> Plan:
         command=environment.command(),
         started=now(),
     )
-    return Plan(config, run_directory(config), kind, corpus, data, model, total, record)
+    return Plan(config, run_directory(config), kind, task, data, model, total, record)
+
+
+def data_info(corpus: Corpus) -> DataInfo:
+    """What the record tells of a corpus."""
+    tokenizer = corpus.tokenizer
+    return DataInfo(
+        corpus.name,
+        corpus.sha256,
+        corpus.bytes_per_split(),
+        without_absolute_paths(dict(corpus.source)),
+        corpus.tokens_per_split(),
+        {"name": tokenizer.name, "sha256": tokenizer.sha256, "vocabulary_size": tokenizer.vocabulary_size},
+    )
 
 
 def checkpoint_to_resume(plan: Plan) -> Path | None:
     """The newest whole checkpoint of the run directory. UserError when it is that of another run."""
-    remove_half_written(plan.folder / "checkpoints")
+    remove_half_written(plan.folder)
     set_aside_damaged(plan.folder / "checkpoints")
     checkpoint = newest_whole(plan.folder)
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
         different = differing_keys(without_absolute_paths(content["config"]), plan.record.config)
-        if content["data_sha256"] != plan.corpus.sha256:
+        if content["data_sha256"] != plan.data.corpus.sha256:
             different = different or "its data had another SHA-256"
+        if content.get("tokenizer_sha256") != plan.data.corpus.tokenizer.sha256:  # absent in older ones, of bytes
+            different = different or "its tokenizer had another SHA-256"
         if different:
             raise UserError(f"{checkpoint} belongs to another run: {different}; move it away or say overwrite=true")
         print(f"resuming from step {content['global_step']:,} of {plan.total_steps:,} ({checkpoint})", flush=True)
@@ -166,10 +179,13 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     progress = Progress(plan.total_steps, shown=config.trainer.progress and main)
     recorder = Recorder(record, folder if main else None, [progress.row])
     recorder.start(yaml.safe_dump(config_dict(config), sort_keys=False), step)
+    tokenizer = plan.data.corpus.tokenizer
+    if main and tokenizer.name != BYTES:
+        write_atomically(folder / TOKENIZER, tokenizer.content)
     mirror = WandbMirror(config.logger, folder) if main and config.logger.name == "wandb" else None
     if mirror is not None:
         recorder.listeners.append(mirror.check)
-    module = LanguageModule(plan.model, config.optim, plan.total_steps, plan.data.n_micro)
+    module = plan.task.module(plan.model, config.optim, plan.total_steps, plan.data.n_micro)
     loop = make_loop(plan, recorder, progress, stop)
     trainer = make_trainer(plan, loop)
     try:
@@ -218,24 +234,16 @@ def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: Graceful
     identity = {
         "config": config_dict(plan.config),
         "config_hash": plan.record.config_hash,
-        "data_sha256": plan.corpus.sha256,
-        "vocabulary_size": plan.corpus.vocabulary_size,
+        "data_sha256": plan.data.corpus.sha256,
+        "tokenizer_sha256": plan.data.corpus.tokenizer.sha256,
+        "vocabulary_size": plan.data.corpus.vocabulary_size,
     }
     return Loop(
         Meter(per_epoch, total, trainer.log_every),
         Checkpoints(
             plan.folder / "checkpoints", trainer.checkpoint_every, trainer.checkpoint_epochs, per_epoch, total, identity
         ),
-        Validation(
-            plan.corpus.split("validation"),
-            plan.config.data.context,
-            plan.config.precision,
-            per_epoch,
-            total,
-            trainer.val_every,
-            trainer.val_bytes,
-            trainer.last_val_bytes,
-        ),
+        plan.task.validation(plan.config, plan.data, total),
         recorder,
         progress,
         stop,

@@ -13,9 +13,15 @@ DIGITS = 5  # significant ones that a record keeps: within 5e-5 of a number, far
 
 def coupling_entry(run: TrainedRun, kappa: Tensor, order: Order, split: str, windows: int) -> dict[str, Any]:
     """What the record keeps: the kernel, real and imaginary part as layers x M x delays x d, and the order."""
-    made = {"task": "coupling", "split": split, "checkpoint": run.checkpoint.name, "step": run.step, "windows": windows}
+    entry = {
+        "task": "coupling",
+        "split": split,
+        "checkpoint": run.checkpoint.name,
+        "step": run.step,
+        "windows": windows,
+    }
     parts = {"kernel_real": kappa.real.tolist(), "kernel_imag": kappa.imag.tolist()}
-    return made | {name: _rounded(value) for name, value in (parts | asdict(order)).items()}
+    return entry | {name: _rounded(value) for name, value in (parts | asdict(order)).items()}
 
 
 def _rounded(value: Any) -> Any:

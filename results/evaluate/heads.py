@@ -14,7 +14,7 @@ from results.document import Row
 from training.attention_backend import evaluated_by
 from training.run_record.trained_run import TrainedRun
 
-WINDOWS, LONGEST = 8, 512  # of the split's start; their bytes, for maps are N x N
+WINDOWS, LONGEST = 8, 512  # of the split's start; their tokens, because maps are N x N
 
 
 def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "validation") -> torch.Tensor:
@@ -23,8 +23,8 @@ def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "val
     content = run.corpus(data).split(split)
     n_windows = min(WINDOWS, len(content) // context)
     if n_windows == 0:
-        raise UserError(f"the {split} split has {len(content):,} bytes, less than the context of {context}")
-    windows = torch.from_numpy(content[: n_windows * context].astype(np.int64)).view(n_windows, context)
+        raise UserError(f"the {split} split has {len(content):,} tokens, less than the context of {context}")
+    windows = torch.from_numpy(content.tokens[: n_windows * context].astype(np.int64)).view(n_windows, context)
     return windows.to(next(run.model.parameters()).device)
 
 
@@ -47,7 +47,7 @@ def heads_entry(run: TrainedRun, windows: torch.Tensor, layers: Sequence[Heads],
 
     `ssa`, of a model that has it: the form that gave each layer what it looked at.
     """
-    taken, context = windows.shape
-    made: dict[str, Any] = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}
-    made |= evaluated_by(run.model, next(run.model.parameters()).device.type)
-    return made | {"windows": taken, "context": context, "heads": [asdict(heads) for heads in layers]}
+    n_windows, context = windows.shape
+    entry: dict[str, Any] = {"task": "synchrony", "split": split, "checkpoint": run.checkpoint.name, "step": run.step}
+    entry |= evaluated_by(run.model, next(run.model.parameters()).device.type)
+    return entry | {"windows": n_windows, "context": context, "heads": [asdict(heads) for heads in layers]}

@@ -16,28 +16,43 @@ def _open(config: EvaluationConfig) -> TrainedRun:
 def loss(config: EvaluationConfig) -> None:
     """Print what the model costs on a split, and add it to the run's record."""
     from measures.loss import evaluate
+    from measures.statistics import half_width
     from training.evaluated_split import open_split
 
     asked = open_split(config)
-    run, result = asked.run, asked.go(evaluate)
+    run, result = asked.run, asked.go(evaluate, stride=config.stride)
     print(f"run             {run.folder}")
     print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
-    print(f"split           {config.split}, {result.bytes:,} bytes in {result.windows:,} windows")
-    print(f"context         {asked.context} bytes")
-    print(f"nats            {result.nats:.6f} per byte")
+    counts = f"{result.bytes:,} bytes, {result.targets:,} targets, {result.windows:,} windows"
+    print(f"split           {config.split}, {counts}")
+    print(f"context         {asked.context} tokens, {_windows(asked.context, config.stride)}")
+    print(f"nats            {result.nats:.6f} per target")
     print(f"bits per byte   {result.bits_per_byte:.6f}")
-    print(f"standard error  {result.standard_error:.6f} bits per byte, over windows")
+    if result.standard_error is None:
+        print(f"interval        none: {result.blocks} blocks of text are too few")
+    else:
+        half = half_width(result.standard_error, result.blocks)
+        print(f"95 % interval   ± {half:.6f} bits per byte, over {result.blocks} contiguous blocks of the text")
     final = run.record.final
     if (
         final is not None
         and (config.split, run.step) == ("validation", final["step"])
         and result.bytes != final["bytes"]
+        and config.stride is None
     ):
         print(
             f"in training     {final['bits_per_byte']:.6f} bits per byte on the first {final['bytes']:,} bytes; "
             f"type max_bytes={final['bytes']} for the same"
         )
-    run.add_evaluation(asked.entry() | asdict(result))
+    run.add_evaluation(asked.entry() | {"stride": config.stride} | asdict(result))
+
+
+def _windows(context: int, stride: int | None) -> str:
+    if stride is None or stride == context:
+        return (
+            f"each window begins anew; stride={max(1, context // 4)} lets windows slide, as some published numbers do"
+        )
+    return f"windows slide by {stride}: each target has {context - stride} tokens before it or more"
 
 
 def copy_depth(config: EvaluationConfig) -> None:
@@ -86,14 +101,14 @@ def coupling(config: EvaluationConfig, figure: bool = True) -> None:
     run = _open(config)
     kappa = kernels(run.model)
     windows = first_windows(run, config.data, config.split)
-    found = coupling_entry(run, kappa, order(run.model, windows), config.split, len(windows))
+    entry = coupling_entry(run, kappa, order(run.model, windows), config.split, len(windows))
     model = run.config.model.name
-    print(markdown(kernel_rows(model, [found]), left=("model",)))
+    print(markdown(kernel_rows(model, [entry]), left=("model",)))
     if figure:
         name = f"coupling-{config.split}-{run.checkpoint.stem}"
         title = f"{model}, seed {run.config.seed}"
-        print("\n" + ", ".join(str(file) for file in draw_evaluation(model, title, found, run.folder / name)))
-    run.add_evaluation(found)
+        print("\n" + ", ".join(str(file) for file in draw_evaluation(model, title, entry, run.folder / name)))
+    run.add_evaluation(entry)
 
 
 def write_text(config: EvaluationConfig) -> None:
@@ -103,11 +118,14 @@ def write_text(config: EvaluationConfig) -> None:
     from measures.sample import decoded, sample
 
     run = _open(config)
-    prompt = config.prompt.encode("utf-8", "surrogateescape")
+    tokenizer = run.tokenizer
+    # A split, too, begins as if after a newline.
+    prompt = tokenizer.encode(config.prompt.encode("utf-8", "surrogateescape")).tolist() or [tokenizer.follows]
     generator = torch.Generator().manual_seed(config.seed)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal without UTF-8 must not end the text
     sys.stdout.write(config.prompt)
-    for text in decoded(sample(run.model, prompt, config.length, config.temperature, config.top_p, generator)):
+    tokens = sample(run.model, prompt, config.length, config.temperature, config.top_p, generator)
+    for text in decoded(tokenizer.decode(tokens)):
         sys.stdout.write(text)
         sys.stdout.flush()
     print()

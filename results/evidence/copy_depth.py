@@ -1,7 +1,7 @@
-"""Loss by copy depth from run records: tables, the verdict on the paper's claim, and the figure.
+"""Loss by copy depth from run records, in bits per byte, and what it says of the claim of arXiv 2606.18694 on copying.
 
-Of each run one evaluation by `python eval.py run=PATH task=copy_depth` is given. Everything is computed from its sums.
-All losses are in bits per byte; intervals are those of `results.paired_blocks`. The claim is that of arXiv 2606.18694.
+Of each run one evaluation by `python eval.py run=PATH task=copy_depth` is given. Everything is computed from its sums;
+intervals are those of `measures.statistics`.
 
 Legend: S seeds, K blocks, D depths, G classes of depths, R ranges of distance.
 """
@@ -15,9 +15,9 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import MODELS
+from measures.statistics import NOT_SIGNIFICANT, Estimate, difference_over_text, mean_over_text
 from results.evidence.settings import CIRCUMSTANCES, differing_settings, same, same_data
 from results.evidence.stored import Evaluated
-from results.paired_blocks import UNKNOWN, Estimate, mean_loss, paired_difference
 
 BASELINE = "transformer"
 COPIES = 4  # from this depth on the paper's claim says that the full kernel reverses the base layer's loss
@@ -31,12 +31,12 @@ LN2 = math.log(2)
 
 @dataclass(frozen=True)
 class CopyingStatement:
-    """What the intervals say of a claim. By depth: "below" or "above" the transformer, "cannot be told", or no bytes.
+    """What the intervals say of a claim. By depth: "below" or "above" the transformer, "not significant", or no bytes.
 
     `outcome`: "holds" when every depth of the claim is on the claimed side, "does not hold" when one or more are on the
-    other, else "cannot be told"; "not run" without the model or a transformer of the same seed, "one seed" where they
-    share only one: intervals are then over the text alone. Each depth has its own 95 % interval, so of twenty that do
-    not differ one is expected on a side by chance.
+    other, else "not significant"; "not run" without the model or a transformer, "one seed" where one of them has no
+    other: intervals are then over the text alone. Each depth has its own 95 % interval, so of twenty that do not differ
+    one is expected on a side by chance.
     """
 
     model: str
@@ -53,24 +53,25 @@ class Bins:
     counts: np.ndarray  # (K, bins)
     bits: dict[str, dict[int, np.ndarray]]  # model -> seed -> sums (K, bins), in the order of configs.schema.MODELS
 
-    def of(self, chosen: Sequence[int]) -> "Bins":
+    def chosen(self, bins: Sequence[int]) -> "Bins":
         """The chosen bins alone."""
-        bits = {m: {s: x[:, chosen] for s, x in seeds.items()} for m, seeds in self.bits.items()}
-        return Bins([self.labels[k] for k in chosen], self.counts[:, chosen], bits)
+        bits = {m: {s: x[:, bins] for s, x in seeds.items()} for m, seeds in self.bits.items()}
+        return Bins([self.labels[k] for k in bins], self.counts[:, bins], bits)
 
-    def merged(self, label: str, chosen: Sequence[int]) -> "Bins":
+    def merged(self, label: str, bins: Sequence[int]) -> "Bins":
         """The chosen bins as one."""
-        bits = {m: {s: x[:, chosen].sum(1, keepdims=True) for s, x in seeds.items()} for m, seeds in self.bits.items()}
-        return Bins([label], self.counts[:, chosen].sum(1, keepdims=True), bits)
+        bits = {m: {s: x[:, bins].sum(1, keepdims=True) for s, x in seeds.items()} for m, seeds in self.bits.items()}
+        return Bins([label], self.counts[:, bins].sum(1, keepdims=True), bits)
 
     @staticmethod
     def added(parts: "Sequence[Bins]") -> "Bins":
         """Bins of the same labels and models, each the sum of those of all parts."""
         first = parts[0]
         bits = {
-            m: {s: sum((of.bits[m][s] for of in parts), 0 * first.counts) for s in first.bits[m]} for m in first.bits
+            m: {s: sum((part.bits[m][s] for part in parts), 0 * first.counts) for s in first.bits[m]}
+            for m in first.bits
         }
-        return Bins(first.labels, sum((of.counts for of in parts), 0 * first.counts), bits)
+        return Bins(first.labels, sum((part.counts for part in parts), 0 * first.counts), bits)
 
     def share(self, k: int) -> float:
         """Of all bytes, those in bin k."""
@@ -78,53 +79,56 @@ class Bins:
 
     def mean(self, model: str, k: int) -> Estimate:
         """Mean over seeds of a model's loss in bin k; the interval is over the text alone."""
-        return mean_loss(np.mean([sums[:, k] for sums in self.bits[model].values()], 0), self.counts[:, k])
-
-    def shared(self, model: str) -> list[int]:
-        """The seeds of a model that the transformer has too."""
-        return sorted(self.bits.get(model, {}).keys() & self.bits.get(BASELINE, {}).keys())
+        return mean_over_text(self._sums(model, k).mean(0), self.counts[:, k])
 
     def difference(self, model: str, k: int) -> Estimate | None:
-        """A model's loss in bin k less the transformer's of the same seeds; None where they share no seed."""
-        ours, base = self.bits.get(model, {}), self.bits.get(BASELINE, {})
-        shared = self.shared(model)
-        if not shared or model == BASELINE:
+        """A model's loss in bin k less the transformer's, means over all seeds of both; None where there is no such
+        difference. The interval is over the text, block by block, and over the seeds where both have several.
+        """
+        if model == BASELINE or not {model, BASELINE} <= self.bits.keys():
             return None
-        sums, base_sums = (np.array([of[seed][:, k] for seed in shared]) for of in (ours, base))
-        return paired_difference(sums, base_sums, self.counts[:, k])
+        return difference_over_text(self._sums(model, k), self._sums(BASELINE, k), self.counts[:, k])
+
+    def _sums(self, model: str, k: int) -> np.ndarray:
+        """(S, K)"""
+        return np.array([sums[:, k] for sums in self.bits[model].values()])
 
 
 def statements(evaluated: Sequence[Evaluated]) -> list[CopyingStatement]:
-    """What the intervals say of each of CLAIMS. UserError as of `table`."""
+    """What the intervals say of each of STATEMENTS. UserError as of `by_depth`."""
     bins = by_depth(evaluated)
-    made = []
+    judged = []
     for model, expected, lowest, claim in STATEMENTS:
         sides: dict[str, str] = {}
         for k, label in enumerate(bins.labels):
             difference = bins.difference(model, k)
             if difference is not None and start(label) >= lowest:
                 sides[label] = "no bytes" if math.isnan(difference.value) else difference.side
-        told = {side for side in sides.values() if side != "no bytes"}
+        significant = set(sides.values()) & {"above", "below"}
         if not sides:
             outcome = "not run"
-        elif len(bins.shared(model)) == 1:
+        elif min(len(bins.bits[name]) for name in (model, BASELINE)) == 1:
             outcome = "one seed"
-        elif told - {expected, UNKNOWN}:
+        elif significant - {expected}:
             outcome = "does not hold"
         else:
-            outcome = "holds" if told == {expected} else UNKNOWN
-        made.append(CopyingStatement(model, claim, outcome, sides))
-    return made
+            outcome = "holds" if set(sides.values()) - {"no bytes"} == {expected} else NOT_SIGNIFICANT
+        judged.append(CopyingStatement(model, claim, outcome, sides))
+    return judged
 
 
 def by_depth(evaluated: Sequence[Evaluated]) -> Bins:
-    """Losses by depth. UserError as of `table`."""
+    """Losses by depth.
+
+    UserError for two runs of one model and seed, for runs of a model that differ in more than the seed, and for
+    evaluations of different data, splits, bytes, windows, steps or bins.
+    """
     entries = _comparable(evaluated)
     return _bins(evaluated, entries[0]["depths"], entries)
 
 
 def by_distance(evaluated: Sequence[Evaluated]) -> dict[str, Bins]:
-    """Losses by distance of each class of depths. UserError as of `table`."""
+    """Losses by distance of each class of depths. UserError as of `by_depth`."""
     entries = _comparable(evaluated)
     return {
         depths: _bins(
@@ -137,15 +141,15 @@ def by_distance(evaluated: Sequence[Evaluated]) -> dict[str, Bins]:
 
 
 def _bins(evaluated: Sequence[Evaluated], labels: list[str], sums: Sequence[dict[str, Any]]) -> Bins:
-    found: dict[str, dict[int, np.ndarray]] = {}
-    for (record, _), of in zip(evaluated, sums, strict=True):
-        found.setdefault(str(record.config["model"]["name"]), {})[record.seed] = np.array(of["nats"]) / LN2
-    order = sorted(found, key=lambda model: [*MODELS, model].index(model))
-    return Bins(labels, np.array(sums[0]["counts"]), {model: dict(sorted(found[model].items())) for model in order})
+    bits: dict[str, dict[int, np.ndarray]] = {}
+    for (record, _), of_run in zip(evaluated, sums, strict=True):
+        bits.setdefault(str(record.config["model"]["name"]), {})[record.seed] = np.array(of_run["nats"]) / LN2
+    order = sorted(bits, key=lambda model: [*MODELS, model].index(model))
+    return Bins(labels, np.array(sums[0]["counts"]), {model: dict(sorted(bits[model].items())) for model in order})
 
 
 def _comparable(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """The evaluations; refuses what `table` says."""
+    """The evaluations; refuses what `by_depth` says."""
     if not evaluated:
         raise UserError("copy depth needs at least one evaluated run")
     records, entries = [record for record, _ in evaluated], [entry for _, entry in evaluated]

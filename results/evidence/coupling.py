@@ -18,15 +18,15 @@ def kernel(entry: dict[str, Any]) -> Tensor:
 
 
 def by_model(evaluated: Sequence[Evaluated]) -> dict[str, dict[int, dict[str, Any]]]:
-    """model -> seed -> entry."""
+    """model -> seed -> entry. UserError for different data, settings other than the seed, or two runs of one seed."""
     same_data([record for record, _ in evaluated])
     groups: dict[str, dict[int, dict[str, Any]]] = {}
-    for record, found in evaluated:
+    for record, entry in evaluated:
         model = str(record.config["model"]["name"])
         others = [other for other, _ in evaluated if other.config["model"]["name"] == model]
         if settings := differing_settings(others, CIRCUMSTANCES):
             raise UserError(f"the runs of {model} differ in {settings[0]}; give those of one setting, seeds may differ")
         if record.seed in groups.setdefault(model, {}):
             raise UserError(f"two of the runs are of {model} with seed {record.seed}; give one of them")
-        groups[model][record.seed] = found
+        groups[model][record.seed] = entry
     return groups

@@ -8,7 +8,7 @@ LOCKED = "locked_fraction"
 
 
 def locked_rows(run: Run) -> list[dict[str, Any]]:
-    """When a run says what its heads lock, from its start: step, tokens, and `MEASURE` by layer and head."""
+    """When a run says what its heads lock, from its start: step, tokens, and `LOCKED` by layer and head."""
     if run.record is None:
         return []
     start = {"step": 0, "tokens": 0, "synchrony": run.record.synchrony_at_start}

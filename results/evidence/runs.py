@@ -60,6 +60,11 @@ class Run:
     def seed(self) -> int:
         return self.config.seed
 
+    @property
+    def variant(self) -> str:
+        """Its row in the sweep, or its model where the sweep has no rows."""
+        return self.row or self.model
+
 
 @dataclass
 class Evidence:
@@ -78,6 +83,11 @@ class Evidence:
     @property
     def records(self) -> list[RunRecord]:
         return [run.record for run in self.runs if run.record is not None]
+
+    @property
+    def finals(self) -> list[tuple[Run, RunRecord, dict[str, Any]]]:
+        """The runs that are done, each with its record and its last validation row."""
+        return [(run, run.record, run.record.final) for run in self.runs if run.record and run.record.final]
 
     @property
     def slug(self) -> str:

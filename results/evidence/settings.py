@@ -97,11 +97,17 @@ def label(record: RunRecord, among: Sequence[RunRecord]) -> str:
     return name if alone else f"{name}, seed {record.seed}"
 
 
+def tokenizer_of(record: RunRecord) -> str:
+    """What made the tokens of a run; records from before there was a choice are of bytes."""
+    return str(record.config["data"].get("tokenizer") or "bytes")
+
+
 def same_data(records: Sequence[RunRecord]) -> None:
-    """UserError unless the records' losses are of the same content, cut in the same way."""
+    """UserError unless the records' losses are of the same content, cut and tokenized in the same way."""
     same("data", [record.data.sha256 for record in records])
     same("data bytes", [record.data.bytes for record in records])
     same("data.context", [record.config["data"]["context"] for record in records])
+    same("data.tokenizer", [tokenizer_of(record) for record in records])
 
 
 def same(what: str, values: Sequence[object]) -> None:

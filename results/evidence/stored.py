@@ -1,7 +1,11 @@
 """What figures need to know of a trained model beyond its loss: evaluations by eval.py, kept in the record."""
 
+import math
 from typing import Any
 
+import numpy as np
+
+from measures.statistics import Estimate, half_width, mean_over_text
 from results.evidence.protocol import footnotes
 from results.evidence.runs import Evidence
 from training.run_record.record import RunRecord
@@ -23,24 +27,36 @@ def stored_evaluation(record: RunRecord, task: str, start: bool = False, smoke: 
     It is on the validation split, for a loss by byte on its first `BYTES` in windows of the run's own context. The last
     checkpoint of a run that is done is that of its final step: one of an earlier epoch is none.
     """
-    wanted = 0 if start else record.final["step"] if record.final else None
-    found = [
-        made
-        for made in record.evaluations
-        if made.get("task") == task
-        and made["split"] == "validation"
-        and (made["step"] == wanted or (wanted is None and made["step"] > 0))
-        and (task != "copy_depth" or _bytes_of(made) == _wanted_bytes(record, smoke))
+    step = 0 if start else record.final["step"] if record.final else None
+    protocol = min(BYTES[smoke], record.data.bytes["validation"]), int(record.config["data"]["context"])
+    fitting = [
+        entry
+        for entry in record.evaluations
+        if entry.get("task") == task
+        and entry["split"] == "validation"
+        and (entry["step"] == step or (step is None and entry["step"] > 0))
+        and (task != "copy_depth" or (entry["bytes"], entry["context"]) == protocol)
     ]
-    return found[-1] if found else None
+    return fitting[-1] if fitting else None
 
 
-def _bytes_of(made: dict[str, Any]) -> tuple[int, int]:
-    return made["bytes"], made["context"]
+def final_over_text(record: RunRecord) -> Estimate:
+    """The final validation loss of a run that is done, bits per byte, with its interval over text where one is known.
 
-
-def _wanted_bytes(record: RunRecord, smoke: bool) -> tuple[int, int]:
-    return min(BYTES[smoke], record.data.bytes["validation"]), int(record.config["data"]["context"])
+    It is the row's own where that says over how many blocks; the `standard_error` of older rows is over single windows,
+    2.5 times too small, and is not shown. Else it is that of the blocks of an evaluation by copy depth on these bytes.
+    """
+    final = record.final
+    assert final is not None, "the run is done"
+    bits = float(final["bits_per_byte"])
+    if (blocks := final.get("blocks")) is not None:
+        error = final["standard_error"]
+        return Estimate(bits, math.nan if error is None else half_width(error, blocks), "text")
+    entry = stored_evaluation(record, "copy_depth")
+    if entry is None or entry["bytes"] != final["bytes"]:
+        return Estimate(bits, over="text")
+    nats, counts = (np.array(entry[key]).sum(1) for key in ("nats", "counts"))
+    return Estimate(bits, mean_over_text(nats / math.log(2), counts).half_width, "text")
 
 
 def count_stored(record: RunRecord, kind: str, smoke: bool = False) -> int:
@@ -52,16 +68,16 @@ def count_stored(record: RunRecord, kind: str, smoke: bool = False) -> int:
 def with_evaluation(evidence: Evidence, task: str) -> tuple[list[Evaluated], list[str]]:
     """The runs with the evaluation that counts, and notes on the others."""
     smoke = evidence.sweep.profile == "smoke"
-    found = [
-        (record, made)
+    evaluated = [
+        (record, entry)
         for record in evidence.records
-        if (made := stored_evaluation(record, task, smoke=smoke)) is not None
+        if (entry := stored_evaluation(record, task, smoke=smoke)) is not None
     ]
-    notes = footnotes([record for record, _ in found])
-    if lacking := len(evidence.records) - len(found):
-        of = f" max_bytes={BYTES[smoke]}" if task == "copy_depth" else ""
+    notes = footnotes([record for record, _ in evaluated])
+    if lacking := len(evidence.records) - len(evaluated):
+        on_bytes = f" max_bytes={BYTES[smoke]}" if task == "copy_depth" else ""
         notes.append(
             f"{lacking} trained runs were not evaluated on these bytes at their last step: "
-            f"type python eval.py run=PATH task={task} split=validation{of}."
+            f"type python eval.py run=PATH task={task} split=validation{on_bytes}."
         )
-    return found, notes + evidence.shortfall()
+    return evaluated, notes + evidence.shortfall()

@@ -14,11 +14,10 @@ LEAST = 0.005  # share of the copied bytes that a distance needs to be drawn: a 
 
 
 def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
-    """Three panels: mean loss by depth (share of the bytes as bars), its difference to the transformer of the same
-    seeds by depth, and by distance of the match where the depth is 4 or more; the files written: `path`.png and .svg.
+    """Three panels: mean loss by depth (share of the bytes as bars), its difference to the transformer by depth, and by
+    distance of the match where the depth is 4 or more; the files written: `path`.png and .svg.
 
-    Bands and bars of error are the 95 % intervals of `results.paired_blocks`. UserError as of
-    `results.tables.copy_depth.table`.
+    Bands are 95 % intervals (`Bins.difference`). UserError as of `results.evidence.copy_depth.by_depth`.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -26,17 +25,17 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
 
     bins, classes = by_depth(evaluated), by_distance(evaluated)
     record, entry = evaluated[0]
-    far = Bins.added([of for depths, of in classes.items() if start(depths) >= COPIES])
-    far = far.of([k for k in range(len(far.labels)) if far.share(k) >= LEAST])
+    far = Bins.added([bins_of_class for depths, bins_of_class in classes.items() if start(depths) >= COPIES])
+    far = far.chosen([k for k in range(len(far.labels)) if far.share(k) >= LEAST])
     with rc_context(REPRODUCIBLE):
         figure = Figure(figsize=(12.6, 4.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
         loss, by_depth_, by_distance_ = figure.subplots(1, 3)
         _losses(loss, bins)
         _differences(by_depth_, bins)
         _differences(by_distance_, far)
-        for axes, of in ((loss, bins), (by_depth_, bins), (by_distance_, far)):
-            _labelled(axes, of)
-        seeds = max(len(of) for of in bins.bits.values())
+        for axes, drawn in ((loss, bins), (by_depth_, bins), (by_distance_, far)):
+            _labelled(axes, drawn)
+        seeds = max(map(len, bins.bits.values()))
         means = f", means of {seeds} seeds" if seeds > 1 else ""
         loss.set_title(f"{record.data.name}, {record.config['scale']['name']} parameters{means}", fontsize=10.5)
         by_depth_.set_title("Difference by depth, 95 % interval", fontsize=10.5)
@@ -77,11 +76,11 @@ def _differences(axes: Any, bins: Bins) -> None:
     """Of bins that have an interval: a mean over a handful of bytes would set the scale of the panel."""
     axes.axhline(0, color="0.3", linewidth=0.8)
     for model in bins.bits:
-        found = [(k, of) for k in range(len(bins.labels)) if (of := bins.difference(model, k)) is not None]
-        known = [(k, of) for k, of in found if np.isfinite(of.half_width)]
+        differences = [bins.difference(model, k) for k in range(len(bins.labels))]
+        known = [(k, d.value, d.half_width) for k, d in enumerate(differences) if d and np.isfinite(d.half_width)]
         if not known:
             continue
-        at, values, half = np.array([(k, of.value, of.half_width) for k, of in known]).T
+        at, values, half = np.array(known).T
         color, line, marker = STYLES.get(model, OTHER)
         axes.fill_between(at, values - half, values + half, color=color, alpha=0.15, linewidth=0)
         axes.plot(at, values, color=color, linestyle=line, marker=marker, markersize=4.5, linewidth=1.6)

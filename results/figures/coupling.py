@@ -19,7 +19,7 @@ from results.evidence.stored import Evaluated
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 
 POINTS = 65  # of a curve
-MOST_LINES = 24  # coordinates of a panel; more could not be told apart, and files would grow
+MOST_LINES = 24  # coordinates of a panel; more could not be distinguished, and files would grow
 DELAYS = (r"attended token, $\Delta = \theta_u - \theta_t$", r"its successor, $\Delta = \theta_{u+1} - \theta_t$")
 REFERENCE = "#555555"
 MINUS, SUBSCRIPTS = "\N{MINUS SIGN}", str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -32,8 +32,8 @@ def draw_coupling(model: str, title: str, kappa: Tensor, order: Order, path: Pat
     some single ones from the weakest to the strongest (thin), and, dashed, what the mean would be were the first
     harmonic alone there, as strong in each coordinate and without frustration. The mean is where coordinates agree;
     band and lines show where some follow, some repel and some keep their phase. Words above a panel give of each
-    harmonic mean |kappa|, its frustration angle ± angular deviation, and attractive or repulsive, by the sign of the
-    angle's cosine, with the share of coordinates that have this sign.
+    harmonic mean |kappa|, its frustration angle, the angular deviation, and attractive or repulsive, by the sign of
+    the angle's cosine, with the share of coordinates that have this sign.
     """
     # Imported here because it is slow, and not through pyplot, which would look for a display.
     from matplotlib import rc_context
@@ -64,8 +64,8 @@ def draw_coupling(model: str, title: str, kappa: Tensor, order: Order, path: Pat
             handles=handles,
             loc="outside lower left",
             ncols=2,
-            title="Above each panel: mean |κ| over coordinates (rad), frustration angle ±"
-            "\nangular deviation, sign of the harmonic and share of coordinates that have it",
+            title="Above each panel: mean |κ| over coordinates (rad), frustration angle and"
+            "\nits deviation, sign of the harmonic and share of coordinates that have it",
             alignment="left",
             frameon=False,
             fontsize=8.5,
@@ -140,14 +140,15 @@ def _words(m: int, measured: Harmonic) -> str:
         return f"{size}, no direction"
     repels = math.cos(measured.angle) < 0
     share = measured.repulsive if repels else 1 - measured.repulsive
-    angle = f"{round(math.degrees(measured.angle))}° ± {math.degrees(measured.deviation):.0f}°".replace("-", MINUS)
+    angle = f"{round(math.degrees(measured.angle))}°, deviation {math.degrees(measured.deviation):.0f}°"
+    angle = angle.replace("-", MINUS)
     return f"{size}, angle {angle}, {'repulsive' if repels else 'attractive'} in {share:.0%}"
 
 
 def plot_coupling(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
     """Coupling functions and order parameters of each model's first seed, as `path`-MODEL.png and .svg; the files.
 
-    Raises UserError as `table` does.
+    UserError as of `results.evidence.coupling.by_model`.
     """
     files = []
     for model, entries in by_model(evaluated).items():

@@ -1,27 +1,23 @@
-"""Figures from run records, as PNG and SVG. Models differ by colour, line style and marker, so grey print reads too."""
+"""Validation loss against training tokens, as PNG and SVG. Models differ by line and marker too, for grey print."""
 
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
-from results.evidence.settings import CIRCUMSTANCES, differing_settings, label, same_data
+from results.evidence.curves import Curve, curve_bytes, validation_curves
+from results.evidence.settings import CIRCUMSTANCES, differing_settings, label, same_data, tokenizer_of
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 from training.run_record.record import RunRecord
-
-Curve = list[tuple[int, float]]  # (tokens, bits per byte) of each validation
 
 
 def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
     """Validation bits per byte against training tokens, one curve a record; the files written: `path`.png and .svg.
 
     Where runs of each model differ in nothing but their seed, a curve is the mean over seeds, in a band from the least
-    to the largest.
-
-    A curve holds only validations of one number of bytes, the commonest in the records, because the loss on the
-    start of a split is not that on the whole of it. UserError for records of different data, or without validations.
+    to the largest. A curve holds only validations of one number of bytes, the commonest in the records, because the
+    loss on the start of a split is not that on more of it; a last validation on other bytes is a hollow marker, and the
+    legend has its value (`drawn` says so in words). UserError for records of different data, or without validations.
     """
     # Imported here because it is slow, and not through pyplot, which would look for a display.
     from matplotlib import rc_context
@@ -30,26 +26,27 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
 
     same_data(records)
     curves = validation_curves(records)
+    lasts = _last_on_other_bytes(records) or [None] * len(records)
     with rc_context(REPRODUCIBLE):
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes: Any = figure.subplots()
-        for model, name, seeds in sorted(_by_model(records, curves), key=lambda group: -_mean(group[2])[-1]):
+        groups = _by_model(records, [[*c, last] if last else c for c, last in zip(curves, lasts, strict=True)])
+        for model, name, seeds in sorted(groups, key=lambda group: -_mean(group[2])[-1]):
             color, line, marker = STYLES.get(model, OTHER)
             tokens, bits = [at for at, _ in seeds[0]], _mean(seeds)
+            n = len(tokens) - (lasts[0] is not None)  # of the line
+            look: Any = {"color": color, "marker": marker, "markersize": 4.5}
+            low, high = ([extreme(column) for column in _columns(seeds)] for extreme in (min, max))
             if len(seeds) > 1:
-                low, high = ([extreme(column) for column in _columns(seeds)] for extreme in (min, max))
-                axes.fill_between(tokens, low, high, color=color, alpha=0.2, linewidth=0)
-            axes.plot(
-                tokens,
-                bits,
-                color=color,
-                linestyle=line,
-                marker=marker,
-                markersize=4.5,
-                linewidth=1.6,
-                label=f"{name}  {bits[-1]:.3f}",
-            )
-        axes.set_xlabel("training tokens (bytes)")
+                axes.fill_between(tokens[:n], low[:n], high[:n], color=color, alpha=0.2, linewidth=0)
+            legend = f"{name}  {bits[-1]:.3f}"
+            axes.plot(tokens[:n], bits[:n], linestyle=line, linewidth=1.6, label=legend, **look)
+            if n < len(tokens):
+                reach = ([bits[-1] - low[-1]], [high[-1] - bits[-1]])
+                axes.errorbar(tokens[-1:], bits[-1:], reach, markerfacecolor="white", elinewidth=1, **look)
+        tokenizer = tokenizer_of(records[0])
+        one = "a token is a byte" if tokenizer == "bytes" else f"tokenizer {tokenizer}"
+        axes.set_xlabel(f"training tokens ({one})")
         axes.set_ylabel("validation loss (bits per byte)")
         axes.set_title(f"{records[0].data.name}, {records[0].config['scale']['name']} parameters", fontsize=11)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -57,27 +54,28 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
         axes.spines[["top", "right"]].set_visible(False)
         # Curves fall, so the upper right is free; the legend's order is that of the curves' ends, top to bottom.
         axes.legend(loc="upper right", frameon=False, title="model, last value drawn", handlelength=3.5)
+        figure.supxlabel("\n".join(drawn(records).split("; ")), fontsize=8, color="0.3")
         return write_figure(figure, path)
 
 
-def validation_curves(records: Sequence[RunRecord]) -> list[Curve]:
-    """(tokens, bits per byte) of each record's validations, all of the same number of bytes. UserError for none."""
-    rows = [record.rows("validation") for record in records]
-    if not rows or not all(rows):
-        raise UserError("a figure needs at least one validation of every run; let them train further")
-    n_bytes = Counter(row["bytes"] for run in rows for row in run).most_common(1)[0][0]
-    curves = [[(row["tokens"], row["bits_per_byte"]) for row in run if row["bytes"] == n_bytes] for run in rows]
-    if not all(curves):
-        without = [
-            f"{record.config['model']['name']} seed {record.seed}"
-            for record, curve in zip(records, curves, strict=True)
-            if not curve
-        ]
-        raise UserError(
-            f"the runs were validated on different numbers of bytes: most on {n_bytes:,}, and never on that many "
-            f"{', '.join(without)}; train them with one trainer.val_bytes"
-        )
-    return curves
+def drawn(records: Sequence[RunRecord]) -> str:
+    """What `plot_curves` draws of these, in words: the bytes and the tokens of its points, and what a band is."""
+    n_bytes = curve_bytes(records)
+    end = max(points[-1][0] for points in validation_curves(records))
+    words = f"lines: the first {n_bytes:,} validation bytes, up to {end:,} tokens"
+    if lasts := _last_on_other_bytes(records):
+        last_bytes, end = records[0].rows("validation")[-1]["bytes"], max(at for at, _ in lasts)
+        words += f"; hollow, and in the legend: the first {last_bytes:,} validation bytes, after {end:,} tokens"
+    seeds = {record.seed for record in records}
+    return words + ("; means over seeds, from the least to the largest seed" if len(seeds) > 1 else "")
+
+
+def _last_on_other_bytes(records: Sequence[RunRecord]) -> list[tuple[int, float]] | None:
+    """(tokens, bits per byte) of each record's last validation, where all took one other number of bytes for it."""
+    lasts = [record.rows("validation")[-1] for record in records]
+    if len({row["bytes"] for row in lasts}) > 1 or lasts[0]["bytes"] == curve_bytes(records):
+        return None
+    return [(row["tokens"], row["bits_per_byte"]) for row in lasts]
 
 
 def _by_model(records: Sequence[RunRecord], curves: Sequence[Curve]) -> list[tuple[str, str, list[Curve]]]:
@@ -89,7 +87,7 @@ def _by_model(records: Sequence[RunRecord], curves: Sequence[Curve]) -> list[tup
     groups: dict[str, list[Curve]] = {}
     for name, curve in zip(names, curves, strict=True):
         groups.setdefault(name, []).append(curve)
-    return [(n, n if len(found) == 1 else f"{n}, {len(found)} seeds", found) for n, found in groups.items()]
+    return [(n, n if len(seeds) == 1 else f"{n}, {len(seeds)} seeds", seeds) for n, seeds in groups.items()]
 
 
 def _same_places(curves: Sequence[Curve]) -> bool:

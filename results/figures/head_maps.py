@@ -8,7 +8,7 @@ from torch import Tensor
 
 from results.figures.style import REPRODUCIBLE, write_figure
 
-MOST_TOKENS = 64  # of a map; more could not be told apart
+MOST_TOKENS = 64  # of a map; more could not be distinguished
 MOST_HEADS = 8
 
 

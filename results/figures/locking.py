@@ -9,9 +9,7 @@ from results.evidence.runs import Run
 from results.figures.style import REPRODUCIBLE, write_figure
 
 LEAST = 1e-4  # that a logarithmic axis shows
-
-
-# By the number of the head: colours of Okabe and Ito, told apart by the colour-blind, and lines, told apart in grey.
+# By the number of the head: colours of Okabe and Ito, for the colour-blind, and lines, for grey print.
 HEADS: tuple[tuple[str, Any], ...] = (
     ("#0072B2", "-"),
     ("#D55E00", "--"),

@@ -1,21 +1,23 @@
 """Final loss against trainable parameters, as PNG and SVG."""
 
-import statistics
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from measures.statistics import mean_over_seeds
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 
 Points = dict[str, dict[int, dict[int, float]]]  # model -> parameters the scale promises -> seed -> bits per byte
 
 
 def mean_points(by_size: Mapping[int, Mapping[int, float]]) -> list[tuple[float, float]]:
-    return [(float(P), statistics.mean(found.values())) for P, found in sorted(by_size.items())]
+    """(parameters, mean over seeds), by size."""
+    return [(float(P), mean_over_seeds(list(losses.values())).value) for P, losses in sorted(by_size.items())]
 
 
 def plot_ladder(points: Points, fits: Mapping[str, tuple[float, float] | None], path: Path, title: str) -> list[Path]:
-    """Means with their range over seeds, and the fitted lines; the files written."""
+    """Means with their 95 % interval over seeds, and the fitted lines; the files written."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, NullFormatter, ScalarFormatter
@@ -24,18 +26,16 @@ def plot_ladder(points: Points, fits: Mapping[str, tuple[float, float] | None], 
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes: Any = figure.subplots()
         for model, by_size in points.items():
-            means = mean_points(by_size)
-            if not means:
+            if not by_size:
                 continue
             color, line, marker = STYLES.get(model, OTHER)
-            sizes, losses = [P for P, _ in means], [L for _, L in means]
-            low = [L - min(found.values()) for L, (_, found) in zip(losses, sorted(by_size.items()), strict=True)]
-            high = [max(found.values()) - L for L, (_, found) in zip(losses, sorted(by_size.items()), strict=True)]
+            sizes = [float(P) for P in sorted(by_size)]
+            means = [mean_over_seeds(list(by_size[P].values())) for P in sorted(by_size)]
+            half = [0.0 if math.isnan(mean.half_width) else mean.half_width for mean in means]
             fit = fits.get(model)
             label = model if fit is None else f"{model}  $\\propto P^{{-{fit[1]:.3f}}}$"
-            axes.errorbar(
-                sizes, losses, (low, high), color=color, marker=marker, linestyle="none", capsize=3, label=label
-            )
+            look: Any = {"color": color, "marker": marker, "linestyle": "none", "capsize": 3}
+            axes.errorbar(sizes, [mean.value for mean in means], half, label=label, **look)
             if fit is not None:
                 axes.plot(sizes, [fit[0] * P ** -fit[1] for P in sizes], color=color, linestyle=line, linewidth=1.6)
         axes.set_xscale("log")
@@ -47,7 +47,7 @@ def plot_ladder(points: Points, fits: Mapping[str, tuple[float, float] | None], 
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.set_xlabel("trainable parameters")
         axes.set_ylabel("validation loss (bits per byte)")
-        axes.set_title(title, fontsize=11)
+        axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.25, linewidth=0.6, which="both")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="upper right")

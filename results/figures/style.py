@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from training.run_record.atomic import WriteError, make_parent
+from data.atomic_write import WriteError, make_parent
 
 # Fixed ids and real text make the SVG the same in every run and its words searchable.
 DPI = 200  # of the PNG
@@ -25,7 +25,7 @@ def write_figure(figure: Any, path: Path) -> list[Path]:
     return files
 
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart: colour, line style, marker.
+# Okabe and Ito's palette, for colour-blind readers: colour, line style, marker.
 STYLES: dict[str, tuple[str, Any, str]] = {
     "transformer": ("#0072B2", "--", "s"),
     "kuramoto": ("#009E73", ":", "^"),

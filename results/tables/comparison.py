@@ -13,8 +13,13 @@ from results.evidence.settings import (
     shown_value,
     usual_settings,
 )
+from results.evidence.stored import final_over_text
 from training.run_record.record import RunRecord
 
+OVER_TEXT = (
+    "± of a run: 95 % interval over text, from contiguous blocks of the validation bytes, where the record has any; it "
+    "says nothing of other seeds."
+)
 MOST_COLUMNS = 3  # settings that have a column each; more share one, which says what is unusual about a run
 
 
@@ -24,8 +29,8 @@ def comparison(records: Sequence[RunRecord]) -> list[Row]:
     Settings in which runs of one model differ have a column each. Where these are many, each row names those of its own
     that are not the usual ones among the runs of its model (`usual_settings`).
 
-    The loss is the final validation; ± is its standard error over windows. UserError for a run that is not done, or
-    whose data, context or number of validated bytes differs from the others'.
+    The loss is the final validation, ± its 95 % interval over text where the record has one. UserError for a run that
+    is not done, or whose data, context, tokenizer or number of validated bytes differs from the others'.
     """
     same_data(records)
     for record in records:
@@ -37,9 +42,10 @@ def comparison(records: Sequence[RunRecord]) -> list[Row]:
         {
             "model": label(record, records),
             **_settings_columns(record, settings, usual),
-            "bits per byte": f"{final['bits_per_byte']:.4f} ± {final['standard_error']:.4f}",
+            "bits per byte": final_over_text(record).shown(),
             "tokens": f"{final['tokens']:,}",
             "parameters": f"{record.parameters['total']:,}",
+            "MFLOPs/token": f"{record.flops_per_token / 1e6:.2f}",
             "tokens/s": f"{record.throughput.tokens_per_second:,.0f}",
             "seconds": f"{record.throughput.seconds:,.0f}",
         }

@@ -1,4 +1,4 @@
-"""Trained coupling functions from run records: a table of kernels and order parameters, and figures.
+"""Trained coupling functions from run records: a table of kernels and order parameters, and the figures.
 
 `python eval.py run=PATH task=coupling` writes into a record the kernel and the order that are read here; of each run
 one such evaluation is given.
@@ -40,13 +40,13 @@ def kernel_rows(label: str, entries: Sequence[dict[str, Any]]) -> list[Row]:
     """The table's rows for entries of one model, one a seed."""
     kappa = torch.cat([kernel(entry) for entry in entries], dim=-1)
     n_layers, n_harmonics, n_delays, _ = kappa.shape
-    found = []
+    rows = []
     for layer in range(n_layers):
         order = {name: _by_head(entries, name, layer) for name in ("order_parameter", "null", "gate")}
         for delay in range(n_delays):
             for m in range(n_harmonics):
                 measured = harmonic(kappa[layer, m, delay])
-                found.append(
+                rows.append(
                     {
                         "model": label,
                         "layer": str(layer),
@@ -61,7 +61,7 @@ def kernel_rows(label: str, entries: Sequence[dict[str, Any]]) -> list[Row]:
                         "gate": order["gate"],
                     }
                 )
-    return found
+    return rows
 
 
 def _by_head(entries: Sequence[dict[str, Any]], name: str, layer: int) -> str:
@@ -76,8 +76,8 @@ def _degrees(angle: float) -> str:
 
 def add_coupling(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:
     """Add the harmonics of the coupling kernels by layer and delay, order parameters, and a figure for each model."""
-    found, notes = with_evaluation(evidence, "coupling")
-    if not found:
+    evaluated, notes = with_evaluation(evidence, "coupling")
+    if not evaluated:
         document.tables.append(Table("coupling kernels", [{"model": "all", "kernel": "not run"}], ("model",), notes))
         return
     notes.insert(0, "Statistics over the coordinates of all seeds; angle: circular mean, weighted by |κ|.")
@@ -85,8 +85,8 @@ def add_coupling(evidence: Evidence, document: Document, folder: Path, stem: str
         1,
         "Repulsive: share of coordinates with a negative real part. Order parameter, null slot, gate: by head.",
     )
-    document.tables.append(Table("coupling kernels of trained layers", coupling_rows(found), ("model",), notes))
-    for path in plot_coupling(found, folder / stem):
+    document.tables.append(Table("coupling kernels of trained layers", coupling_rows(evaluated), ("model",), notes))
+    for path in plot_coupling(evaluated, folder / stem):
         if path.suffix == ".png":
             model = path.stem.removeprefix(f"{stem}-")
             caption = (

@@ -22,9 +22,9 @@ ADDERS: dict[str, Adder] = {
 }
 
 
-def gather_for(sweep: Sweep, *found: Any) -> list[Evidence]:
-    """The evidence for a sweep as its kind takes it; what is `found` is as for `results.evidence.runs.gather`."""
-    return (rates.gather_all if sweep.kind == "rates" else gather)(sweep, *found)
+def gather_for(sweep: Sweep, *arguments: Any) -> list[Evidence]:
+    """The evidence for a sweep as its kind takes it; `arguments` are those of `results.evidence.runs.gather`."""
+    return (rates.gather_all if sweep.kind == "rates" else gather)(sweep, *arguments)
 
 
 def add_tables(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 from configs.compose import config_dict
 from configs.schema import DataConfig
 from configs.sweeps import Job, Sweep
+from measures.statistics import shown_mean
 from results.document import Document, Table
 from results.evidence.protocol import footnotes, require_one, row_protocol
 from results.evidence.runs import Evidence, RecordFile, gather, identity, typed_precisely
-from results.statistics import spread
 from training.run_record.record import RunRecord
 from training.sweeps.search import KEY, at_rate
 from training.sweeps.swept_run import configured_jobs, label_of
@@ -42,7 +42,7 @@ def gather_all(
 
 def _with_tried(sweep: Sweep, records: Sequence[RecordFile]) -> Sweep:
     """The sweep with a job for each run on record that differs from one of its own in the rate alone."""
-    like: dict[str, Job] = {}  # identity but for the rate -> a job
+    like: dict[str, Job] = {}  # identity without the rate -> a job
     rates: dict[str, set[float]] = {}
     typed = typed_precisely(sweep.jobs[0])
     for job, config in configured_jobs(sweep.jobs):
@@ -65,10 +65,10 @@ def add_rates(evidence: Evidence, document: Document, folder: Path, stem: str) -
     models, seeds = list(dict.fromkeys(run.model for run in runs)), len({run.seed for run in runs})
     asked = {model: sorted({float(run.config.optim.lr or 0) for run in runs if run.model == model}) for model in models}
     rates = sorted({rate for of_model in asked.values() for rate in of_model})
-    done = [(run, run.record, run.record.final) for run in runs if run.record is not None and run.record.final]
-    require_one([row_protocol(record, final) for _, record, final in done], document.title)
+    finals = evidence.finals
+    require_one([row_protocol(record, final) for _, record, final in finals], document.title)
     losses: Losses = {model: {} for model in models}
-    for run, _, final in done:
+    for run, _, final in finals:
         assert run.config.optim.lr is not None, "resolved"
         losses[run.model].setdefault(float(run.config.optim.lr), {})[run.seed] = final["bits_per_byte"]
     failed = {(run.model, float(run.config.optim.lr or 0)) for run in runs if run.failed}
@@ -76,7 +76,8 @@ def add_rates(evidence: Evidence, document: Document, folder: Path, stem: str) -
         {"rate": f"{rate:g}"}
         | {
             model: (
-                spread(losses[model].get(rate, {}), seeds) + (", some did not end" if (model, rate) in failed else "")
+                shown_mean(losses[model].get(rate, {}), seeds)
+                + (", some did not end" if (model, rate) in failed else "")
                 if rate in asked[model]
                 else ""
             )
@@ -84,7 +85,7 @@ def add_rates(evidence: Evidence, document: Document, folder: Path, stem: str) -
         }
         for rate in rates
     ]
-    notes = footnotes([record for _, record, _ in done]) + evidence.shortfall()
+    notes = footnotes([record for _, record, _ in finals]) + evidence.shortfall()
     grid = {label_of(job, evidence.sweep.axes) for job in evidence.sweep.jobs}
     if beside := sorted({float(run.config.optim.lr or 0) for run in runs if run.label not in grid}):
         values = ", ".join(f"{rate:g}" for rate in beside)
@@ -92,13 +93,14 @@ def add_rates(evidence: Evidence, document: Document, folder: Path, stem: str) -
     data = [
         {"model": run.model, "rate": run.config.optim.lr, "seed": run.seed, "tokens": final["tokens"]}
         | {"bytes": final["bytes"], "bits_per_byte": final["bits_per_byte"]}
-        for run, _, final in done
+        for run, _, final in finals
     ]
     title = "final validation loss by peak learning rate, bits per byte"
-    if done:
-        title += f" on the first {done[0][2]['bytes']:,} validation bytes, after {done[0][2]['tokens']:,} tokens"
+    if finals:
+        title += f" on the first {finals[0][2]['bytes']:,} validation bytes, after {finals[0][2]['tokens']:,} tokens"
+        title += ", mean ± 95 % interval over seeds" if seeds > 1 else ""
     document.tables.append(Table(title, lines, ("rate",), notes, data))
-    if done:
+    if finals:
         best = [
             _best(model, losses[model], asked[model], {rate for name, rate in failed if name == model})
             for model in models
@@ -112,18 +114,18 @@ def _best(model: str, by_rate: dict[float, dict[int, float]], rates: list[float]
     What survives at the others is no fair mean.
     """
     most = max(map(len, by_rate.values()), default=0)
-    whole = {rate: found for rate, found in by_rate.items() if rate not in failed and len(found) == most}
-    at = by_rate.keys() | failed
-    tried = f"{len(at)} of {len(rates)} rates"
+    whole = {rate: seeds for rate, seeds in by_rate.items() if rate not in failed and len(seeds) == most}
+    ended = by_rate.keys() | failed
+    tried = f"{len(ended)} of {len(rates)} rates"
     if failed:
         tried += f", {len(failed)} of them with runs that did not end"
     if fewer := len(by_rate.keys() - whole.keys() - failed):
         tried += f", {fewer} of them with fewer seeds"
     if not whole:
         return {"model": model, "best rate": "none" if failed else "not run", "bits per byte": "", "tried": tried}
-    means = {rate: statistics.mean(found.values()) for rate, found in whole.items()}
+    means = {rate: statistics.mean(seeds.values()) for rate, seeds in whole.items()}
     best = min(means, key=lambda rate: means[rate])
-    edge = len(at) > 1 and best in (min(at), max(at))
+    edge = len(ended) > 1 and best in (min(ended), max(ended))
     return {
         "model": model,
         "best rate": f"{best:g}" + (", at the edge of what was tried" if edge else ""),

@@ -1,22 +1,26 @@
-"""The scale ladder: final loss against trainable parameters, and a power law through each model's means.
+"""The scale ladder: final loss against trainable parameters, a power law through each model's means, and the cost.
 
-L(P) = a P^-b, a straight line on logarithmic axes, fitted to the logarithms by least squares (our choice)
+L(P) = a P^-b, a straight line on logarithmic axes, fitted to the logarithms by least squares (our choice). Two sizes
+always lie on one, so it takes three.
 """
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from measures.statistics import shown_difference, shown_mean
 from results.document import Document, Table
-from results.evidence.protocol import footnotes, require_one, row_protocol
+from results.evidence.protocol import UNPAIRED, footnotes, require_one, row_protocol
 from results.evidence.runs import Evidence
 from results.figures.scale import Points, mean_points, plot_ladder
-from results.statistics import compared, spread
+from results.tables.equal_cost import by_name, cost_table
+
+FEWEST_SIZES = 3
 
 
 def power_law(points: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
-    """(a, b) of L = a P^-b through (P, L); None for fewer than two sizes."""
-    if len({P for P, _ in points}) < 2:
+    """(a, b) of L = a P^-b through (P, L); None for fewer than three sizes."""
+    if len({P for P, _ in points}) < FEWEST_SIZES:
         return None
     import numpy as np
 
@@ -25,44 +29,48 @@ def power_law(points: Sequence[tuple[float, float]]) -> tuple[float, float] | No
 
 
 def add_scale(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:
-    """Add the table of the ladder and its figure. UserError for runs of different protocols."""
+    """Add the tables of the ladder and of the costs, and the figure. UserError for runs of different protocols."""
     runs = evidence.runs
     models, baseline = list(dict.fromkeys(run.model for run in runs)), evidence.sweep.baseline
     seeds = len({run.seed for run in runs})
-    done = [(run, run.record, run.record.final) for run in runs if run.record is not None and run.record.final]
-    require_one([row_protocol(record, final) for _, record, final in done], document.title)
+    finals = evidence.finals
+    require_one([row_protocol(record, final) for _, record, final in finals], document.title)
     points: Points = {model: {} for model in models}
-    for run, _, final in done:
+    for run, _, final in finals:
         points[run.model].setdefault(run.config.scale.parameters, {})[run.seed] = final["bits_per_byte"]
-    scales = {run.config.scale.parameters: run.config.scale.name for run in runs}
+    scales = dict(sorted({run.config.scale.parameters: run.config.scale.name for run in runs}.items()))
     lines = []
-    for parameters, name in sorted(scales.items()):
-        line = {"scale": name}
-        line |= {model: spread(points[model].get(parameters, {}), seeds) for model in models}
+    for parameters, name in scales.items():
+        losses = {model: points[model].get(parameters, {}) for model in models}
+        line = {"scale": name} | {model: shown_mean(losses[model], seeds) for model in models}
         for model in models:
             if model != baseline:
-                theirs = points.get(baseline, {}).get(parameters, {})
-                line[f"{model} minus {baseline}"] = compared(points[model].get(parameters, {}), theirs, seeds)
+                difference = shown_difference(losses[model], losses.get(baseline, {}), seeds)
+                line[f"{model} minus {baseline}"] = difference
         lines.append(line)
     fits = {model: power_law(mean_points(points[model])) for model in models}
     notes = [f"{model}: L = {fit[0]:.3f} P^-{fit[1]:.4f}." for model, fit in fits.items() if fit]
-    if notes and max(map(len, points.values())) == 2:
-        notes.append("A power law goes through two sizes exactly: whether losses follow one, they do not say.")
-    notes += footnotes([record for _, record, _ in done]) + evidence.shortfall()
+    if finals and not notes:
+        notes = [f"No power law is fitted: that takes {FEWEST_SIZES} sizes, two lie on one whatever the losses are."]
+    notes += footnotes([record for _, record, _ in finals]) + evidence.shortfall() + ([UNPAIRED] if finals else [])
     data = [
-        {"scale": run.config.scale.name, "parameters": record.parameters["total"], "model": run.model}
-        | {
-            "seed": run.seed,
-            "tokens": final["tokens"],
-            "bytes": final["bytes"],
-            "bits_per_byte": final["bits_per_byte"],
-        }
-        for run, record, final in done
+        {"scale": run.config.scale.name, "parameters": record.parameters["total"], "model": run.model, "seed": run.seed}
+        | {"tokens": final["tokens"], "bytes": final["bytes"], "bits_per_byte": final["bits_per_byte"]}
+        for run, record, final in finals
     ]
-    title = "final validation loss, bits per byte, by trainable parameters: mean ± standard deviation over seeds"
+    what = "final validation loss, bits per byte"
+    protocol = ""
+    if finals:
+        final = finals[0][2]
+        protocol = f" after {final['tokens']:,} tokens, first {final['bytes']:,} validation bytes"
+    title = f"{what}{protocol}, by trainable parameters, means and differences ± 95 % interval over seeds"
     document.tables.append(Table(title, lines, ("scale",), notes, data))
-    if done:
-        plot_ladder(points, fits, folder / stem, f"{evidence.corpus}, {done[0][2]['tokens'] / 1e6:.0f} M tokens")
-        caption = f"{evidence.corpus}: final validation loss against parameters, both axes logarithmic"
-        caption += ", with power laws" if any(fits.values()) else ""
+    for name in scales.values():
+        records = by_name((run.model, record) for run, record, _ in finals if run.config.scale.name == name)
+        if costs := cost_table(f"{name}: ", records):
+            document.tables.append(costs)
+    if finals:
+        plot_ladder(points, fits, folder / stem, f"{evidence.corpus}{protocol}")
+        caption = f"{evidence.corpus}: final validation loss{protocol}, against parameters, both axes logarithmic; "
+        caption += "mean over seeds ± 95 % interval" + (", with power laws" if any(fits.values()) else "")
         document.figures.append((stem, caption))

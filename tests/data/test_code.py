@@ -39,7 +39,7 @@ def open_code(tmp_path):
 
 
 def contents_of(corpus):
-    return {name: corpus.split(name).tobytes() for name in SPLITS}
+    return {name: corpus.split(name).tokens.tobytes() for name in SPLITS}
 
 
 def error_line(open_code, path=None):

@@ -38,10 +38,10 @@ def test_a_corpus_is_read_only_mapped_and_named_by_its_content(config):
     assert corpus.sha256 == hashlib.sha256(CONTENT).hexdigest()
     assert corpus.path.name == f"{corpus.sha256}.bin"
     assert corpus.bytes_per_split() == {"train": 180_000, "validation": 10_000, "test": 10_000}
-    assert b"".join(corpus.split(name).tobytes() for name in ("train", "validation", "test")) == CONTENT
+    assert b"".join(corpus.split(name).tokens.tobytes() for name in ("train", "validation", "test")) == CONTENT
     assert corpus.vocabulary_size == 256
     with pytest.raises(ValueError, match="read-only"):
-        corpus.split("train")[0] = 0
+        corpus.split("train").tokens[0] = 0
     with pytest.raises(UserError, match="split=tset does not exist; choose one of train, validation, test"):
         corpus.split("tset")
 
@@ -96,14 +96,14 @@ def test_a_damaged_cache_is_built_again(config, damage):
     damage(first.path, meta)
     again = open_corpus(config)
     assert again == first
-    assert b"".join(again.split(name).tobytes() for name in again.splits) == CONTENT
+    assert b"".join(again.split(name).tokens.tobytes() for name in again.splits) == CONTENT
     assert meta.read_bytes() == good
     assert cached_files(config) == [".bin", ".json"]
 
 
 def test_a_running_reader_keeps_its_pages_while_the_cache_is_rebuilt(config):
     corpus = open_corpus(config)
-    train = corpus.split("train")
+    train = corpus.split("train").tokens
     next(Path(config.cache_dir).glob("*.json")).unlink()
     open_corpus(config)
     assert train.tobytes() == CONTENT[:180_000]
@@ -132,7 +132,7 @@ def build(write):
 
 config = DataConfig(name="x", source="text", cache_dir=os.path.join(folder, "cache"))
 corpus = cached_corpus(config, {"source": "text"}, {}, build)
-assert b"".join(corpus.split(name).tobytes() for name in corpus.splits) == 2 * half
+assert b"".join(corpus.split(name).tokens.tobytes() for name in corpus.splits) == 2 * half
 print(corpus.sha256)
 """
 
@@ -159,7 +159,7 @@ def test_processes_that_write_at_once_and_one_that_is_killed_leave_a_whole_cache
 def test_what_a_killed_process_left_is_removed_a_day_later(config):
     folder = cache_folder(config)
     folder.mkdir(parents=True)
-    old, new, foreign = folder / f"{'0a' * 16}.part", folder / f"{'1b' * 16}.part", folder / "film.mkv.part"
+    old, new, foreign = folder / f"{'0a' * 16}.tmp", folder / f"{'1b' * 16}.tmp", folder / "film.mkv.tmp"
     for path in (old, new, foreign):
         path.write_bytes(b"x")
     os.utime(old, (0, 0))

@@ -9,7 +9,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data.overlap import with_overlap
+from data.overlap import overlap
 from data.standard_library import is_table, open_standard_library, source_files
 
 TABLE = b"codes = {\n    0x41: 'A',\n    0x42: 'B',  # second\n    (None, -1): b'',\n}\n"
@@ -55,10 +55,6 @@ def config(tmp_path, **options):
     return DataConfig(name="stdlib", source="stdlib", cache_dir=str(tmp_path / "cache"), **options)
 
 
-def text_of(corpus, split):
-    return corpus.path.read_bytes()[slice(*corpus.splits[split])]
-
-
 def files_of(split, kept):
     """The files that a split is made of, in its order; fails where it holds anything else."""
     names = {content: name for name, content in kept.items() if content}
@@ -74,7 +70,7 @@ def test_a_package_is_whole_in_one_split_and_its_files_are_shuffled(library, tmp
     root, kept, tables = library
     corpus = open_standard_library(config(tmp_path, split=[0.6, 0.2, 0.2]), root)
     assert source_files(root) == sorted(kept | tables)
-    files = {split: files_of(text_of(corpus, split), kept) for split in corpus.splits}
+    files = {split: files_of(corpus.split(split).tokens.tobytes(), kept) for split in corpus.splits}
     assert sorted(name for names in files.values() for name in names) == sorted(name for name in kept if kept[name])
     packages = {split: {name.split("/")[0] for name in names} for split, names in files.items()}
     assert sum(map(len, packages.values())) == len(set.union(*packages.values())) == 43  # none is in two
@@ -126,7 +122,7 @@ def test_the_running_python_has_megabytes_of_it(tmp_path):
     assert corpus.source["files"] > 300
     shares = [n / corpus.source["bytes"] for n in sizes.values()]
     assert shares == pytest.approx([0.9, 0.05, 0.05], abs=0.02)
-    whole = b"".join(text_of(corpus, name) for name in sizes)
+    whole = b"".join(corpus.split(name).tokens.tobytes() for name in sizes)
     assert hashlib.sha256(whole).hexdigest() == corpus.sha256
     root = Path(sysconfig.get_path("stdlib"))
     for name in ("os.py", "asyncio/events.py", "json/decoder.py", "encodings/utf_8.py", "ast.py"):
@@ -141,7 +137,7 @@ def test_the_running_python_has_megabytes_of_it(tmp_path):
         assert (root / name).read_bytes() not in whole
     assert b"class TestCase(" in whole and (root / "unittest" / "case.py").read_bytes() in whole
     # By whole files, tables among them, it was more than a fifth.
-    assert with_overlap(corpus).source["overlap"]["share"] < 0.05
+    assert overlap(corpus.text("train"), corpus.text("validation"))["share"] < 0.05
 
 
 def test_what_cannot_be_used_is_one_line(tmp_path):

@@ -52,7 +52,7 @@ def written(tmp_path):
 
 
 def content_of(corpus):
-    return b"".join(corpus.split(name).tobytes() for name in ("train", "validation", "test"))
+    return b"".join(corpus.split(name).tokens.tobytes() for name in ("train", "validation", "test"))
 
 
 def error_line(open_text, path, **options):

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from data import windows
-from data.windows import IGNORE, NEWLINE, evaluation_batches, steps_per_epoch, training_batch
+from data.split import NEWLINE, Split
+from data.windows import IGNORE, evaluation_batches, evaluation_windows, steps_per_epoch, training_batch
 
 # (bytes, context, batch): remainder 0, 1 and C - 1; shorter than a window; one byte; a batch larger than the epoch.
 SHAPES = [(64, 8, 4), (65, 8, 4), (63, 8, 4), (100, 7, 3), (5, 8, 3), (1, 2, 1), (8, 8, 16), (9, 2, 2), (1000, 256, 1)]
@@ -13,7 +14,7 @@ SHAPES = [(64, 8, 4), (65, 8, 4), (63, 8, 4), (100, 7, 3), (5, 8, 3), (1, 2, 1),
 
 def numbered(n_bytes):
     """A split whose values tell their positions, from 1000 on, so that a test sees which byte is where."""
-    return np.arange(1000, 1000 + n_bytes)
+    return Split(np.arange(1000, 1000 + n_bytes))
 
 
 def epoch_of(split, context, batch_size, seed=0, epoch=0):
@@ -39,8 +40,8 @@ def test_an_epoch_has_every_byte_as_a_target_exactly_once(n_bytes, context, batc
     split = numbered(n_bytes)
     for epoch in range(6):
         batches = epoch_of(split, context, batch_size, epoch=epoch)
-        assert real_targets(batches) == split.tolist()
-        assert sum(batch.n_targets for batch in batches) == n_bytes
+        assert real_targets(batches) == split.tokens.tolist()
+        assert sum(batch.n_targets for batch in batches) == sum(batch.n_bytes for batch in batches) == n_bytes
         for batch in batches:
             assert batch.inputs.shape == batch.targets.shape == (batch_size, context)
             assert batch.inputs.dtype == batch.targets.dtype == torch.int64
@@ -113,7 +114,7 @@ def test_ranks_and_micro_batches_are_parts_of_the_same_global_batch(world_size, 
 def test_evaluation_has_every_byte_as_a_target_exactly_once(n_bytes, context, batch_size):
     split = numbered(n_bytes)
     batches = list(evaluation_batches(split, context, batch_size))
-    assert real_targets(batches) == split.tolist()
+    assert real_targets(batches) == split.tokens.tolist()
     assert sum(batch.n_targets for batch in batches) == n_bytes
     for batch in batches:
         assert_shifted(batch)
@@ -125,14 +126,51 @@ def test_evaluation_has_every_byte_as_a_target_exactly_once(n_bytes, context, ba
 @pytest.mark.parametrize("max_bytes", [1, 8, 50, 100, 1000])
 def test_evaluation_of_the_first_bytes(max_bytes):
     split = numbered(100)
-    assert real_targets(evaluation_batches(split, 8, 4, max_bytes)) == split[:max_bytes].tolist()
+    assert real_targets(evaluation_batches(split.first_bytes(max_bytes), 8, 4)) == split[:max_bytes].tokens.tolist()
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 20])
 def test_ranks_share_an_evaluation(world_size):
     split = numbered(100)  # 13 windows: more ranks than windows leave some ranks with nothing to do
-    per_rank = [list(evaluation_batches(split, 8, 4, None, rank, world_size)) for rank in range(world_size)]
-    assert real_targets([batch for batches in per_rank for batch in batches]) == split.tolist()
+    per_rank = [list(evaluation_batches(split, 8, 4, rank, world_size)) for rank in range(world_size)]
+    assert real_targets([batch for batches in per_rank for batch in batches]) == split.tokens.tolist()
+
+
+@pytest.mark.parametrize("stride", [1, 3, 7, 8])
+@pytest.mark.parametrize("n_tokens", [1, 7, 8, 9, 15, 16, 100])
+def test_sliding_windows_score_every_token_once_with_enough_before_it(n_tokens, stride):
+    split = numbered(n_tokens)
+    batches = list(evaluation_batches(split, 8, 4, stride=stride))
+    assert real_targets(batches) == split.tokens.tolist()
+    assert sum(batch.n_targets for batch in batches) == sum(batch.n_bytes for batch in batches) == n_tokens
+    assert sum(len(batch.targets) for batch in batches) == evaluation_windows(n_tokens, 8, stride)
+    for batch in batches:
+        for inputs, targets in zip(batch.inputs, batch.targets, strict=True):
+            for place, target in enumerate(targets.tolist()):
+                if target == IGNORE:
+                    continue
+                assert inputs[place] == (NEWLINE if target == 1000 else target - 1)
+                seen = place  # tokens of the window before the one that the target follows
+                assert seen >= min(8 - stride, target - 1000)
+
+
+def test_ranks_share_sliding_windows():
+    split = numbered(100)
+    parts = [batch for rank in range(3) for batch in evaluation_batches(split, 8, 4, rank, 3, stride=3)]
+    assert real_targets(parts) == split.tokens.tolist()
+
+
+def test_bytes_of_a_batch_are_those_of_its_targets():
+    """Token k stands for k + 1 bytes: training and evaluation count those of the targets, the first ones too."""
+    split = Split(np.arange(50) % 5, token_bytes=np.arange(1, 6))
+    for epoch in range(3):
+        assert sum(batch.n_bytes for batch in epoch_of(split, 8, 4, epoch=epoch)) == 150
+    for stride in (3, 8):
+        for batch in evaluation_batches(split, 8, 4, stride=stride):
+            assert batch.n_bytes == (batch.targets[batch.targets != IGNORE] + 1).sum()
+        assert sum(batch.n_bytes for batch in evaluation_batches(split, 8, 4, stride=stride)) == 150
+    # The first tokens of 1, 2, 3, 4, 5, 1 ... bytes that lie within so many bytes.
+    assert [len(split.first_bytes(n)) for n in (1, 2, 3, 5, 6, 15, 16, 150, 1000)] == [1, 1, 2, 2, 3, 5, 6, 50, 50]
 
 
 def test_evaluation_windows_do_not_depend_on_the_batch_size():
@@ -142,7 +180,7 @@ def test_evaluation_windows_do_not_depend_on_the_batch_size():
 
 
 def test_a_real_split_of_bytes_reads_the_bytes():
-    split = np.frombuffer(b"ab\r\n\xff", dtype=np.uint8)
+    split = Split(np.frombuffer(b"ab\r\n\xff", dtype=np.uint8))
     (batch,) = evaluation_batches(split, 8, 4)
     assert batch.inputs.tolist() == [[10, 97, 98, 13, 10, 0, 0, 0]]
     assert batch.targets.tolist() == [[97, 98, 13, 10, 255, IGNORE, IGNORE, IGNORE]]
@@ -156,5 +194,5 @@ def test_what_cannot_be_served_is_an_error():
         training_batch(split, 8, 4, 0, 0, 0, world_size=3)
     with pytest.raises(ValueError, match="context of 2"):
         steps_per_epoch(100, 1, 4)
-    with pytest.raises(ValueError, match="at least 1 byte"):
+    with pytest.raises(ValueError, match="at least 1 token"):
         steps_per_epoch(0, 8, 4)

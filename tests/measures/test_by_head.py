@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from configs.compose import compose
+from data.split import Split
 from measures.by_head import by_head, warnings
 from training.budget import resolve_shape
 from training.build import build_model
@@ -27,7 +28,7 @@ def test_each_layer_and_head_is_reported(name):
     torch.manual_seed(0)
     model = build_model(resolve_shape(compose("train", [f"model={name}", "scale=smoke"]), 256).model, 256)
     split = np.random.default_rng(0).integers(0, 256, 500, dtype=np.uint8)
-    found = by_head(model, split, 100)
+    found = by_head(model, Split(split), 100)
     assert set(found) == REPORTED[name]
     for layers in found.values():
         assert len(layers) == len(model.layers) and all(len(heads) == model.layers[0].mixer.n_heads for heads in layers)
@@ -58,7 +59,7 @@ def test_a_run_of_an_osn_records_and_warns(make_config, tmp_path, capsys, monkey
     start = record.synchrony_at_start
     assert set(start) == REPORTED["osn"] and start["alpha"] != rows[0]["synchrony"]["alpha"], "before the first step"
     plan = make_plan(make_config("model=osn", "trainer.max_steps=10", "trainer.val_every=5"))
-    assert start == by_head(plan.model, plan.corpus.split("validation"), plan.config.data.context)
+    assert start == by_head(plan.model, plan.data.corpus.split("validation"), plan.config.data.context)
     said = capsys.readouterr().err
     assert "warning: step 0: " in said and "warning: step 5: " in said
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])

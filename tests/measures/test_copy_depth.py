@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from baseline import Transformer
+from data.split import Split
 from measures.copy_depth import CLASSES, DEPTHS, DISTANCES, by_copy_depth, labels
 from measures.longest_match import copy_depth
 from measures.loss import evaluate
@@ -29,7 +30,7 @@ def split():
     """Words from a small set, so that depths and distances of all sizes occur, and a last window that is short."""
     words = [b"synchrony ", b"of ", b"coupled ", b"oscillators, ", b"aaaaaaaaaaaaaaaaaaaaaaaa ", b"phase\n"]
     chosen = np.random.default_rng(0).choice(words, size=600)
-    return np.frombuffer(b"".join(chosen), dtype=np.uint8)[: 60 * CONTEXT + 7]
+    return Split(np.frombuffer(b"".join(chosen), dtype=np.uint8)[: 60 * CONTEXT + 7])
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_every_byte_is_in_its_bin(model, split, result):
     n_windows = 61
     counts, nats = np.zeros((50, len(DEPTHS))), np.zeros((50, len(DEPTHS)))
     by_distance = np.zeros((50, len(CLASSES) - 1, len(DISTANCES)))
-    text = np.concatenate([[10], split]).astype(np.int64)
+    text = np.concatenate([[10], split.tokens]).astype(np.int64)
     for window in range(n_windows):
         seen = text[:-1][window * CONTEXT : (window + 1) * CONTEXT]
         wanted = torch.from_numpy(text[1:][window * CONTEXT : (window + 1) * CONTEXT])
@@ -74,6 +75,15 @@ def test_bins_add_up_to_the_loss_of_the_split(model, split, max_bytes):
     assert parts.nats.sum() == pytest.approx(whole.nats * whole.bytes, rel=1e-9)
     assert len(parts.counts) == min(50, whole.windows)
     assert parts.entry()["bytes"] == whole.bytes
+
+
+def test_bins_hold_bytes_of_text_where_tokens_are_longer(model, split):
+    token_bytes = np.arange(256) % 3 + 1
+    longer = Split(split.tokens, token_bytes=token_bytes)
+    whole, parts = evaluate(model, longer, CONTEXT), by_copy_depth(model, longer, CONTEXT)
+    assert parts.bytes == whole.bytes == int(token_bytes[split.tokens].sum())
+    assert parts.nats.sum() == pytest.approx(by_copy_depth(model, split, CONTEXT).nats.sum(), rel=1e-9)
+    assert parts.nats.sum() / parts.bytes / np.log(2) == pytest.approx(whole.bits_per_byte, rel=1e-9)
 
 
 def test_distances_take_apart_the_classes_of_depths(result):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from baseline import Transformer
+from data.split import Split
 from measures.loss import evaluate
 
 CONTEXT = 16
@@ -24,13 +25,13 @@ def model():
 
 @pytest.fixture(scope="module")
 def split():
-    return np.random.default_rng(0).integers(0, 256, size=10 * CONTEXT + 5, dtype=np.uint8)
+    return Split(np.random.default_rng(0).integers(0, 256, size=10 * CONTEXT + 5, dtype=np.uint8))
 
 
 def direct(model, split):
     """(summed nats, bytes) of each window: the newline before the split, then each byte after the one before."""
     windows = []
-    text = torch.from_numpy(np.concatenate([[10], split]).astype(np.int64))
+    text = torch.from_numpy(np.concatenate([[10], split.tokens]).astype(np.int64))
     with torch.no_grad():
         for start in range(0, len(split), CONTEXT):
             stop = min(start + CONTEXT, len(split))
@@ -47,19 +48,65 @@ def test_every_byte_counts_once(model, split):
     assert result.bits_per_byte == pytest.approx(result.nats / math.log(2), rel=1e-12)
 
 
-def test_the_standard_error_is_that_of_the_mean_over_windows(model, split):
-    whole = split[: 10 * CONTEXT]
-    means = direct(model, whole)[:, 0] / CONTEXT / math.log(2)
-    expected = means.std(ddof=1) / math.sqrt(len(means))
-    assert evaluate(model, whole, CONTEXT).standard_error == pytest.approx(expected, rel=1e-5)
+def test_the_standard_error_is_a_jackknife_over_contiguous_blocks(model, split):
+    """Eleven windows are eleven blocks; the last one has 5 targets."""
+    sums, counts = direct(model, split).T / [[math.log(2)], [1]]
+    without = (sums.sum() - sums) / (counts.sum() - counts)
+    expected = math.sqrt(10 / 11 * ((without - without.mean()) ** 2).sum())
+    result = evaluate(model, split, CONTEXT)
+    assert (result.blocks, result.standard_error) == (11, pytest.approx(expected, rel=1e-5))
 
 
-def test_the_standard_error_weighs_a_short_last_window_by_its_bytes(model, split):
-    windows = direct(model, split)
-    nats = windows[:, 0].sum() / windows[:, 1].sum()
-    deviation = windows[:, 0] - nats * windows[:, 1]
-    expected = math.sqrt(11 / 10 * (deviation**2).sum()) / len(split) / math.log(2)
-    assert evaluate(model, split, CONTEXT).standard_error == pytest.approx(expected, rel=1e-5)
+def test_neighbouring_windows_are_one_block(model):
+    """103 windows in 50 blocks of two or three: the error is that of the blocks' sums, not of single windows."""
+    long = Split(np.random.default_rng(1).integers(0, 256, size=103 * CONTEXT, dtype=np.uint8))
+    sums = direct(model, long)[:, 0] / math.log(2)
+    block = np.arange(103) * 50 // 103
+    by_block, counts = np.bincount(block, sums), CONTEXT * np.bincount(block)
+    without = (by_block.sum() - by_block) / (counts.sum() - counts)
+    result = evaluate(model, long, CONTEXT, batch_size=8)
+    assert result.blocks == 50
+    assert result.standard_error == pytest.approx(
+        math.sqrt(49 / 50 * ((without - without.mean()) ** 2).sum()), rel=1e-5
+    )
+
+
+def test_sliding_windows_score_each_target_with_more_before_it(model, split):
+    """Directly: each target from a forward pass over the tokens that its window holds."""
+    text = torch.from_numpy(np.concatenate([[10], split.tokens]).astype(np.int64))
+    n, stride, total = len(split), 4, 0.0
+    for target in range(n):
+        window = 0 if target < CONTEXT else -(-(target + 1 - CONTEXT) // stride)
+        start = window * stride
+        with torch.no_grad():
+            logits = model(text[None, start : target + 1])[0, -1].double()
+        total += F.cross_entropy(logits[None], text[None, target + 1]).item()
+    result = evaluate(model, split, CONTEXT, stride=stride)
+    assert (result.targets, result.bytes) == (n, n)
+    assert result.nats == pytest.approx(total / n, rel=1e-6)
+    assert evaluate(model, split, CONTEXT, stride=CONTEXT) == evaluate(model, split, CONTEXT)
+
+
+def test_few_logits_at_once_give_the_same(model, split, monkeypatch):
+    """A bound of one row of logits, then of less than a window, then of less than a batch."""
+    expected = evaluate(model, split, CONTEXT)
+    for bound in (256, 5 * 256, 3 * CONTEXT * 256):
+        seen = []
+        watch = model.logits
+        monkeypatch.setattr("measures.loss.MOST_LOGITS", bound)
+        monkeypatch.setattr(model, "logits", lambda x, watch=watch, seen=seen: seen.append(watch(x)) or seen[-1])
+        assert evaluate(model, split, CONTEXT).nats == pytest.approx(expected.nats, rel=1e-6)
+        assert max(logits.numel() for logits in seen) <= bound
+
+
+def test_bits_per_byte_come_from_the_bytes_behind_the_targets(model, split):
+    """Even tokens stand for three bytes, odd ones for one."""
+    token_bytes = np.where(np.arange(256) % 2, 1, 3)
+    result = evaluate(model, Split(split.tokens, token_bytes=token_bytes), CONTEXT)
+    n_bytes = int(token_bytes[split.tokens].sum())
+    plain = evaluate(model, split, CONTEXT)
+    assert (result.bytes, result.targets, result.nats) == (n_bytes, len(split), plain.nats)
+    assert result.bits_per_byte == pytest.approx(plain.bits_per_byte * len(split) / n_bytes, rel=1e-12)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 11, 500])
@@ -75,8 +122,9 @@ def test_max_bytes_is_the_start_of_the_split(model, split):
     assert evaluate(model, split, CONTEXT, max_bytes=10**6) == evaluate(model, split, CONTEXT)
 
 
-def test_a_single_window_has_no_standard_error(model, split):
-    assert evaluate(model, split[:7], CONTEXT).standard_error == 0.0
+def test_few_windows_have_no_standard_error(model, split):
+    assert evaluate(model, split[:7], CONTEXT).standard_error is None
+    assert evaluate(model, split[: 7 * CONTEXT], CONTEXT).standard_error is None
 
 
 def test_training_goes_on_as_it_was(model, split):
@@ -117,13 +165,18 @@ def test_bf16_is_near_and_not_the_same(model, split):
 
 
 def test_ranks_together_see_the_whole_split(model, split, monkeypatch):
-    """Two ranks, one after the other: the sums of both, added as all_reduce would, give the result of one."""
+    """Two ranks, one after the other: the second adds the first one's sums, as all_reduce would."""
     from measures import loss as module
 
     sums = []
-    monkeypatch.setattr(module.dist, "all_reduce", lambda tensor: sums.append(tensor.clone()))
-    for rank in range(2):
-        evaluate(model, split, CONTEXT, rank=rank, world_size=2)
-    together, expected = module._summary(sums[0] + sums[1]), evaluate(model, split, CONTEXT)
-    assert (together.bytes, together.windows) == (expected.bytes, expected.windows)
-    assert together.nats == pytest.approx(expected.nats, abs=1e-6)
+
+    def all_reduce(tensor):
+        sums.append(tensor.clone())
+        tensor += sum(sums[:-1])
+
+    monkeypatch.setattr(module.dist, "all_reduce", all_reduce)
+    results = [evaluate(model, split, CONTEXT, rank=rank, world_size=2) for rank in range(2)]
+    expected = evaluate(model, split, CONTEXT)
+    assert (results[1].bytes, results[1].windows) == (expected.bytes, expected.windows)
+    assert results[1].nats == pytest.approx(expected.nats, abs=1e-6)
+    assert results[1].standard_error == pytest.approx(expected.standard_error, rel=1e-5)

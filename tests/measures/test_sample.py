@@ -46,8 +46,9 @@ def test_temperature_0_takes_the_likeliest_byte(successor):
     assert bytes(successor.seen) == b"xabcd"  # each byte is fed once, the last one not at all
 
 
-def test_an_empty_prompt_begins_after_a_newline(successor):
-    assert list(sample(successor, b"", 2, temperature=0)) == [11, 12]
+def test_an_empty_prompt_is_refused(successor):
+    with pytest.raises(ValueError, match="at least one token"):
+        next(sample(successor, [], 2))
 
 
 def test_the_same_seed_gives_the_same_bytes(successor):
@@ -107,9 +108,10 @@ def test_greedy_text_is_that_of_the_full_forward_pass():
 
 
 def test_characters_come_when_they_are_whole():
-    assert list(decoded("aé€".encode())) == ["a", "é", "€"]
-    assert "".join(decoded(b"a\xffb\xc3")) == "a�b�"
+    assert list(decoded(bytes([byte]) for byte in "aé€".encode())) == ["a", "é", "€"]
+    assert list(decoded(["aé".encode()[:2], "é€".encode()[1:]])) == ["a", "é€"]
+    assert "".join(decoded([b"a\xffb\xc3"])) == "a�b�"
 
 
 def test_text_cannot_command_the_terminal():
-    assert "".join(decoded(b"\x1b[2J\r\x7f\n\t\xc2\x9b")) == "␛[2J␍␡\n\t�"
+    assert "".join(decoded([b"\x1b[2J\r\x7f\n\t\xc2\x9b"])) == "␛[2J␍␡\n\t�"

@@ -58,7 +58,7 @@ def test_a_budget_that_cannot_be_met_says_why(overrides: list[str], words: str) 
     assert "\n" not in str(error.value)
 
 
-def test_fsn_native_has_no_multilayer_perceptron_and_no_hidden_matrix_chain() -> None:
+def test_fsn_native_has_no_mlp_and_no_hidden_matrix_chain() -> None:
     model = build_model(resolved("model=fsn_native", "scale=smoke").model, 256)
     kinds = [type(module).__name__ for module in model.modules()]
     assert "SwiGLU" not in kinds and "PhaseSwiGLU" not in kinds

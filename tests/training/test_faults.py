@@ -1,6 +1,7 @@
 """What goes wrong while a run trains: it stops with one line, and the last good checkpoint is there to go on from."""
 
 import json
+import os
 import resource
 import signal
 import types
@@ -21,8 +22,8 @@ def after_step(monkeypatch, step, act):
     """Call act(module) when `step` has been measured."""
     measure = Meter.measure
 
-    def measure_and_act(self, trainer, module, n_targets):
-        row = measure(self, trainer, module, n_targets)
+    def measure_and_act(self, trainer, module, *counts):
+        row = measure(self, trainer, module, *counts)
         if trainer.global_step == step:
             act(module)
         return row
@@ -67,15 +68,20 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(
 def test_a_full_disk_under_the_record_is_one_line_too(
     make_config, tmp_path, monkeypatch, uninterrupted, same_weights, name
 ):
-    original = open
+    def full_for(call, argument):
+        def full(*arguments, **options):
+            if Path(str(arguments[argument])).name == name:
+                raise OSError(28, "No space left on device")
+            return call(*arguments, **options)
 
-    def full(file, mode="r", *rest, **options):
-        if Path(str(file)).name.startswith(name) and mode[0] in "aw":
-            raise OSError(28, "No space left on device")
-        return original(file, mode, *rest, **options)
+        return full
+
+    def fill(module):
+        patch.setattr("builtins.open", full_for(open, 0))
+        patch.setattr("os.replace", full_for(os.replace, 1))
 
     with monkeypatch.context() as patch:
-        after_step(patch, 12, lambda module: patch.setattr("builtins.open", full))
+        after_step(patch, 12, fill)
         with pytest.raises(UserError, match=f"cannot write .*{name}: No space left on device; the last whole") as error:
             run(make_config())
     assert "\n" not in str(error.value)
@@ -107,16 +113,16 @@ def test_weights_that_are_not_finite_are_never_saved(make_config, tmp_path, monk
 
 
 def test_a_gradient_that_is_not_finite_is_named(make_config, monkeypatch):
-    from training.language import LanguageModule
+    from training.step import TrainingModule
 
-    clip = LanguageModule.configure_gradient_clipping
+    clip = TrainingModule.configure_gradient_clipping
 
     def explode(self, *arguments, **options):
         if self.trainer.global_step == 4:
             self.model.embedding.weight.grad[0, 0] = float("inf")
         clip(self, *arguments, **options)
 
-    monkeypatch.setattr(LanguageModule, "configure_gradient_clipping", explode)
+    monkeypatch.setattr(TrainingModule, "configure_gradient_clipping", explode)
     with pytest.raises(UserError, match="gradient norm became inf at step 5"):
         run(make_config())
 

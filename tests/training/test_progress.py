@@ -1,22 +1,21 @@
-import math
 import sys
 
 import pytest
 
 from training.progress import Progress
 
-NATS = 2.0 * math.log(2)  # 2 bits
+BITS = 2.0
 
 
 def test_lines_where_there_is_no_terminal(capsys, monkeypatch):
     monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
     progress = Progress(40, shown=True)
     progress.start(10, last_validation=3.25)
-    progress.step(11, NATS, 1234.0)
+    progress.step(11, BITS, 1234.0)
     progress.validation(500, 1000)
     progress.row({"step": 12, "split": "train", "bits_per_byte": 9.9})
     progress.row({"step": 12, "split": "validation", "bits_per_byte": 1.5})
-    progress.step(40, NATS, 1234.0)
+    progress.step(40, BITS, 1234.0)
     progress.stop()
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("step 11/40 · 2.000 bits/byte · val 3.250 · 1.2k tok/s")
@@ -29,10 +28,10 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     progress = Progress(22_000, shown=True)
     progress.start(0, last_validation=None)
-    progress.step(21_999, NATS, 123_456.0)
+    progress.step(21_999, BITS, 123_456.0)
     progress.validation(500, 1000)
     progress.row({"step": 21_999, "split": "validation", "bits_per_byte": 1.5})
-    progress.step(22_000, NATS, 123_456.0)
+    progress.step(22_000, BITS, 123_456.0)
     progress.stop()
     said = capsys.readouterr().err
     assert "22000/22000" in said and "123.5k tok/s" in said and "2.000 bits/byte" in said and "val 1.500" in said
@@ -42,23 +41,24 @@ def test_nothing_when_not_shown(capsys, monkeypatch):
     monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
     progress = Progress(2, shown=False)
     progress.start(0, None)
-    progress.step(2, NATS, 1.0)
+    progress.step(2, BITS, 1.0)
     progress.validation(1, 2)
     progress.row({"step": 2, "split": "validation", "bits_per_byte": 1.5})
     progress.stop()
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("steps", [1, 30])
-def test_the_shown_loss_is_smoothed(capsys, monkeypatch, steps):
+@pytest.mark.parametrize("steps", [1, 30, 400])
+def test_the_shown_loss_is_a_mean_that_the_first_step_does_not_dominate(capsys, monkeypatch, steps):
     monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
     progress = Progress(1000, shown=True)
     progress.start(0, None)
-    progress.step(1, 2 * NATS, 1.0)
+    progress.step(1, 2 * BITS, 1.0)
     for step in range(steps):
-        progress.step(2 + step, NATS, 1.0)
+        progress.step(2 + step, BITS, 1.0)
     shown = float(capsys.readouterr().err.splitlines()[-1].split(" · ")[1].split()[0])
-    assert shown == pytest.approx(2 + 2 * 0.98**steps, abs=1e-3)
+    weights = [0.98**age for age in range(steps + 1)]
+    assert shown == pytest.approx(2 + 2 * weights[-1] / sum(weights), abs=1e-3)
 
 
 def test_a_reader_that_has_gone_ends_no_run(monkeypatch):
@@ -75,5 +75,5 @@ def test_a_reader_that_has_gone_ends_no_run(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Gone())
     progress = Progress(2, shown=True)
     progress.start(0, None)
-    progress.step(1, NATS, 1.0)
+    progress.step(1, BITS, 1.0)
     progress.row({"step": 1, "split": "validation", "bits_per_byte": 1.5})

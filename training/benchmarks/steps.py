@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from configs.compose import compose
 from configs.schema import BenchmarkConfig
+from data.split import Split
 from data.windows import steps_per_epoch, training_batch
 from training.budget import resolve_shape
 from training.build import build_model, parameter_groups, parameters_by_part
@@ -104,7 +105,7 @@ def loading_seconds(config: BenchmarkConfig) -> float:
     """
     with tempfile.NamedTemporaryFile() as file:
         file.truncate(CORPUS_BYTES)
-        split = np.memmap(file.name, dtype=np.uint8, mode="r")
+        split = Split(np.memmap(file.name, dtype=np.uint8, mode="r"))
         seconds = []
         steps = steps_per_epoch(CORPUS_BYTES, config.context, config.batch_size)
         for count in range(WARM_UP + 100):

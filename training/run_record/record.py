@@ -3,99 +3,129 @@
 import json
 import os
 import re
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Container, Iterator
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import AfterValidator, StrictBool, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from configs.errors import UserError
-from training.run_record.atomic import write_atomically
+from data.atomic_write import write_atomically
+from training.run_record.rows import AnyConfig, AnyEvaluation, ByHead, MetricRow, ValidationRow
+from training.run_record.strict_json import CheckedAs, Count, Number, read_strictly
 
 # An absolute path, alone or after `key=`, in quotes or not.
 ABSOLUTE = re.compile(r"""([^=/'"]*=)?(['"]?)(/.*)\2""", re.DOTALL)
-STATUSES = ("running", "done", "failed", "interrupted")
-# Inner keys that readers of records rely on, in configs of any age: dotted key -> type.
-IN_CONFIG = {"model.name": str, "scale.name": str, "data.context": int}
-IN_ROW = {"step": int, "tokens": int, "epoch": float, "split": str, "bits_per_byte": float}
-IN_VALIDATION = {"bytes": int, "standard_error": float}
-IN_EVALUATION = {"split": str, "step": int}
-OF_TASK: dict[str, dict[str, type]] = {
-    "copy_depth": {"bytes": int, "context": int, "depths": list, "distances": list, "counts": list, "nats": list}
-    | {"by_distance.depths": list, "by_distance.counts": list, "by_distance.nats": list},
-    "coupling": {"checkpoint": str, "kernel_real": list, "kernel_imag": list, "order_parameter": list}
-    | {"null": list, "gate": list},
-    "synchrony": {"windows": int, "heads": list},
-}
 
 
+def having(key: str) -> AfterValidator:
+    """A mapping that has a key."""
+
+    def check(content: dict[str, int]) -> dict[str, int]:
+        if key not in content:
+            raise ValueError(f"lacks {key!r}")
+        return content
+
+    return AfterValidator(check)
+
+
+@with_config(extra="forbid")
+class TokenizerInfo(TypedDict):
+    """How text became tokens. sha256: of tokenizer.json, None for bytes."""
+
+    name: str
+    sha256: str | None
+    vocabulary_size: Count
+
+
+@with_config(extra="forbid")
 @dataclass
 class DataInfo:
     """The corpus that was modelled."""
 
     name: str
     sha256: str
-    bytes: dict[str, int]  # of train, validation and test
+    bytes: Annotated[dict[str, Count], having("validation")]  # of text, by split: train, validation and test
     source: dict[str, Any]
+    tokens: dict[str, Count] = field(default_factory=dict)  # targets by split; empty where a byte is a token
+    tokenizer: TokenizerInfo = field(default_factory=lambda: {"name": "bytes", "sha256": None, "vocabulary_size": 256})
 
 
+@with_config(extra="forbid")
 @dataclass
 class Throughput:
     """Over all of the run's training; validation and checkpoints are left out."""
 
-    tokens_per_second: float = 0.0
-    seconds: float = 0.0
+    tokens_per_second: Number = 0.0
+    seconds: Number = 0.0
 
 
+@with_config(extra="forbid")
 @dataclass
 class Git:
     """The commit the code came from, and whether it had been changed; None where there is no git."""
 
     commit: str | None = None
-    dirty: bool | None = None
+    dirty: StrictBool | None = None
 
 
+@with_config(extra="forbid")
 @dataclass
 class Device:
     kind: str  # cpu | cuda
     name: str
-    threads: int
-    count: int = 1
+    threads: Count
+    count: Count = 1
 
 
+@with_config(extra="forbid")
+class MadeWith(TypedDict):
+    """What an earlier part of a run was made with."""
+
+    device: Device
+    versions: dict[str, str]
+    git: Git
+    ssa: NotRequired[dict[str, str]]
+    command: str
+
+
+@with_config(extra="forbid")
 @dataclass
 class RunRecord:
-    """One run. Rows of `metrics`: {step, epoch, tokens, split, nats, bits_per_byte, ...}, in the order they came.
+    """One run. What the plain dicts hold is in `training.run_record.rows`; metrics are in the order they came."""
 
-    Train rows add lr, grad_norm and tokens_per_second, and average nats and grad_norm over the steps since the
-    row before; validation rows add standard_error (of bits_per_byte) and bytes, and `synchrony`, what a model of
-    oscillators reports of itself: quantity -> layer -> head.
-    """
-
-    config: dict[str, Any]
+    config: Annotated[dict[str, Any], CheckedAs(AnyConfig)]
     config_hash: str
-    parameters: dict[str, int]  # total, and by part
-    flops_per_token: int
+    # total, and by part; of a token vocabulary `without_tables` too, which its budget counts.
+    parameters: Annotated[dict[str, Count], having("total")]
+    flops_per_token: Count
     data: DataInfo
-    seed: int
+    seed: Count
     device: Device
     versions: dict[str, str]
     git: Git
     command: str
     started: str  # ISO 8601, UTC
-    status: str = "running"
+    status: Literal["running", "done", "failed", "interrupted"] = "running"
     error: str | None = None
     finished: str | None = None
-    final: dict[str, Any] | None = None  # the last validation row of a run that is done
+    # The last validation row of a run that is done.
+    final: Annotated[dict[str, Any] | None, CheckedAs(ValidationRow | None)] = None
     throughput: Throughput = field(default_factory=Throughput)
-    peak_memory_bytes: int = 0
+    peak_memory_bytes: Count = 0
     # Of a run with Selective Synchronization Attention: which form of it trained and evaluated (ssa.backends).
     ssa: dict[str, str] = field(default_factory=dict)
     # What parts of the run before this one were made with, where it differs: `made_with` and the command of each.
-    earlier: list[dict[str, Any]] = field(default_factory=list)
+    earlier: Annotated[list[dict[str, Any]], CheckedAs(list[MadeWith])] = field(default_factory=list)
     # `synchrony` of the validation rows, before the first step: quantity -> layer -> head. Empty for a model without
     # any, and in records from before this was kept.
-    synchrony_at_start: dict[str, Any] = field(default_factory=dict)
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    metrics: list[dict[str, Any]] = field(default_factory=list)
+    synchrony_at_start: Annotated[dict[str, Any], CheckedAs(dict[str, ByHead])] = field(default_factory=dict)
+    evaluations: Annotated[list[dict[str, Any]], CheckedAs(list[AnyEvaluation])] = field(default_factory=list)
+    metrics: Annotated[list[dict[str, Any]], CheckedAs(list[MetricRow])] = field(default_factory=list)
+    # Keys that the file it was read from lacks, as older ones do: not written into it as long as they say nothing.
+    absent: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
 
     def rows(self, split: str) -> list[dict[str, Any]]:
         """The metric rows of one split, in the order of their steps."""
@@ -120,62 +150,20 @@ def record_path(path: Path | str) -> Path:
     return path / "record.json" if path.is_dir() else path
 
 
+RECORD = TypeAdapter(RunRecord)
+
+
 def load_record(path: Path | str) -> RunRecord:
     """The record of a run directory or of a record file; UserError when it is absent, damaged or of another form."""
     path = record_path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_not_finite)
+        record, content = read_strictly(path, RECORD, "run record")
     except FileNotFoundError:
         raise UserError(f"there is no run record at {path}; give a run directory or its record.json") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the run record {path}: {error}") from None
-    record = _dataclass_from(RunRecord, content, path, "record")
-    if record.status not in STATUSES:
-        raise UserError(f"{path} is not a run record: status {record.status!r} is none of {', '.join(STATUSES)}")
-    if fault := _fault(record):
-        raise UserError(f"{path} is not a run record: {fault}")
-    return record
-
-
-def _not_finite(name: str) -> float:
-    raise ValueError(f"it holds the number {name}")
-
-
-def _fault(record: RunRecord) -> str | None:
-    """What of the inner keys is missing or of another type."""
-    if fault := _lacks("config", record.config, IN_CONFIG):
-        return fault
-    if "validation" not in record.data.bytes:
-        return "data.bytes lacks 'validation'"
-    if not isinstance(record.parameters.get("total"), int):
-        return "parameters lacks 'total'"
     if record.status == "done" and record.final is None:
-        return "status is done and final is missing"
-    rows = [("final", record.final)] if record.final is not None else []
-    if record.final is not None and record.final.get("split") != "validation":
-        return f"final is of split {record.final.get('split')!r}"
-    for where, row in [*rows, *((f"row {n} of metrics", row) for n, row in enumerate(record.metrics))]:
-        fault = _lacks(where, row, IN_ROW)
-        if not fault and row["split"] == "validation":
-            fault = _lacks(where, row, IN_VALIDATION)
-        if fault:
-            return fault
-    for n, made in enumerate(record.evaluations):
-        where = f"entry {n} of evaluations"
-        fault = _lacks(where, made, IN_EVALUATION) or _lacks(where, made, OF_TASK.get(made.get("task"), {}))
-        if fault:
-            return fault
-    return None
-
-
-def _lacks(where: str, content: Any, keys: dict[str, type]) -> str | None:
-    for key, kind in keys.items():
-        value = content
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if not _fits(value, kind) or isinstance(value, bool):
-            return f"{where} lacks {key!r}" if value is None else f"{where}: {key!r} is {value!r}"
-    return None
+        raise UserError(f"{path} is not a run record: status is done and final is missing")
+    record.absent = frozenset(_lacking(_written(record), content))
+    return record
 
 
 def save_record(record: RunRecord, path: Path | str) -> None:
@@ -185,49 +173,35 @@ def save_record(record: RunRecord, path: Path | str) -> None:
 
 def dumps(record: RunRecord) -> str:
     """The record as JSON text."""
-    # Not dataclasses.asdict on the whole: it copies every metric row, which a long run has many of.
     parts = []
-    for entry in fields(record):
-        value = getattr(record, entry.name)
-        if entry.name in ("metrics", "evaluations", "earlier"):
+    for key, value in _written(record, record.absent).items():
+        if key in ("metrics", "evaluations", "earlier"):
             text = "[" + ",".join("\n  " + json.dumps(row, allow_nan=False) for row in value) + "\n ]"
         else:
-            plain = asdict(value) if hasattr(value, "__dataclass_fields__") else value
-            text = json.dumps(plain, indent=1, allow_nan=False).replace("\n", "\n ")
-        parts.append(f' "{entry.name}": {text}')
+            text = json.dumps(value, indent=1, allow_nan=False).replace("\n", "\n ")
+        parts.append(f' "{key}": {text}')
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def _dataclass_from(kind: type, content: Any, path: Path, where: str) -> Any:
-    """A dataclass from plain JSON; a missing key, an unknown one or a wrong container is named."""
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a run record: {where} is not a mapping")
-    known = {entry.name: entry for entry in fields(kind)}
-    if unknown := sorted(content.keys() - known.keys()):
-        raise UserError(f"{path} is not a run record: {where} has an unknown key {unknown[0]!r}")
-    required = {n for n, entry in known.items() if entry.default is MISSING and entry.default_factory is MISSING}
-    if missing := sorted(required - content.keys()):
-        raise UserError(f"{path} is not a run record: {where} lacks {missing[0]!r}")
-    values = {}
-    for name, hint in get_type_hints(kind).items():
-        if name not in content:
-            continue
-        value = content[name]
-        if hasattr(hint, "__dataclass_fields__"):
-            value = _dataclass_from(hint, value, path, f"{where}.{name}")
-        elif not _fits(value, hint):
-            raise UserError(f"{path} is not a run record: {where}.{name} is a {type(value).__name__}")
-        values[name] = value
-    return kind(**values)
+def _written(part: Any, absent: Container[str] = (), prefix: str = "") -> dict[str, Any]:
+    """The keys of a record, or of a part of it, and what is written for them."""
+    # Not dataclasses.asdict on the whole: it copies every metric row, which a long run has many of.
+    written = {}
+    for entry in fields(part):
+        key, value = prefix + entry.name, getattr(part, entry.name)
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        if entry.init and not (key in absent and value == default):
+            written[entry.name] = _written(value, absent, key + ".") if is_dataclass(value) else value
+    return written
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value has the outer type of a hint (list[...] -> list, X | None -> X or None)."""
-    options = getattr(hint, "__args__", ()) if getattr(hint, "__origin__", None) is None else ()
-    if options:  # a union
-        return any(_fits(value, option) for option in options)
-    kind = getattr(hint, "__origin__", hint)
-    return isinstance(value, (int, float) if kind is float else kind)
+def _lacking(written: dict[str, Any], content: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The keys, dotted, that would be written into a file that lacks them."""
+    for key, value in written.items():
+        if key not in content:
+            yield prefix + key
+        elif isinstance(value, dict):
+            yield from _lacking(value, content[key], f"{prefix}{key}.")
 
 
 def without_absolute_paths(value: Any) -> Any:

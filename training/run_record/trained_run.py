@@ -13,13 +13,15 @@ from torch import nn
 from configs.compose import resolve
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig, RunConfig
+from data.atomic_write import WriteError
 from data.corpus import Corpus
 from data.sources import open_corpus
+from data.tokenizers import BYTES, Tokenizer, open_tokenizer
 from training.attention_backend import set_backend
-from training.run_record.atomic import WriteError
 from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint
 from training.run_record.environment import require_cuda
 from training.run_record.record import RunRecord, load_record, record_path, save_record
+from training.run_record.run_directory import TOKENIZER
 
 LOCK_WAIT = 2.0  # seconds; another evaluation holds a record for an instant, a training run to its end
 
@@ -35,9 +37,20 @@ class TrainedRun:
     step: int  # optimizer steps that the checkpoint has behind it
     model: nn.Module
 
+    @property
+    def tokenizer_file(self) -> str:
+        """The run's own copy of its tokenizer, as `data.tokenizer` takes it; "bytes" where it has none."""
+        return BYTES if self.config.data.tokenizer == BYTES else str(self.folder / TOKENIZER)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """How its tokens read as text."""
+        return open_tokenizer(self.tokenizer_file)
+
     def corpus(self, moved: EvaluationDataConfig) -> Corpus:
         """The corpus the run was trained on. UserError when what is there now has another hash."""
         here = {name: value for name, value in vars(moved).items() if value is not None}
+        here["tokenizer"] = self.tokenizer_file
         corpus = open_corpus(replace(self.config.data, **here))
         if corpus.sha256 != self.record.data.sha256:
             raise UserError(

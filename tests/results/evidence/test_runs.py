@@ -218,7 +218,7 @@ def test_a_damaged_record_is_named_and_left_out(made, tmp_path):
     (tmp_path / "b" / "record.json").write_text(dumps(replace(made(1, 1.0), status="finished")))
     found, damaged = read_records([tmp_path])
     assert [path.parent.name for path, _ in found] == ["a"]
-    assert len(damaged) == 1 and "b/record.json is not a run record: status 'finished'" in damaged[0]
+    assert len(damaged) == 1 and "b/record.json is not a run record: status is 'finished'" in damaged[0]
 
 
 def test_committed_records_are_whole():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
 from configs.errors import UserError
 from results.evidence.copy_depth import statements
@@ -43,7 +44,7 @@ def evaluated(record):
 BASE = [2.5, 2.4, 2.2, 2.0, 1.5, 1.0]
 
 
-def test_rows_hold_means_and_paired_differences(evaluated):
+def test_rows_hold_means_and_differences(evaluated):
     rows = rows_by_depth([evaluated("fsn", [x - 0.125 for x in BASE]), evaluated("transformer", BASE)])
     assert [row["depth"] for row in rows] == [*DEPTHS, "4+", "all"]
     assert list(rows[0]) == ["depth", "bytes", "transformer", "fsn", "fsn minus transformer"]
@@ -59,13 +60,14 @@ def test_rows_hold_means_and_paired_differences(evaluated):
     assert rows[-1]["bytes"] == "100.00 %" and rows[-1]["transformer"] == f"{whole:.4f}"
 
 
-def test_means_are_over_seeds_and_differences_over_those_that_both_have(evaluated):
-    runs = [evaluated("transformer", [x + d for x in BASE], s) for s, d in ((0, 0.0), (1, 0.2), (7, 0.4))]
-    runs += [evaluated("fsn", [x + d for x in BASE], s) for s, d in ((0, 0.1), (1, 0.4), (2, 5.0))]
+def test_means_and_differences_are_over_all_seeds_of_both(evaluated):
+    theirs, ours = (0.0, 0.2, 0.4), (0.1, 0.4, 5.0)
+    runs = [evaluated("transformer", [x + d for x in BASE], s) for s, d in zip((0, 1, 7), theirs, strict=True)]
+    runs += [evaluated("fsn", [x + d for x in BASE], s) for s, d in zip((0, 1, 2), ours, strict=True)]
     (row, *_) = rows_by_depth(runs)
     assert row["transformer"] == "2.7000" and row["fsn"] == f"{2.5 + 5.5 / 3:.4f}"
-    # 0.1 and 0.2; t of one degree of freedom is 12.7062, the blocks add nothing
-    assert row["fsn minus transformer"] == f"+0.1500 ± {12.7062 * 0.05:.4f}"
+    welch = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)  # the blocks add nothing
+    assert row["fsn minus transformer"] == f"+{5.5 / 3 - 0.2:.4f} ± {(welch.high - welch.low) / 2:.4f}"
 
 
 def test_distances_are_taken_apart_by_class(evaluated):
@@ -95,7 +97,7 @@ def test_the_claims_are_judged_depth_by_depth(evaluated):
     assert statements([*base, behind[1], ahead[0]])[0].outcome == "one seed"
 
 
-def test_what_the_interval_does_not_tell_is_no_verdict(evaluated):
+def test_what_is_not_significant_is_no_verdict(evaluated):
     runs = [evaluated("transformer", BASE, seed) for seed in (0, 1)]
     noise = np.array([1, -1] * (BLOCKS // 2))  # of depth 5+ alone, 2 bytes a block
     for seed in (0, 1):
@@ -104,7 +106,7 @@ def test_what_the_interval_does_not_tell_is_no_verdict(evaluated):
             block[5] += 2 * off
         runs.append((run, ours))
     judged = statements(runs)[1]
-    assert (judged.outcome, judged.by_depth) == ("cannot be told", {"4": "below", "5+": "cannot be told"})
+    assert (judged.outcome, judged.by_depth) == ("not significant", {"4": "below", "5+": "not significant"})
 
 
 def test_a_depth_without_bytes_is_blank(evaluated):

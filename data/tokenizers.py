@@ -1,0 +1,177 @@
+"""Tokenizers: how bytes of text become tokens, and how many bytes of text each token stands for.
+
+`bytes`: a token is a byte. Any other is a file of the `tokenizers` library (tokenizer.json) that works on bytes ("byte
+level", as GPT-2's does), so that no text is unknown and every byte is behind exactly one token. What a tokenizer gives
+is checked against that: bits per byte are then exact whatever the vocabulary.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from configs.errors import UserError
+from data.files import existing_file, unreadable
+from data.split import NEWLINE, Split
+
+BYTES = "bytes"  # data.tokenizer
+CHUNK = 1 << 20  # bytes that are tokenized at a time, cut after a newline (our choice)
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Bytes as tokens; the other tokenizers are made from it."""
+
+    name: str = BYTES
+    sha256: str | None = None  # of tokenizer.json
+    content: bytes = field(default=b"", compare=False, repr=False)  # of tokenizer.json
+    # (V,) bytes of text that each token stands for; None: one
+    token_bytes: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return 256 if self.token_bytes is None else len(self.token_bytes)
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
+        """The smallest unsigned type that holds every token."""
+        return next(t for t in (np.uint8, np.uint16, np.uint32) if self.vocabulary_size - 1 <= np.iinfo(t).max)
+
+    @property
+    def follows(self) -> int:
+        """The token that a text is taken to follow: a newline's."""
+        return NEWLINE
+
+    def encode(self, text: bytes) -> np.ndarray:
+        """Tokens (n,) of the tokenizer's type."""
+        return np.frombuffer(text, dtype=np.uint8)
+
+    def decode(self, tokens: Iterable[int]) -> Iterator[bytes]:
+        """The bytes behind each token."""
+        return (bytes([token]) for token in tokens)
+
+    def split(self, tokens: np.ndarray) -> Split:
+        """Tokens as a split."""
+        return Split(tokens, self.follows, self.token_bytes)
+
+
+@dataclass(frozen=True)
+class ByteLevelTokenizer(Tokenizer):
+    """A tokenizer.json. `pieces`: the bytes of each token."""
+
+    library: Any = field(default=None, compare=False, repr=False)  # tokenizers.Tokenizer
+    pieces: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
+
+    @functools.cached_property
+    def _singles(self) -> dict[int, int]:
+        """The token of each byte that has one of its own."""
+        return {piece[0]: token for token, piece in enumerate(self.pieces) if len(piece) == 1}
+
+    @property
+    def follows(self) -> int:
+        return int(self.encode(b"\n")[-1])
+
+    def encode(self, text: bytes) -> np.ndarray:
+        """Tokens (n,). UserError where they do not stand for these very bytes."""
+        tokens: list[int] = []
+        rest = text
+        while rest:
+            try:
+                valid, broken, rest = rest.decode(), b"", b""
+            except UnicodeDecodeError as error:  # a split may begin or end within a character, or not be UTF-8
+                valid, broken, rest = rest[: error.start].decode(), rest[error.start : error.end], rest[error.end :]
+            tokens += self.library.encode(valid, add_special_tokens=False).ids if valid else []
+            if lacking := [byte for byte in broken if byte not in self._singles]:
+                raise UserError(
+                    f"data.tokenizer={self.name} has no token for the single byte 0x{lacking[0]:02x} of the text: "
+                    "train it with all 256 bytes as its initial alphabet"
+                )
+            tokens += [self._singles[byte] for byte in broken]
+        found = np.array(tokens, dtype=self.dtype)
+        assert self.token_bytes is not None
+        if int(self.token_bytes[found].sum()) != len(text):
+            raise UserError(
+                f"data.tokenizer={self.name} changes the text (a normalizer, a prefix space or an unknown token), so "
+                "bits per byte would be wrong; give a byte-level one with add_prefix_space=false and no normalizer"
+            )
+        return found
+
+    def decode(self, tokens: Iterable[int]) -> Iterator[bytes]:
+        return (self.pieces[token] for token in tokens)
+
+
+def open_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer that `data.tokenizer` names: "bytes", or the path of a tokenizer.json.
+
+    UserError for a file that is missing, damaged or not byte level.
+    """
+    if name == BYTES:
+        return Tokenizer()
+    path = existing_file(name, "data.tokenizer")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return tokenizer_of(path.name, content)
+
+
+def tokenizer_of(name: str, content: bytes) -> Tokenizer:
+    """The tokenizer of the content of a tokenizer.json. UserError as of `open_tokenizer`."""
+    try:
+        from tokenizers import Tokenizer as Library
+        from tokenizers.decoders import ByteLevel
+    except ImportError as error:
+        raise UserError("data.tokenizer needs the package tokenizers; pip install tokenizers") from error
+    try:
+        library = Library.from_str(content.decode())
+    except Exception as error:  # the library raises plain exceptions
+        raise UserError(f"data.tokenizer={name} is no tokenizer.json of the tokenizers library: {error}") from error
+    if not isinstance(library.decoder, ByteLevel):
+        raise UserError(
+            f"data.tokenizer={name} does not work on bytes: its decoder has to be ByteLevel, as GPT-2's is; "
+            "type data.tokenizer=bytes, or give a byte-level one"
+        )
+    library.no_padding()
+    library.no_truncation()
+    special = {token: added.content.encode() for token, added in library.get_added_tokens_decoder().items()}
+    names = [library.id_to_token(token) for token in range(library.get_vocab_size())]
+    if None in names:
+        raise UserError(f"data.tokenizer={name}: the number {names.index(None)} is no token; its vocabulary has gaps")
+    pieces = tuple(special.get(token) or _as_bytes(text) for token, text in enumerate(names))
+    token_bytes = np.array([len(piece) for piece in pieces], dtype=np.int64)
+    digest = hashlib.sha256(content).hexdigest()
+    return ByteLevelTokenizer(name, digest, content, token_bytes, library, pieces)
+
+
+@functools.cache
+def vocabulary_size(name: str) -> int:
+    """V of the tokenizer that `data.tokenizer` names. UserError as of `open_tokenizer`."""
+    return open_tokenizer(name).vocabulary_size
+
+
+def chunks(content: np.ndarray) -> Iterator[bytes]:
+    """The bytes (n,) in chunks that end after a newline, or are `CHUNK` long where there is none."""
+    start = 0
+    while start < len(content):
+        chunk = content[start : start + CHUNK].tobytes()
+        if start + len(chunk) < len(content):
+            chunk = chunk[: chunk.rfind(b"\n") + 1] or chunk
+        start += len(chunk)
+        yield chunk
+
+
+@functools.cache
+def _alphabet() -> dict[str, int]:
+    """GPT-2's characters for bytes: printable ones of Latin-1 stand for themselves, the others for 256, 257, ..."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + k): byte for k, byte in enumerate(others)}
+
+
+def _as_bytes(text: str) -> bytes:
+    """The bytes of a byte-level token's name; a name with other characters is taken as it is written."""
+    alphabet = _alphabet()
+    return bytes(map(alphabet.__getitem__, text)) if all(c in alphabet for c in text) else text.encode()

@@ -1,0 +1,160 @@
+"""What the inner parts of a run record hold: rows of `metrics`, entries of `evaluations`. Unknown keys are refused.
+
+They are types of plain dicts: whoever uses a record reads `row["nats"]`, and what is written is what was read.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Discriminator, Field, Tag, with_config
+from typing_extensions import TypedDict
+
+from training.run_record.strict_json import Count, Number
+
+ByHead = list[list[Number]]  # layer -> head
+
+
+@with_config(extra="allow")
+class Name(TypedDict):
+    name: str
+
+
+@with_config(extra="allow")
+class DataOfConfig(TypedDict):
+    context: Count
+
+
+@with_config(extra="allow")
+class AnyConfig(TypedDict):
+    """A resolved config of any age: what readers of records rely on, and whatever else it has."""
+
+    model: Name
+    scale: Name
+    data: DataOfConfig
+
+
+@with_config(extra="forbid")
+class Row(TypedDict):
+    """What every row of `metrics` has. nats: per target; bits per byte: of the text that the targets stand for."""
+
+    step: Count
+    epoch: Number
+    tokens: Count
+    nats: Number
+    bits_per_byte: Number
+
+
+class TrainingRow(Row):
+    """Means of nats and grad_norm over the steps since the row before."""
+
+    split: Literal["train"]
+    lr: Number
+    grad_norm: Number
+    tokens_per_second: Number
+
+
+class Loss(TypedDict):
+    """A loss on `bytes` of text. In records where `targets` is absent, a byte was a target.
+
+    `standard_error`: of bits_per_byte, from `blocks` contiguous blocks of text; null where these are too few. Where
+    `blocks` is absent it is over single windows and too small, never to be shown. `stride`: how far windows that
+    overlap lie apart; absent or null where they do not.
+    """
+
+    standard_error: Number | None
+    bytes: Count
+    targets: NotRequired[Count]
+    blocks: NotRequired[Count]
+    stride: NotRequired[Count | None]
+
+
+class ValidationRow(Row, Loss):
+    """A validation. `synchrony`: what a model of oscillators reports of itself, quantity -> layer -> head."""
+
+    split: Literal["validation"]
+    synchrony: NotRequired[dict[str, ByHead]]
+
+
+MetricRow = Annotated[TrainingRow | ValidationRow, Field(discriminator="split")]
+
+
+@with_config(extra="forbid")
+class Evaluation(TypedDict):
+    """What every entry of `evaluations` has: what was evaluated. `ssa`: the form of attention that did."""
+
+    split: str
+    checkpoint: str
+    step: Count
+    ssa: NotRequired[str]
+
+
+class LossEvaluation(Evaluation, Loss):
+    """eval.py task=loss."""
+
+    task: NotRequired[Literal["loss"]]
+    context: Count
+    nats: Number
+    bits_per_byte: Number
+    windows: Count
+
+
+@with_config(extra="forbid")
+class SumsByDistance(TypedDict):
+    """By block, class of depths and distance."""
+
+    depths: list[str]
+    counts: list[list[list[Count]]]
+    nats: list[list[list[Number]]]
+
+
+class CopyDepthEvaluation(Evaluation):
+    """eval.py task=copy_depth: bytes, and sums of their nats, by block and depth."""
+
+    task: Literal["copy_depth"]
+    context: Count
+    bytes: Count
+    depths: list[str]
+    distances: list[str]
+    counts: list[list[Count]]
+    nats: list[list[Number]]
+    by_distance: SumsByDistance
+
+
+class CouplingEvaluation(Evaluation):
+    """eval.py task=coupling: the kernel as layer -> harmonic -> delay -> coordinate, and the order."""
+
+    task: Literal["coupling"]
+    windows: Count
+    kernel_real: list[list[list[list[Number]]]]
+    kernel_imag: list[list[list[list[Number]]]]
+    order_parameter: ByHead
+    null: ByHead
+    gate: ByHead
+
+
+@with_config(extra="forbid")
+class HeadsOfLayer(TypedDict):
+    diversity: Number
+    entropy: list[Number]
+    active: list[Number]
+
+
+class SynchronyEvaluation(Evaluation):
+    """eval.py task=synchrony: a measure of heads for each layer."""
+
+    task: Literal["synchrony"]
+    windows: Count
+    context: Count
+    heads: list[HeadsOfLayer]
+
+
+def _task(entry: Any) -> Any:
+    return entry.get("task", "loss") if isinstance(entry, dict) else "loss"
+
+
+AnyEvaluation = Annotated[
+    Annotated[LossEvaluation, Tag("loss")]
+    | Annotated[CopyDepthEvaluation, Tag("copy_depth")]
+    | Annotated[CouplingEvaluation, Tag("coupling")]
+    | Annotated[SynchronyEvaluation, Tag("synchrony")],
+    Discriminator(_task),
+]

@@ -1,0 +1,87 @@
+"""One optimizer step of any task: rates, accumulation, clipping, and what the meter reads of it.
+
+A task's module adds `nats`, its loss. That loss is a sum over the targets of one micro-batch divided by the targets of
+the *global* batch, so gradients summed over micro-batches and devices are exactly those of the whole batch, whatever
+its cut.
+"""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.lr_scheduler import LambdaLR
+
+from configs.schema import OptimConfig
+from training.build import parameter_groups
+from training.schedule import lr_factor
+
+
+class TrainingModule(L.LightningModule):
+    """Trains a plain model, held as `.model`, on batches of `n_micro` micro-batches that have `n_targets`.
+
+    After each optimizer step `step_nats` (0-d, this process's share of the loss, nats per target), `grad_norm`
+    (0-d, before clipping) and `lr` describe it.
+    """
+
+    schedule: LambdaLR
+
+    def __init__(self, model: nn.Module, optim: OptimConfig, total_steps: int, n_micro: int = 1) -> None:
+        super().__init__()
+        self.model = model
+        self.optim = optim
+        self.total_steps = total_steps
+        self.n_micro = n_micro
+        self.step_nats = torch.zeros(())
+        self.grad_norm = torch.zeros(())
+        self.lr = 0.0
+
+    def nats(self, batch: Any) -> Tensor:
+        """Loss of a micro-batch, 0-d with its gradient, in nats: summed over its targets."""
+        raise NotImplementedError
+
+    def ends_step(self, batch_idx: int) -> bool:
+        """Whether the micro-batch is the last one of its optimizer step."""
+        return (batch_idx + 1) % self.n_micro == 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        share = self.nats(batch) / batch.n_targets
+        first = batch_idx % self.n_micro == 0
+        self.step_nats = share.detach() if first else self.step_nats + share.detach()
+        # Lightning divides by the number of micro-batches and averages gradients over devices; we sum.
+        return share * (self.n_micro * self.trainer.world_size)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        groups = parameter_groups(self.model, self.optim)
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.AdamW(
+            groups, lr=self.optim.lr, betas=tuple(self.optim.betas), eps=self.optim.eps, fused=fused
+        )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Of Lightning's counts only that of optimizer steps is taken; micro-batches are counted from it.
+
+        What the others say depends on the hook that wrote the checkpoint, and on how long it took an epoch to be.
+        """
+        steps = "epoch_loop.automatic_optimization.optim_progress"
+        checkpoint["loops"] = {"fit_loop": {steps: checkpoint["loops"]["fit_loop"][steps]}}
+
+    def on_train_start(self) -> None:
+        """The schedule begins here and is in no checkpoint, because it follows from the global step."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        for group in optimizer.param_groups:
+            group["initial_lr"] = self.optim.lr * group["lr_scale"]
+        self.schedule = LambdaLR(
+            optimizer, lambda step: lr_factor(step, self.total_steps, self.optim), self.trainer.global_step - 1
+        )
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        group = self.schedule.optimizer.param_groups[0]
+        self.lr = group["lr"] / group["lr_scale"]
+        super().optimizer_step(*arguments, **options)
+        self.schedule.step()
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        limit = self.optim.grad_clip or float("inf")
+        self.grad_norm = clip_grad_norm_(self.model.parameters(), limit)
