@@ -235,9 +235,7 @@ class TrainerConfig:
     log_every: int = setting(10, at_least(1))  # steps between training rows of the record
     # windows per forward pass; None: the whole batch at once
     micro_batch_size: int | None = setting(None, at_least(1), example=8)
-    threads: int | None = setting(
-        None, at_least(1, MOST_THREADS), example=2
-    )  # of torch, on a CPU; None: its own choice
+    threads: int | None = setting(None, at_least(1, MOST_THREADS), example=2)  # of torch; None: its own choice
     progress: bool = True
 
 
@@ -364,7 +362,10 @@ class EvaluationConfig:
     seed: int = setting(0, SEED, tasks=("sample",))
 
 
-LAYERS = ("sdpa", "transformer", "fsn", "ssa", "ssa_osn", "ssa_bidirectional", "ssa_dense", "published")
+LAYERS = (
+    *("sdpa", "softmax_explicit", "transformer", "fsn"),
+    *("ssa", "ssa_osn", "ssa_bidirectional", "ssa_dense", "published"),
+)
 BLOCKS = ("transformer_block", "osn_block", "published_block")  # with a feed-forward, as in the table of SSA's author
 
 
@@ -390,8 +391,6 @@ class BenchmarkConfig:
     precision: str = setting("32", names=PRECISIONS)
     compile: bool = False
     backward: bool = True  # layers: forward and backward; false: forward alone, without gradients
-    threads: int | None = setting(
-        None, at_least(1, MOST_THREADS), example=2
-    )  # of torch, on a CPU; None: its own choice
+    threads: int | None = setting(None, at_least(1, MOST_THREADS), example=2)  # of torch; None: its own choice
     output: str | None = None  # a JSON file for the result
     figure: str | None = None  # layers: draw time and memory against length into FIGURE.png and FIGURE.svg
