@@ -190,7 +190,7 @@ def test_a_run_that_failed_says_why(made, tmp_path):
 @pytest.mark.parametrize(
     ("part", "key", "value", "told"),
     [
-        ("data", "tokenizer", "bpe", "data.tokenizer bpe instead of None"),
+        ("data", "tokenizer", "bpe", "data.tokenizer bpe instead of bytes"),
         ("data", "context", 128, "data.context 128 instead of 256"),
         ("data", "split", [0.8, 0.1, 0.1], "data.split [0.8, 0.1, 0.1] instead of [0.9, 0.05, 0.05]"),
         ("trainer", "last_val_bytes", 100, "trainer.last_val_bytes 100 instead of None"),
