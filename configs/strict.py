@@ -78,7 +78,7 @@ def typed(tree: Any, values: Mapping[str, Any]) -> Any:
         raise type_error(tree, key, _select(values, key), error) from None
     for key, f, value, _ in leaves(merged):
         legal = limits_of(f).names
-        if legal and value not in legal:
+        if legal and value is not None and value not in legal:
             raise illegal_value(key, value, legal)
     return merged
 
