@@ -85,11 +85,11 @@ class Meter:
     def measure(self, trainer: L.Trainer, module: TrainingModule, batch: Any) -> Row | None:
         """Take the numbers of the step just made; a train row every `log_every` steps and at the last one.
 
-        `batch` counts the targets of the global batch, `n_targets`, and the bytes of text behind them, `n_bytes`; a
-        batch without the latter has a byte behind each. All processes must call this together. Raises NonFiniteError.
+        `batch` counts the targets of the global batch, `n_targets`, and the bytes of text behind them, `n_bytes`.
+        All processes must call this together. Raises NonFiniteError.
         """
         step = trainer.global_step
-        self._counts = batch.n_targets, getattr(batch, "n_bytes", batch.n_targets)
+        self._counts = batch.n_targets, batch.n_bytes
         self.tokens += self._counts[0]
         self._sums.tokens += self._counts[0]
         self._sums.n_bytes += self._counts[1]
