@@ -54,10 +54,11 @@ def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:
     for key, values, legal, example in (
         ("models", config.models, models, "[transformer,fsn]"),
         ("layers", config.layers, [*LAYERS, *BLOCKS], "[sdpa,ssa]"),
-        ("lengths", config.lengths, config.lengths, "[512,1024]"),
     ):
         if not values or set(values) - set(legal):
-            raise UserError(f"{key}={values}: legal are {', '.join(map(str, legal))}; type {key}={example}")
+            raise UserError(f"{key}={values}: legal are {', '.join(legal)}; type {key}={example}")
+    if not config.lengths:
+        raise UserError("lengths=[]: takes one length or more; type for example lengths=[512,1024]")
     _check_divides("n_heads", config.n_heads, "d_model", config.d_model)
     if config.task == "layers" and config.d_model // config.n_heads % 2:
         raise UserError(f"d_model={config.d_model} over n_heads={config.n_heads} is an odd head width; type n_heads=8")

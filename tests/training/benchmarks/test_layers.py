@@ -98,7 +98,7 @@ def test_the_command_prints_a_table_and_writes_what_it_measured(tmp_path):
             "legal are sdpa, softmax_explicit, transformer, .*, published, .*; type layers=",
         ),
         (["lengths=[1]"], "lengths=1: must be at least 2"),
-        (["lengths=[]"], "lengths=0: must be at least 2"),
+        (["lengths=[]"], "lengths=[]: takes one length or more; type for example lengths=[512,1024]"),
         (["n_heads=3"], "d_model=16 is not divisible by n_heads=3"),
         (["n_heads=16"], "is an odd head width"),
         (["precision=bf16"], "measures float32 without compile"),
