@@ -23,9 +23,8 @@ def loss(config: EvaluationConfig) -> None:
     run, result = asked.run, asked.go(evaluate, stride=config.stride)
     print(f"run             {run.folder}")
     print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
-    print(
-        f"split           {config.split}, {result.bytes:,} bytes, {result.targets:,} targets, {result.windows:,} windows"
-    )
+    counts = f"{result.bytes:,} bytes, {result.targets:,} targets, {result.windows:,} windows"
+    print(f"split           {config.split}, {counts}")
     print(f"context         {asked.context} tokens, {_windows(asked.context, config.stride)}")
     print(f"nats            {result.nats:.6f} per target")
     print(f"bits per byte   {result.bits_per_byte:.6f}")

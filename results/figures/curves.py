@@ -66,8 +66,8 @@ def drawn(records: Sequence[RunRecord]) -> str:
     if lasts := _last_on_other_bytes(records):
         last_bytes, end = records[0].rows("validation")[-1]["bytes"], max(at for at, _ in lasts)
         words += f"; hollow, and in the legend: the first {last_bytes:,} validation bytes, after {end:,} tokens"
-    seeds = {record.seed for record in records}
-    return words + ("; means over seeds, from the least to the largest seed" if len(seeds) > 1 else "")
+    means = any(len(seeds) > 1 for _, _, seeds in _by_model(records, validation_curves(records)))
+    return words + ("; means over seeds, bands from the least to the largest" if means else "")
 
 
 def _last_on_other_bytes(records: Sequence[RunRecord]) -> list[tuple[int, float]] | None:

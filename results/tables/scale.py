@@ -52,7 +52,8 @@ def add_scale(evidence: Evidence, document: Document, folder: Path, stem: str) -
     notes = [f"{model}: L = {fit[0]:.3f} P^-{fit[1]:.4f}." for model, fit in fits.items() if fit]
     if finals and not notes:
         notes = [f"No power law is fitted: that takes {FEWEST_SIZES} sizes, two lie on one whatever the losses are."]
-    notes += footnotes([record for _, record, _ in finals]) + evidence.shortfall() + ([UNPAIRED] if finals else [])
+    notes += [UNPAIRED] if finals else []
+    notes += footnotes([record for _, record, _ in finals]) + evidence.shortfall()
     data = [
         {"scale": run.config.scale.name, "parameters": record.parameters["total"], "model": run.model, "seed": run.seed}
         | {"tokens": final["tokens"], "bytes": final["bytes"], "bits_per_byte": final["bits_per_byte"]}

@@ -190,7 +190,7 @@ def test_a_run_that_failed_says_why(made, tmp_path):
 @pytest.mark.parametrize(
     ("part", "key", "value", "told"),
     [
-        ("data", "tokenizer", "bpe", "data.tokenizer bpe instead of None"),
+        ("data", "tokenizer", "bpe", "data.tokenizer bpe instead of bytes"),
         ("data", "context", 128, "data.context 128 instead of 256"),
         ("data", "split", [0.8, 0.1, 0.1], "data.split [0.8, 0.1, 0.1] instead of [0.9, 0.05, 0.05]"),
         ("trainer", "last_val_bytes", 100, "trainer.last_val_bytes 100 instead of None"),
@@ -218,7 +218,7 @@ def test_a_damaged_record_is_named_and_left_out(made, tmp_path):
     (tmp_path / "b" / "record.json").write_text(dumps(replace(made(1, 1.0), status="finished")))
     found, damaged = read_records([tmp_path])
     assert [path.parent.name for path, _ in found] == ["a"]
-    assert len(damaged) == 1 and "b/record.json is not a run record: status 'finished'" in damaged[0]
+    assert len(damaged) == 1 and "b/record.json is not a run record: status is 'finished'" in damaged[0]
 
 
 def test_committed_records_are_whole():
