@@ -22,7 +22,7 @@ from configs.schema import BenchmarkConfig
 
 @entry_point("bench")
 def main(config: BenchmarkConfig) -> None:
-    from training.run_record.atomic import make_parent
+    from data.atomic_write import make_parent
 
     for path in (config.output, config.figure):
         if path is not None:
@@ -112,7 +112,7 @@ def write(config: BenchmarkConfig, result: dict[str, Any]) -> None:
     """The result with what it was measured on, into `output`, if that was asked for."""
     import torch
 
-    from training.run_record.atomic import write_atomically
+    from data.atomic_write import write_atomically
     from training.run_record.environment import cpu_name, git, versions
 
     if config.output is None:

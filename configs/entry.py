@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from configs.compose import compose, resolve_entry
 from configs.errors import UserError
 from configs.groups import FOLDER, HYDRA_VERSION_BASE
+from configs.hydra_private import BasicSweeper, get_args_parser
 from configs.overrides import parse
 
 

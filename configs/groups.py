@@ -6,9 +6,9 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from configs.hydra_private import hydra_of_its_own
 from configs.schema import (
     MODELS,
     BenchmarkConfig,
@@ -70,10 +70,5 @@ def schema(entry: str, model: str | None = None) -> Any:
 
 def compose_with_hydra(entry: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Hydra's own composition of `<entry>.yaml`, not yet checked. Raises HydraException."""
-    # An entry point may compose further configs while Hydra runs it; Hydra's composition wants to be alone.
-    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
-    try:
-        with hydra.initialize_config_dir(str(FOLDER), version_base=HYDRA_VERSION_BASE):
-            return hydra.compose(entry, list(overrides))
-    finally:
-        GlobalHydra.instance().hydra = running
+    with hydra_of_its_own(FOLDER, HYDRA_VERSION_BASE):
+        return hydra.compose(entry, list(overrides))

@@ -8,14 +8,13 @@ from copy import deepcopy
 from dataclasses import fields
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.errors import UserError
 from configs.groups import compose_with_hydra, defaults, groups, options, schema
+from configs.hydra_private import Override, OverridesParser, OverrideType
 from configs.schema import MODELS
 from configs.strict import keys, nearest, type_error, unknown_key
 

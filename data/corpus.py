@@ -2,19 +2,17 @@
 
 The cache folder holds two files per corpus. `<sha256>.bin` is the content, its three splits one after the other: bytes
 of text, or tokens of the smallest unsigned type that holds the vocabulary, made from such bytes by a tokenizer.
-`<source>-<key>.json` says how a recipe (what was read, and how it was cut) led to that content. Both are written to
-a temporary file, synced and renamed, so a reader sees a whole file or none: processes that start at once may both
-build, and both end with the same whole cache. What is found in the cache is checked against its hash before it is used.
+`<source>-<key>.json` says how a recipe (what was read, and how it was cut) led to that content. A reader sees a whole
+file or none: processes that start at once may both build, and both end with the same whole cache. What is found in
+the cache is checked against its hash before it is used.
 """
 
 import hashlib
 import json
 import logging
 import os
-import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +21,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.schema import DataConfig
+from data.atomic_write import write_whole
 from data.files import user_path
 from data.split import Split
 from data.splits import SPLITS
@@ -30,7 +29,6 @@ from data.tokenizers import Tokenizer, chunks
 
 log = logging.getLogger(__name__)
 
-DAY = 24 * 3600.0  # seconds
 FORMAT = 1  # of the cache; a cache of another format is built again
 
 
@@ -128,29 +126,6 @@ def tokenized(config: DataConfig, text: Corpus, tokenizer: Tokenizer) -> Corpus:
     content = cached_corpus(config, recipe, {}, build)
     tokens = {name: (start // dtype.itemsize, stop // dtype.itemsize) for name, (start, stop) in content.splits.items()}
     return replace(text, path=content.path, tokenizer=tokenizer, tokens=tokens, text_path=text.path)
-
-
-def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
-    """A new file in `folder`, named by what `fill(file)` returns: there whole and synced, or not there at all.
-
-    An older file of that name is replaced; whoever has it mapped keeps the old pages. What a process that was killed
-    left behind is removed a day later.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{'[0-9a-f]' * 32}.part"):  # ours, whatever else the folder is used for
-        with suppress(OSError):  # another process may be doing the same, or it is not ours
-            if time.time() - left.stat().st_mtime > DAY:
-                left.unlink()
-    part = folder / f"{uuid.uuid4().hex}.part"
-    try:
-        with part.open("xb") as file:
-            name = fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, folder / name)
-    finally:
-        part.unlink(missing_ok=True)
-    return folder / name
 
 
 @contextmanager

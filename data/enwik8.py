@@ -1,19 +1,16 @@
 """`data=enwik8`: the first 10^8 bytes of the English Wikipedia dump of 2006-03-03, split 90/5/5 million bytes."""
 
 import hashlib
-import http.client
 import sys
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data.corpus import Built, Corpus, cache_errors, cache_folder, cached_corpus, write_whole
+from data.corpus import Built, Corpus, cache_errors, cache_folder, cached_corpus
 from data.files import CHUNK, existing_file, file_sha256, unreadable
 from data.splits import SPLITS, checked_fractions
 
@@ -25,7 +22,6 @@ class OfficialFile:
     """A published zip file with one member, and the split that published results use."""
 
     url: str
-    zip_bytes: int
     zip_sha256: str
     member: str
     sha256: str  # of the unpacked member
@@ -41,7 +37,6 @@ class OfficialFile:
 # The two SHA-256 values are those that independent public projects pin next to that size and MD5.
 ENWIK8 = OfficialFile(
     url="http://mattmahoney.net/dc/enwik8.zip",
-    zip_bytes=36_445_475,
     zip_sha256="547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
     member="enwik8",
     sha256="2b49720ec4d78c3c9fabaee6e4179a5e997302b3a70029f30f2d582218c024a8",
@@ -114,43 +109,26 @@ def _member_chunks(path: Path, official: OfficialFile) -> Iterator[bytes]:
 
 
 def _downloaded(folder: Path, official: OfficialFile) -> Path:
-    """The official zip in the cache folder, downloaded if it is not there; one process downloads, others wait."""
+    """The official zip in the cache folder, downloaded if it is not there; one process downloads, others wait.
+
+    UserError when it cannot be reached, breaks off or is another file.
+    """
+    import pooch
     from filelock import FileLock  # a requirement of torch
+    from requests import RequestException  # a requirement of pooch
 
+    pooch.get_logger().setLevel("WARNING")
     path = folder / f"{official.member}.zip"
-
-    def fill(file: BinaryIO) -> str:
-        n_bytes, content = 0, hashlib.sha256()
-        for chunk in _response_chunks(path, official):
-            n_bytes += len(chunk)
-            content.update(chunk)
-            file.write(chunk)
-        expected, found = (official.zip_bytes, official.zip_sha256), (n_bytes, content.hexdigest())
-        _check_file(official.url, path.name, expected, found)
-        return path.name
-
+    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=CHUNK >> 4, timeout=TIMEOUT)
     with cache_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if not path.exists() or file_sha256(path) != official.zip_sha256:
-                write_whole(folder, fill)
+        try:
+            with FileLock(f"{path}.lock"):
+                pooch.retrieve(official.url, f"sha256:{official.zip_sha256}", path.name, folder, downloader=get)
+        except (RequestException, ValueError) as error:  # pooch raises ValueError for another hash
+            reason = getattr(next(iter(error.args), None), "reason", None) or str(error).partition(". ")[0]
+            raise UserError(
+                f"cannot download {official.url} ({reason}), and it is not at {path}; "
+                "download it elsewhere and give it as data.path=FILE"
+            ) from error
     return path
-
-
-def _response_chunks(path: Path, official: OfficialFile) -> Iterator[bytes]:
-    """What the server sends, with a progress bar on a terminal. UserError when it cannot be reached or breaks off."""
-    from tqdm import tqdm  # a requirement of lightning
-
-    request = urllib.request.Request(official.url, headers={"User-Agent": "synchrony"})
-    bar = tqdm(total=official.zip_bytes, desc=path.name, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
-    try:
-        with bar, urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            while chunk := response.read(CHUNK >> 4):
-                yield chunk
-                bar.update(len(chunk))
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise UserError(
-            f"cannot download {official.url} ({reason}), and it is not at {path}; "
-            "download it elsewhere and give it as data.path=FILE"
-        ) from error

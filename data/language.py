@@ -11,7 +11,7 @@ from data.windows import Batch, steps_per_epoch, training_batch
 
 
 class LanguageData(lightning.LightningDataModule):
-    """Training batches of `batch_size` windows of `context` bytes, over all devices.
+    """Training batches of `batch_size` windows of `context` tokens, over all devices.
 
     `windows_per_pass` windows (over all devices; None: the whole batch) go through the model at a time, so `n_micro`
     batches of the loader make one optimizer step: give the trainer accumulate_grad_batches=n_micro.
@@ -24,10 +24,10 @@ class LanguageData(lightning.LightningDataModule):
         super().__init__()
         if context < 2:
             raise UserError(f"data.context={context} is too short; give at least 2")
-        for name, n_bytes in corpus.bytes_per_split().items():
-            if context > n_bytes:
+        for name, n_tokens in corpus.tokens_per_split().items():
+            if context > n_tokens:
                 raise UserError(
-                    f"data.context={context} is longer than the {name} split ({n_bytes} bytes); "
+                    f"data.context={context} is longer than the {name} split ({n_tokens} tokens); "
                     "give a shorter context or more text"
                 )
         micro = batch_size if windows_per_pass is None else windows_per_pass
@@ -43,7 +43,7 @@ class LanguageData(lightning.LightningDataModule):
         self.seed = seed
         self.windows_per_pass = micro
         self.n_micro = batch_size // micro
-        self.steps_per_epoch = steps_per_epoch(corpus.bytes_per_split()["train"], context, batch_size)
+        self.steps_per_epoch = steps_per_epoch(corpus.tokens_per_split()["train"], context, batch_size)
 
     def train_dataloader(self) -> Iterator[Batch]:
         """This rank's micro batches from the trainer's global step on, without end.

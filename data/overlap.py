@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from data.corpus import Corpus, write_whole
+from data.atomic_write import write_whole
+from data.corpus import Corpus
 
 LENGTH = 64  # bytes of a string, about a line of text (our choice)
 MOST = 500_000  # strings looked up; more would move the share by less than it says

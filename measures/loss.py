@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from data.split import Split
 from data.windows import IGNORE, Batch, evaluation_batches, evaluation_windows
+from measures.bits_per_byte import bits_per_byte
 from measures.statistics import block_of_window, standard_error
 
 MOST_LOGITS = 2**26  # float32 numbers that an evaluation holds at once, 256 MiB (our choice)
@@ -74,7 +75,7 @@ def evaluate(
     error = standard_error(nats, n_bytes) / math.log(2)
     return Evaluation(
         nats=float(nats.sum() / targets.sum()),
-        bits_per_byte=float(nats.sum() / n_bytes.sum()) / math.log(2),
+        bits_per_byte=bits_per_byte(nats.sum() / targets.sum(), targets.sum(), n_bytes.sum()),
         standard_error=None if math.isnan(error) else error,
         blocks=len(nats),
         targets=round(targets.sum()),

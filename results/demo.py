@@ -10,7 +10,6 @@ import torch
 
 from configs.entry import fail
 from configs.errors import UserError
-from configs.sweeps import Job
 from measures.sample import decoded, sample
 from results.document import markdown
 from results.figures.curves import plot_curves
@@ -18,7 +17,7 @@ from results.tables.comparison import OVER_TEXT, comparison
 from training.run_record.record import RunRecord, load_record
 from training.run_record.run_directory import run_directory
 from training.run_record.trained_run import open_run
-from training.sweeps.swept_run import configured_jobs
+from training.sweeps.swept_run import resolved
 
 MODELS = ("kuramoto", "fsn", "transformer")
 FOLDER = Path("runs/demo")
@@ -45,8 +44,7 @@ def main() -> None:
         print(f"\n[{number}/{len(MODELS)}] {model}", flush=True)
         overrides = [f"model={model}", *SETTINGS]
         train(overrides)
-        ((_, config),) = configured_jobs([Job(tuple(overrides))])
-        folders[model] = run_directory(config)
+        folders[model] = run_directory(resolved(overrides))
     records = [load_record(folder) for folder in folders.values()]
     table = markdown(comparison(records))
     (FOLDER / "table.md").write_text(table + "\n", encoding="utf-8")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.atomic_write import write_atomically
 from results.evidence.runs import Run
-from training.run_record.atomic import make_parent, write_atomically
 
 Row = dict[str, str]  # column -> cell
 
@@ -91,7 +91,6 @@ class Document:
             if own.fullmatch(path.name) and path not in files:
                 path.unlink()
         for path, text in files.items():
-            make_parent(path)
             write_atomically(path, text.encode())
         return list(files)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from configs.entry import fail
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig
+from data.atomic_write import write_atomically
 from measures.head_maps import head_maps, measure_heads
 from results.document import markdown
 from results.evaluate.heads import first_windows, head_rows, heads_entry
 from results.evidence.settings import same_data
 from results.figures.head_maps import plot_heads
-from training.run_record.atomic import make_parent, write_atomically
 from training.run_record.trained_run import open_run
 
 
@@ -50,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             | heads_entry(run, tokens, [measure_heads(A) for A in layers], "validation")
             for run, tokens, layers in zip(opened, windows, maps, strict=True)
         ]
-        make_parent(asked.output)
         write_atomically(asked.output, (json.dumps(entries, indent=1) + "\n").encode())
     if asked.figure is not None:
         for name, layers in zip(names, maps, strict=True):

@@ -9,6 +9,7 @@ import base64
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,17 +19,17 @@ from markupsafe import Markup, escape
 
 from configs.entry import fail
 from configs.errors import UserError
+from data.atomic_write import write_atomically
 from results.document import Document, Table
 from results.figures.style import DPI
 from results.target import Asked, make_document, targets, title
-from training.run_record.atomic import make_parent, write_atomically
 from training.run_record.environment import git
 from training.run_record.record import RunRecord
 
 PAGE = Path("docs/report.html")
 CLAIMS = "What is claimed"  # the title of a table of claims
 # The verdicts on a claim; each is told by its sign and its words, colour only helps.
-SIGNS = {"reproduced": "✓", "not reproduced": "✗", "not run": "○", "not comparable": "≠"}
+SIGNS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "~", "not run": "○", "not comparable": "≠"}
 LARGEST_SVG = 200_000  # bytes; a larger drawing is shown as PNG if that is smaller
 PIXELS_PER_INCH = 80  # of a drawing: its letters of 10 points are 11 pixels high
 LONG = 34  # characters: a column with a longer cell may break into lines
@@ -60,8 +61,8 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What the page was made from. `date`: the commit's, year first."""
+class SourceTree:
+    """The commit of the source tree that made the page. `date`: the commit's, year first."""
 
     commit: str | None
     date: str
@@ -80,8 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             overrides.append(text)
     sections = collect(targets(), overrides)
-    page = render(sections, made_from())
-    make_parent(output)
+    page = render(sections, source_tree())
     write_atomically(output, page.encode())
     figures = sum(len(section.images) for section in sections)
     print(f"written: {output}, {len(sections)} sections, {figures} figures, {len(page.encode()) / 1e6:.2f} MB")
@@ -130,17 +130,17 @@ def natural_width(path: Path) -> int:
     return round(int.from_bytes(header[16:20], "big") / DPI * PIXELS_PER_INCH)
 
 
-def made_from() -> Made:
+def source_tree() -> SourceTree:
     """The commit of this source tree, its date, and whether the tree was changed; empty where there is no git."""
-    found = git()
-    if found.commit is None:
-        return Made(None, "", None)
-    command = ["git", "-C", str(Path(__file__).parent), "show", "-s", "--format=%cs", found.commit]
+    state = git()
+    if state.commit is None:
+        return SourceTree(None, "", None)
+    command = ["git", "-C", str(Path(__file__).parent), "show", "-s", "--format=%cs", state.commit]
     date = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    return Made(found.commit, date, found.dirty)
+    return SourceTree(state.commit, date, state.dirty)
 
 
-def render(sections: Sequence[Section], made: Made) -> str:
+def render(sections: Sequence[Section], tree: SourceTree) -> str:
     """The page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -166,15 +166,15 @@ def render(sections: Sequence[Section], made: Made) -> str:
         runs=sorted(runs.items()),
         corpora=sorted(corpora.values(), key=lambda data: (data.name, data.sha256)),
         newest=max((record.finished or record.started for record in runs.values()), default=""),
-        made=made,
+        tree=tree,
     )
 
 
 def count_verdicts(sections: Sequence[Section]) -> dict[str, int]:
     """How many claims have each verdict, in the order of SIGNS; those that no claim has are left out."""
     rows = [row for section in sections for table in section.claims for row in table.rows]
-    found = [verdict for row in rows for verdict in SIGNS if verdict in row.values()]
-    return {verdict: found.count(verdict) for verdict in SIGNS if verdict in found}
+    cells = Counter(text for row in rows for text in row.values())
+    return {verdict: cells[verdict] for verdict in SIGNS if verdict in cells}
 
 
 def cell(text: str, table: Table) -> Markup:

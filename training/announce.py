@@ -1,16 +1,20 @@
 """The lines a person reads before and after a run."""
 
 from pathlib import Path
+from typing import Any
 
 from configs.schema import RunConfig
-from training.run_record.record import RunRecord
+from measures.statistics import half_width
+from training.run_record.record import DataInfo, RunRecord
+
+COUNTS = ("total", "without_tables")  # of parameters; the others are parts
 
 
 def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch: int, folder: Path) -> str:
     """What is about to be run; `config` with its shape resolved."""
     model, optim, data = config.model, config.optim, record.data
-    parts = ", ".join(f"{name} {n:,}" for name, n in record.parameters.items() if name != "total")
-    windows = f"{config.batch_size} x {config.data.context} bytes"
+    parts = ", ".join(f"{name} {n:,}" for name, n in record.parameters.items() if name not in COUNTS)
+    windows = f"{config.batch_size} x {config.data.context} tokens"
     epochs = total_steps / steps_per_epoch
     warmup = f"{optim.warmup_steps} steps of warm-up"
     if optim.warmup_steps >= total_steps:
@@ -19,17 +23,32 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
         "model": f"{model.name}, {model.n_layers} layers, width {model.width}, {model.n_heads} heads, "
         f"feed-forward {model.ff_width}",
         "parameters": f"{record.parameters['total']:,} ({parts})",
+        **({"budget": _budget(record)} if "without_tables" in record.parameters else {}),
         "data": f"{data.name}, {data.bytes['train']:,} bytes, sha256 {data.sha256[:12]}, "
         f"{data.bytes['validation']:,} of validation",
+        "tokens": _tokens(data),
         **({"overlap": told_overlap(**data.source["overlap"])} if "overlap" in data.source else {}),
         "training": f"{total_steps:,} steps of {windows}, {epochs:.3g} epochs, "
-        f"about {epochs * data.bytes['train']:,.0f} tokens",
+        f"about {epochs * data.tokens['train']:,.0f} tokens",
         "optimizer": f"{optim.name}, learning rate {optim.lr:g}, {optim.schedule}, {warmup}",
         "device": f"{record.device.count} {record.device.kind} ({record.device.name}), "
         f"{record.device.threads} threads, precision {config.precision}",
         "run": str(folder),
     }
     return "\n".join(row(name, text) for name, text in rows.items())
+
+
+def _budget(record: RunRecord) -> str:
+    counted = record.parameters["without_tables"]
+    return f"{counted:,} parameters without the embedding and readout tables of the vocabulary: what the scale promises"
+
+
+def _tokens(data: DataInfo) -> str:
+    if data.tokenizer["sha256"] is None:
+        return "bytes, 256 of them"
+    per_token = data.bytes["train"] / data.tokens["train"]
+    vocabulary = f"{data.tokenizer['vocabulary_size']:,} tokens of {data.tokenizer['name']}"
+    return f"{vocabulary}, {per_token:.2f} bytes each in training"
 
 
 def told_overlap(share: float, length: int, stride: int) -> str:
@@ -49,13 +68,20 @@ def row(name: str, text: str) -> str:
     return f"{name:<11} {text}"
 
 
+def _interval(row: dict[str, Any]) -> str:
+    """The 95 % interval of a validation row. Older ones have none: their error is over single windows, too small."""
+    if row.get("blocks") is None or row["standard_error"] is None:
+        return ""
+    return f" ± {half_width(row['standard_error'], row['blocks']):.4f} (95 % over the text)"
+
+
 def outcome(record: RunRecord, folder: Path) -> str:
     """What came out of a run that is done."""
     final = record.final or {}
     whole = record.data.bytes["validation"]
     share = f"all {whole:,}" if final["bytes"] == whole else f"the first {final['bytes']:,} of {whole:,}"
     return (
-        f"{final['bits_per_byte']:.4f} bits/byte (standard error {final['standard_error']:.4f}) on "
+        f"{final['bits_per_byte']:.4f} bits/byte{_interval(final)} on "
         f"{share} validation bytes after {final['step']:,} steps, "
         f"{record.throughput.tokens_per_second:,.0f} tokens/s: {folder}"
     )

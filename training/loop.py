@@ -58,12 +58,11 @@ class Loop(L.Callback):
     ) -> None:
         if not pl_module.ends_step(batch_idx):
             return
-        n_bytes = getattr(batch, "n_bytes", batch.n_targets)
-        row = self.meter.measure(trainer, pl_module, batch.n_targets, n_bytes)
+        row = self.meter.measure(trainer, pl_module, batch.n_targets, batch.n_bytes)
         if row is not None:
             self.recorder.add(row)
         nats = self.meter.last_nats * trainer.world_size  # about: each process knows its share alone
-        bits = bits_per_byte(nats, batch.n_targets, n_bytes)
+        bits = bits_per_byte(nats, batch.n_targets, batch.n_bytes)
         self.progress.step(trainer.global_step, bits, self.meter.tokens_per_second)
         if self.checkpoints.due(trainer.global_step):
             self._checkpoint(trainer)

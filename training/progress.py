@@ -58,23 +58,24 @@ class Progress:
             return
         self._bits = SMOOTHING * self._bits + bits
         self._weight = SMOOTHING * self._weight + 1
+        mean, speed = self._bits / self._weight, tokens_per_second / 1000
         # Short enough for a terminal of 80 columns.
-        text = f"{self._bits / self._weight:.3f} bits/byte · val {self._validation} · {tokens_per_second / 1000:.1f}k tok/s"
+        text = f"{mean:.3f} bits/byte · val {self._validation} · {speed:.1f}k tok/s"
         if self._bar is not None:
             self._bar.update(self._training, completed=step, text=text)
         elif time.monotonic() - self._last_line >= LINE_EVERY or step == self.total_steps:
             self._line(f"step {step}/{self.total_steps} · {text} · {self._left(step)} left")
 
     def validation(self, done: int, total: int) -> None:
-        """Some bytes of a validation are done."""
+        """Some targets of a validation are done."""
         if not self.shown:
             return
         if self._bar is None:
             if time.monotonic() - self._last_line >= LINE_EVERY:
-                self._line(f"validation {done:,}/{total:,} bytes")
+                self._line(f"validation {done:,}/{total:,} targets")
             return
         if self._validating is None:
-            self._validating = self._bar.add_task("val", total=total, text="bytes of the validation")
+            self._validating = self._bar.add_task("val", total=total, text="targets of the validation")
         self._bar.update(self._validating, completed=done)
 
     def row(self, row: Row) -> None:

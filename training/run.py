@@ -18,18 +18,20 @@ from torch import nn
 from configs.compose import config_dict, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
+from data.atomic_write import WriteError, write_atomically
+from data.corpus import Corpus
 from data.language import LanguageData
+from data.tokenizers import BYTES
 from measures.flops import flops_per_token
 from ssa.backends import fallen_back
 from training import announce
 from training.attention_backend import backends, set_backend
-from training.budget import resolve_shape
+from training.budget import resolve_shape, without_tables
 from training.build import build_model, parameters_by_part
 from training.loop import Loop
 from training.meter import Meter
 from training.progress import Progress
 from training.run_record import environment
-from training.run_record.atomic import WriteError
 from training.run_record.checkpoints import (
     AtomicCheckpointIO,
     Checkpoints,
@@ -40,7 +42,7 @@ from training.run_record.checkpoints import (
 )
 from training.run_record.record import DataInfo, RunRecord, without_absolute_paths
 from training.run_record.recorder import Recorder, now
-from training.run_record.run_directory import claimed, differing_keys, earlier_run, run_directory
+from training.run_record.run_directory import TOKENIZER, claimed, differing_keys, earlier_run, run_directory
 from training.run_record.wandb_mirror import WandbMirror
 from training.schedule import total_steps
 from training.signals import GracefulStop, Interrupted
@@ -120,14 +122,15 @@ def make_plan(config: RunConfig) -> Plan:
     environment.prepare(config, kind)
     model = build_model(config.model, corpus.vocabulary_size)
     set_backend(model, config.ssa.backend, kind, gradients=True)
+    parameters = parameters_by_part(model)
+    if corpus.tokenizer.name != BYTES:
+        parameters["without_tables"] = without_tables(parameters)
     record = RunRecord(
         config=without_absolute_paths(config_dict(config)),
         config_hash=config_hash(config),
-        parameters=parameters_by_part(model),
+        parameters=parameters,
         flops_per_token=flops_per_token(model, config.data.context),
-        data=DataInfo(
-            corpus.name, corpus.sha256, corpus.bytes_per_split(), without_absolute_paths(dict(corpus.source))
-        ),
+        data=data_info(corpus),
         seed=config.seed,
         device=environment.device(config, kind),
         versions=environment.versions(),
@@ -138,9 +141,22 @@ def make_plan(config: RunConfig) -> Plan:
     return Plan(config, run_directory(config), kind, task, data, model, total, record)
 
 
+def data_info(corpus: Corpus) -> DataInfo:
+    """What the record tells of a corpus."""
+    tokenizer = corpus.tokenizer
+    return DataInfo(
+        corpus.name,
+        corpus.sha256,
+        corpus.bytes_per_split(),
+        without_absolute_paths(dict(corpus.source)),
+        corpus.tokens_per_split(),
+        {"name": tokenizer.name, "sha256": tokenizer.sha256, "vocabulary_size": tokenizer.vocabulary_size},
+    )
+
+
 def checkpoint_to_resume(plan: Plan) -> Path | None:
     """The newest whole checkpoint of the run directory. UserError when it is that of another run."""
-    remove_half_written(plan.folder / "checkpoints")
+    remove_half_written(plan.folder)
     set_aside_damaged(plan.folder / "checkpoints")
     checkpoint = newest_whole(plan.folder)
     if checkpoint is not None:
@@ -148,6 +164,8 @@ def checkpoint_to_resume(plan: Plan) -> Path | None:
         different = differing_keys(without_absolute_paths(content["config"]), plan.record.config)
         if content["data_sha256"] != plan.data.corpus.sha256:
             different = different or "its data had another SHA-256"
+        if content.get("tokenizer_sha256") != plan.data.corpus.tokenizer.sha256:  # absent in older ones, of bytes
+            different = different or "its tokenizer had another SHA-256"
         if different:
             raise UserError(f"{checkpoint} belongs to another run: {different}; move it away or say overwrite=true")
         print(f"resuming from step {content['global_step']:,} of {plan.total_steps:,} ({checkpoint})", flush=True)
@@ -161,6 +179,9 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     progress = Progress(plan.total_steps, shown=config.trainer.progress and main)
     recorder = Recorder(record, folder if main else None, [progress.row])
     recorder.start(yaml.safe_dump(config_dict(config), sort_keys=False), step)
+    tokenizer = plan.data.corpus.tokenizer
+    if main and tokenizer.name != BYTES:
+        write_atomically(folder / TOKENIZER, tokenizer.content)
     mirror = WandbMirror(config.logger, folder) if main and config.logger.name == "wandb" else None
     if mirror is not None:
         recorder.listeners.append(mirror.check)
@@ -214,6 +235,7 @@ def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: Graceful
         "config": config_dict(plan.config),
         "config_hash": plan.record.config_hash,
         "data_sha256": plan.data.corpus.sha256,
+        "tokenizer_sha256": plan.data.corpus.tokenizer.sha256,
         "vocabulary_size": plan.data.corpus.vocabulary_size,
     }
     return Loop(

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from torch import nn
 
+from data.split import Split
 from measures.by_head import ByHead, by_head
 from measures.loss import evaluate
 from training.meter import Row
@@ -18,7 +18,7 @@ class Validation:
     The last validation takes the first `last_bytes` bytes of the split, the others `max_bytes` (None: all of it).
     """
 
-    split: np.ndarray
+    split: Split
     context: int
     precision: str
     steps_per_epoch: int
@@ -62,6 +62,8 @@ class Validation:
             "nats": result.nats,
             "bits_per_byte": result.bits_per_byte,
             "standard_error": result.standard_error,
+            "blocks": result.blocks,
+            "targets": result.targets,
             "bytes": result.bytes,
         }
         if synchrony := self.synchrony(model):

@@ -27,10 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"there is no folder {folders['runs']} with runs: runs=FOLDER adds them to the committed records"
         )
     records, damaged = read_records([*([folders["runs"]] if "runs" in folders else []), COMMITTED])
-    made = claims_document(Sources(records, measurements()))
-    made.notes += [f"Left out, for it cannot be read: {reason}." for reason in damaged]
-    files = made.write(folders["output"])
-    print(made.markdown())
+    document = claims_document(Sources(records, measurements()))
+    document.notes += [f"Left out, for it cannot be read: {reason}." for reason in damaged]
+    files = document.write(folders["output"])
+    print(document.markdown())
     print("written: " + ", ".join(str(file) for file in files))
     return 0
 

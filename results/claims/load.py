@@ -1,33 +1,41 @@
 """The claims of claims.yaml as typed values. A key that is missing, unknown or of another form is named in one line."""
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args
 
 import yaml
+from pydantic import Field, ValidationError, model_validator
 
 from configs.errors import UserError
 from configs.strict import nearest
-from results.claims.claim import Check, Claim, Hindered, Judge, StatedProtocol, Value
-from results.claims.cost import Flops, LayerCost
-from results.claims.heads_and_copies import ActiveShare, CopyDepth, StartDiversity
-from results.claims.losses import BelowEverywhere, EverySeedBelow, FinalDifference, FinalLevel, LadderBelow
-from results.claims.verdict import STATUSES
+from results.claims.claim import Check, Hindered, Judge, Stated, StatedProtocol, Strict, Value
+from results.claims.cost import Flops, Growth, LayerCost
+from results.claims.heads_and_copies import ActiveShare, CopyDepth, LockedEarly, StartDiversity
+from results.claims.losses import EveryCheckpoint, EverySeed, FinalDifference, FinalLevel, Ladder
 
 PATH = Path(__file__).parent / "claims.yaml"
-CHECKS: dict[str, type[Check]] = {
-    "level": FinalLevel,
-    "below_everywhere": BelowEverywhere,
-    "every_seed_below": EverySeedBelow,
-    "difference": FinalDifference,
-    "ladder_below": LadderBelow,
-    "copy_depth": CopyDepth,
-    "start_diversity": StartDiversity,
-    "active_share": ActiveShare,
-    "flops": Flops,
-    "layer_cost": LayerCost,
-}
+OfLosses = FinalLevel | EveryCheckpoint | EverySeed | FinalDifference | Ladder
+OfHeads = CopyDepth | StartDiversity | ActiveShare | LockedEarly
+AnyCheck = OfLosses | OfHeads | Flops | LayerCost | Growth
+CHECKS: dict[str, type[Check]] = {check.model_fields["kind"].default: check for check in get_args(AnyCheck)}
+
+
+class Claim(Stated):
+    """A claim with the check that judges it, or sets ours beside it."""
+
+    check: Annotated[AnyCheck, Field(discriminator="kind")] | None
+
+    @model_validator(mode="after")
+    def _judged_or_hindered(self) -> "Claim":
+        if self.hindered is None:
+            if not isinstance(self.check, Judge):
+                raise ValueError("its check cannot judge it: say in 'hindered' why it has no verdict")
+            if fault := self.check.fault(self):
+                raise ValueError(fault)
+        return self
+
+
+PARTS: dict[str, type[Strict]] = {"values": Value, "protocol": StatedProtocol, "hindered": Hindered}
 
 
 def load_claims(path: Path = PATH) -> list[Claim]:
@@ -38,80 +46,38 @@ def load_claims(path: Path = PATH) -> list[Claim]:
         raise UserError(f"cannot read the claims {path}: {error}") from None
     if not isinstance(content, list):
         raise UserError(f"{path} is not a list of claims: begin each with '- id:'")
-    claims: list[Claim] = []
+    claims: dict[str, Claim] = {}
     for number, entry in enumerate(content, 1):
         name = entry.get("id", number) if isinstance(entry, dict) else number
-        claim = _claim(entry, f"{path}: claim '{name}'")
-        if any(other.id == claim.id for other in claims):
+        try:
+            claim = Claim.model_validate(entry)
+        except ValidationError as error:
+            raise UserError(f"{path}: claim '{name}': {_fault(error)}") from None
+        if claim.id in claims:
             raise UserError(f"{path}: two claims have the id '{claim.id}': give one of them another")
-        claims.append(claim)
-    return claims
+        claims[claim.id] = claim
+    return list(claims.values())
 
 
-def _claim(entry: Any, where: str) -> Claim:
-    given = _mapping(entry, where)
-    values, hindered, check = given.get("values"), given.get("hindered"), given.get("check")
-    if isinstance(values, list):
-        given["values"] = tuple(_build(Value, value, f"{where}: values") for value in values)
-    if "protocol" in given:
-        given["protocol"] = _build(StatedProtocol, given["protocol"], f"{where}: protocol")
-    if hindered is not None:
-        given["hindered"] = _build(Hindered, hindered, f"{where}: hindered")
-        if given["hindered"].status not in STATUSES[2:]:
-            raise UserError(f"{where}: hindered.status is {given['hindered'].status!r}; {' or '.join(STATUSES[2:])}")
-    if check is not None:
-        given["check"] = _check(check, f"{where}: check")
-    claim: Claim = _build(Claim, given, where)
-    if claim.hindered is None:
-        if not isinstance(claim.check, Judge):
-            raise UserError(f"{where}: its check cannot judge it: say in 'hindered' why it has no verdict")
-        if fault := claim.check.fault(claim):
-            raise UserError(f"{where}: {fault}")
-    return claim
+def _fault(error: ValidationError) -> str:
+    """The first mistake in one line; an unknown key before the key that is missing because of it."""
+    first: Any = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    place, problem = [str(part) for part in first["loc"]], first["type"]
+    if problem == "value_error":
+        return str(first["ctx"]["error"])
+    if problem.startswith("union_tag"):
+        kind = first["ctx"].get("tag")
+        return f"check: kind is {kind!r}, legal are {', '.join(CHECKS)}{_guess(str(kind), CHECKS)}"
+    where = f"{place[0]}: " if len(place) > 1 else ""
+    key = place[-1] if place else "claim"
+    if problem == "extra_forbidden":
+        legal = (CHECKS[place[1]] if place[0] == "check" else PARTS[place[0]] if where else Claim).model_fields
+        return f"{where}unknown key '{key}'" + (_guess(key, legal) or f"; legal are {', '.join(legal)}")
+    if problem == "missing":
+        return f"{where}the key '{key}' is missing"
+    return f"{where}'{key}' is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
-def _check(entry: Any, where: str) -> Check:
-    given = _mapping(entry, where)
-    kind = given.pop("kind", None)
-    if kind not in CHECKS:
-        guess = nearest(str(kind), CHECKS)
-        hint = f"; the nearest is {guess}" if guess else ""
-        raise UserError(f"{where}: kind is {kind!r}, legal are {', '.join(CHECKS)}{hint}")
-    check: Check = _build(CHECKS[kind], given, where)
-    return check
-
-
-def _mapping(entry: Any, where: str) -> dict[str, Any]:
-    if not isinstance(entry, dict):
-        raise UserError(f"{where}: it is not a mapping of keys to values")
-    return dict(entry)
-
-
-def _build(kind: type, entry: Any, where: str) -> Any:
-    """A dataclass from plain values, all of its keys given, unless they have defaults."""
-    given, known = _mapping(entry, where), {f.name: f for f in fields(kind)}
-    for key in given:
-        if key not in known:
-            guess = nearest(str(key), known)
-            hint = f"the nearest is '{guess}'" if guess else f"legal are {', '.join(known)}"
-            raise UserError(f"{where}: unknown key '{key}'; {hint}")
-    for key, entry_of in known.items():
-        if key not in given and entry_of.default is MISSING:
-            raise UserError(f"{where}: the key '{key}' is missing")
-    hints: Mapping[str, Any] = get_type_hints(kind)
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    for key, value in values.items():
-        if not _fits(value, hints[key]):
-            raise UserError(f"{where}: '{key}' is {given[key]!r}, which is not of the form it must have")
-    return kind(**values)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_fits(part, get_args(hint)[0]) for part in value)
-    if options := get_args(hint):
-        literal = [option for option in options if isinstance(option, str)]
-        return value in literal if literal else any(_fits(value, option) for option in options)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, hint) and not (hint is int and isinstance(value, bool)) and value != ""
+def _guess(word: str, legal: Any) -> str:
+    guess = nearest(word, legal)
+    return f"; the nearest is '{guess}'" if guess else ""

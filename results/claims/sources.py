@@ -1,7 +1,7 @@
 """The records that claims are judged from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,54 +12,61 @@ from data.code import DATASET, REVISION
 from data.enwik8 import ENWIK8
 from data.splits import SPLITS
 from results.claims.verdict import Verdict
+from results.evidence.layer_measurements import Measurement, grouped, measurement_files, read_measurement
 from results.evidence.runs import COMMITTED, NOT_RUNS, Evidence, Run, gather
 from results.evidence.stored import count_stored
 from training.run_record.record import RunRecord
 
-Records = Sequence[tuple[Path, RunRecord]]
+
+@dataclass
+class Measured:
+    """The committed measurements that are no runs: outputs of results.heads; of bench.py task=layers, by protocol."""
+
+    heads: list[list[dict[str, Any]]] = field(default_factory=list)
+    layers: list[list[Measurement]] = field(default_factory=list)
 
 
 @dataclass
 class Sources:
     """The records that claims are judged from. `gathered`: evidence by (sweep, profile), of sweeps as they stand."""
 
-    records: Records
-    measured: Mapping[str, Any] = field(default_factory=dict)  # file name -> content of results/records/bench
+    records: Sequence[tuple[Path, RunRecord]]
+    measured: Measured = field(default_factory=Measured)
     gathered: dict[tuple[str, str], list[Evidence]] = field(default_factory=dict)
 
-    def own(self, sweep: str, corpus: str) -> list[Run]:
+    def protocol_runs(self, sweep: str, corpus: str) -> list[Run]:
         """The runs of a claim's protocol (profile `paper` of its sweep), with those records that are of its corpus."""
         runs: dict[str, Run] = {}
-        for evidence in self.evidence(sweep, "paper"):
+        for evidence in self._evidence(sweep, "paper"):
             for run in evidence.runs:
-                of_corpus = run.record is not None and is_corpus(run.record, corpus)
-                if of_corpus or run.label not in runs:
-                    runs[run.label] = run if of_corpus else replace(run, record=None, path=None)
+                on_corpus = run.record is not None and is_corpus(run.record, corpus)
+                if on_corpus or run.label not in runs:
+                    runs[run.label] = run if on_corpus else replace(run, record=None, path=None)
         return list(runs.values())
 
-    def near(self, sweep: str) -> list[Evidence]:
+    def cpu_evidence(self, sweep: str) -> list[Evidence]:
         """The runs of the profile cpu, by corpus, where any are recorded."""
-        return [evidence for evidence in self.evidence(sweep, "cpu") if evidence.records]
+        return [evidence for evidence in self._evidence(sweep, "cpu") if evidence.records]
 
-    def evidence(self, sweep: str, profile: str) -> list[Evidence]:
+    def _evidence(self, sweep: str, profile: str) -> list[Evidence]:
         if sweep not in names():
             return []
         if (sweep, profile) not in self.gathered:
             expanded = expand(sweep, profile)
-            made = gather(expanded, self.records, rank=lambda record: count_stored(record, expanded.kind))
-            self.gathered[sweep, profile] = made if expanded.jobs else []
+            evidence = gather(expanded, self.records, rank=lambda record: count_stored(record, expanded.kind))
+            self.gathered[sweep, profile] = evidence if expanded.jobs else []
         return self.gathered[sweep, profile]
 
 
-def measurements(folder: Path = COMMITTED / NOT_RUNS) -> dict[str, Any]:
-    """The committed measurements that are no runs, by file name. UserError for one that cannot be read."""
-    found = {}
-    for path in sorted(folder.glob("*.json")):
+def measurements() -> Measured:
+    """The committed measurements that are no runs. UserError for one that cannot be read."""
+    heads = []
+    for path in sorted((COMMITTED / NOT_RUNS).glob("heads-*.json")):
         try:
-            found[path.name] = json.loads(path.read_text(encoding="utf-8"))
+            heads.append(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read the measurement {path}: {error}") from None
-    return found
+    return Measured(heads, grouped([read_measurement(path) for path in measurement_files(None, COMMITTED / NOT_RUNS)]))
 
 
 def is_corpus(record: RunRecord, corpus: str) -> bool:
@@ -72,16 +79,16 @@ def is_corpus(record: RunRecord, corpus: str) -> bool:
     return False
 
 
-def runs_of(runs: Sequence[Run], model: str, row: str | None = None, scale: str | None = None) -> list[Run]:
+def runs_of(runs: Sequence[Run], model: str, row: str | None = None) -> list[Run]:
     """The runs of a model. `row`: of the sweep, where it has rows at all, as its profiles may differ in that."""
     with_rows = row is not None and any(run.row for run in runs)
-    return [
-        run
-        for run in runs
-        if run.model == model
-        and (not with_rows or run.row == row)
-        and (scale is None or run.config.scale.name == scale)
-    ]
+    return [run for run in runs if run.model == model and (not with_rows or run.row == row)]
+
+
+def by_scale(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each scale, in the order of the sweep."""
+    scales = dict.fromkeys(run.config.scale.name for run in runs)
+    return {scale: [run for run in runs if run.config.scale.name == scale] for scale in scales}
 
 
 def final_losses(runs: Sequence[Run]) -> dict[int, float]:
@@ -91,26 +98,23 @@ def final_losses(runs: Sequence[Run]) -> dict[int, float]:
 
 def verdict_if_missing(*groups: Sequence[Run]) -> Verdict | None:
     """The verdict where a group has no run, or runs without a record: not run, with how many seeds there are."""
+    if not all(groups):
+        return Verdict("not run", "", "the sweep has no such run")
     counts = [sum(run.record is not None for run in group) for group in groups]
-    if all(group and k == len(group) for group, k in zip(groups, counts, strict=True)):
+    if all(count == len(group) for group, count in zip(groups, counts, strict=True)):
         return None
-    scales = {group[0].config.scale.name for group in groups if group}
+    scales = {group[0].config.scale.name for group in groups}
     parts = []
-    for group, k in zip(groups, counts, strict=True):
-        if not group:
-            return Verdict("not run", "", "the sweep has no such run")
+    for group, count in zip(groups, counts, strict=True):
         words = (group[0].model, group[0].row, group[0].config.scale.name if len(scales) > 1 else "")
-        parts.append(f"{' '.join(dict.fromkeys(filter(None, words)))} {k} of {len(group)} seeds")
+        parts.append(f"{' '.join(dict.fromkeys(filter(None, words)))} {count} of {len(group)} seeds")
     return Verdict("not run", "", f"recorded of this protocol: {', '.join(parts)}")
 
 
-def where_from(evidence: Evidence, runs: Sequence[Run], counted: int | None = None) -> str:
-    """`enwiki2015, 250k, 4.0 M tokens, 3 seeds`: where numbers that are near a claim come from.
-
-    `counted`: how many seeds went into the number, where not all of the runs did.
-    """
-    done = [run for run in runs if run.record and run.record.final]
-    scales = ", ".join(dict.fromkeys(run.config.scale.name for run in done))
-    tokens = max((run.record.final["tokens"] for run in done if run.record and run.record.final), default=0)
-    seeds = len({run.seed for run in done}) if counted is None else counted
-    return f"{evidence.corpus}, {scales}, {tokens / 1e6:.1f} M tokens, {seeds} seed{'s'[: seeds != 1]}"
+def where_from(evidence: Evidence, runs: Sequence[Run], start: bool = False) -> str:
+    """`enwiki2015, 250k, 4.0 M tokens, 3 seeds`: where numbers that are near a claim come from. `start`: of step 0."""
+    scales = ", ".join(by_scale(runs))
+    tokens = max((run.record.final["tokens"] for run in runs if run.record and run.record.final), default=0)
+    seeds = len({run.seed for run in runs})
+    length = "at the start" if start else f"{tokens / 1e6:.1f} M tokens"
+    return f"{evidence.corpus}, {scales}, {length}, {seeds} seed{'s'[: seeds != 1]}"

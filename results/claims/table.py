@@ -7,21 +7,26 @@ status means.
 from collections.abc import Sequence
 from typing import Any
 
-from results.claims.claim import Claim, Judge
-from results.claims.load import load_claims
+from results.claims.claim import Judge
+from results.claims.load import Claim, load_claims
 from results.claims.sources import Sources
 from results.claims.verdict import STATUSES, Verdict
 from results.document import Document, Row, Table
 
 WORDS = ("claim", "stated", "protocol", "ours, same protocol", "status")
 NONE = "none"
+LEGEND = (
+    "± of ours is a 95 % interval over seeds, by copy depth over text and seeds, and a side (below, above, not "
+    "significant) is that of the whole interval. ± of a source is as printed there, without a word on what it is. "
+    "Levels are judged only where a source states context, batch and windows; differences and orders apart from them."
+)
 
 
 def judge(claim: Claim, sources: Sources) -> Verdict:
     """What may be said of a claim, from records of its own protocol alone."""
     if claim.hindered is not None:
         return Verdict(claim.hindered.status, "", claim.hindered.because)
-    assert isinstance(claim.check, Judge), "load() refuses a claim that nothing hinders and nothing judges"
+    assert isinstance(claim.check, Judge), "a claim that nothing hinders and nothing judges is refused"
     return claim.check.verdict(claim, sources)
 
 
@@ -39,11 +44,11 @@ def claims_table(target: str, sources: Sources) -> Table | None:
 def claims_document(sources: Sources) -> Document:
     """All claims, a table for each status that occurs."""
     judged = [(claim, judge(claim, sources)) for claim in load_claims()]
-    made = Document("claims", "What is claimed, and what our records say")
+    document = Document("claims", "What is claimed, and what our records say")
     for status in STATUSES:
-        if of_status := [(claim, verdict) for claim, verdict in judged if verdict.status == status]:
-            made.tables.append(_table(f"{status.capitalize()}: {len(of_status)}", of_status, sources))
-    return made
+        if chosen := [(claim, verdict) for claim, verdict in judged if verdict.status == status]:
+            document.tables.append(_table(f"{status.capitalize()}: {len(chosen)}", chosen, sources))
+    return document
 
 
 def _table(title: str, judged: Sequence[tuple[Claim, Verdict]], sources: Sources) -> Table:
@@ -57,17 +62,9 @@ def _table(title: str, judged: Sequence[tuple[Claim, Verdict]], sources: Sources
         rows.append(dict(zip(WORDS, cells, strict=True)))
         # In the table it would be most of the width.
         ours = f" Nearest of ours, another protocol: {near}." if near else ""
-        said = f'{claim.id}: "{claim.states}" ({claim.source}). {verdict.status.capitalize()}: {verdict.why}.'
+        said = f"{claim.id}: {claim.states} ({claim.source}). {verdict.status.capitalize()}: {verdict.why}."
         notes.append(f"{said}{ours} {claim.note}")
-        both = {
-            "unit": claim.unit,
-            "source": claim.source,
-            "status": verdict.status,
-            "ours": verdict.ours,
-            "nearest": near,
-        }
-        data += [
-            {"claim": claim.id, "of": value.of, "value": value.value, "spread": value.spread} | both
-            for value in claim.values
-        ] or [{"claim": claim.id, "of": "", "value": None, "spread": None} | both]
-    return Table(title, rows, WORDS, notes, data)
+        numbers = [value.model_dump() for value in claim.values] or [{"subject": "", "value": None, "spread": None}]
+        both = {"unit": claim.unit, "source": claim.source, "status": verdict.status}
+        data += [{"claim": claim.id, **number, **both, "ours": verdict.ours, "nearest": near} for number in numbers]
+    return Table(title, rows, WORDS, [*notes, LEGEND], data)

@@ -4,19 +4,23 @@ Two files are of one protocol where device, precision, shape of the layer and wh
 in one table, and their layers and lengths add up; a layer measured twice at one length is refused.
 """
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field, StrictBool, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import BLOCKS
+from data.atomic_write import make_parent
 from training.benchmarks.layers import LayerTiming
-from training.run_record.atomic import make_parent
+from training.run_record.record import Git
+from training.run_record.strict_json import CheckedAs, Count, Number, read_strictly
 
 BENCH = Path(__file__).resolve().parents[2] / "bench.py"
 COMMITTED_BENCHES = Path(__file__).parents[1] / "records" / "bench"
@@ -36,6 +40,34 @@ PROFILES: dict[str, dict[str, list[str]]] = {
     "paper": {"": [*AUTHORS, "device=cuda"], "-blocks": [*AUTHORS, OF_BLOCKS, "device=cuda"]},
 }
 SAME_PROTOCOL = ("device", "precision", "compile", "backward", "d_model", "n_heads", "threads")  # keys of the config
+
+
+@with_config(extra="allow")
+class LayersConfig(TypedDict):
+    """Of the config what tables read."""
+
+    task: Literal["layers"]
+    layers: Annotated[list[str], Field(min_length=1)]
+    d_model: Count
+    n_heads: Count
+    rounds: Count
+    device: str
+    precision: str
+    compile: StrictBool
+    backward: StrictBool
+    threads: Count | None
+
+
+@with_config(extra="forbid")
+class LayersFile(TypedDict):
+    """What `bench.py task=layers` writes."""
+
+    config: Annotated[dict[str, Any], CheckedAs(LayersConfig)]
+    device: str
+    versions: NotRequired[dict[str, str]]
+    git: Annotated[dict[str, Any], CheckedAs(Git)]
+    timings: list[LayerTiming]
+    memory_exponents: NotRequired[dict[str, Number | None]]
 
 
 @dataclass(frozen=True)
@@ -89,16 +121,11 @@ def measurement_files(profile: str | None, folder: Path) -> list[Path]:
 def read_measurement(path: Path) -> Measurement:
     """Raises UserError, one line, for a file that is no measurement of layers."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["config"]["task"] != "layers":
-            raise UserError(f"{path} measures {content['config']['task']}; type bench.py task=layers output={path}")
-        timings = [LayerTiming(**timing) for timing in content["timings"]]
-        return Measurement(
-            path, content["config"], content["device"], content["git"], content.get("versions", {}), timings
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"cannot read {path} as a measurement of layers ({reason}); delete it") from None
+        content, _ = read_strictly(path, TypeAdapter(LayersFile), "measurement of layers")
+    except (FileNotFoundError, UserError) as error:
+        raise UserError(f"{error}; measure again with bench.py task=layers output={path}") from None
+    versions = content.get("versions", {})
+    return Measurement(path, content["config"], content["device"], content["git"], versions, content["timings"])
 
 
 def grouped(measurements: Sequence[Measurement]) -> list[list[Measurement]]:

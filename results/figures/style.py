@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from training.run_record.atomic import WriteError, make_parent
+from data.atomic_write import WriteError, make_parent
 
 # Fixed ids and real text make the SVG the same in every run and its words searchable.
 DPI = 200  # of the PNG

@@ -159,7 +159,7 @@ def test_processes_that_write_at_once_and_one_that_is_killed_leave_a_whole_cache
 def test_what_a_killed_process_left_is_removed_a_day_later(config):
     folder = cache_folder(config)
     folder.mkdir(parents=True)
-    old, new, foreign = folder / f"{'0a' * 16}.part", folder / f"{'1b' * 16}.part", folder / "film.mkv.part"
+    old, new, foreign = folder / f"{'0a' * 16}.tmp", folder / f"{'1b' * 16}.tmp", folder / "film.mkv.tmp"
     for path in (old, new, foreign):
         path.write_bytes(b"x")
     os.utime(old, (0, 0))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from results.claims import __main__ as claims
-from results.report import collect, made_from, render
+from results.report import collect, render, source_tree
 from results.target import OWN, targets
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def test_so_are_the_claims(tmp_path, capsys):
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_browser_shows_every_figure_of_the_whole_page(width, opened, sections, tmp_path):
     file = tmp_path / "report.html"
-    file.write_text(render(sections, made_from()), encoding="utf-8")
+    file.write_text(render(sections, source_tree()), encoding="utf-8")
     tab = opened(file, width, 800)
     figures = tab.locator("figure img")
     assert figures.count() == sum(len(section.images) for section in sections) >= 10

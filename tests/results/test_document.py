@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
+from data.atomic_write import WriteError
 from results.document import Document, Table
-from training.run_record.atomic import WriteError
 
 ROWS = [{"model": "fsn_native", "loss": "2.1 ± 0.1 (50 %)"}, {"model": "fsn", "loss": "not run"}]
 

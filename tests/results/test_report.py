@@ -8,11 +8,11 @@ import pytest
 from configs.errors import UserError
 from results import report, target
 from results.document import Document, Table
-from results.report import CLAIMS, SIGNS, Made, collect, data_uri, main, render, runs_text
+from results.report import CLAIMS, SIGNS, SourceTree, collect, data_uri, main, render, runs_text
 from results.tables import layer_cost
 
 SIZES = {"phone": (360, 740), "desktop": (1280, 900)}
-MADE = Made("0123456789abcdef0123456789abcdef01234567", "2026-01-02", False)
+TREE = SourceTree("0123456789abcdef0123456789abcdef01234567", "2026-01-02", False)
 FIRST = "<script>alert(1)</script> & `code`"
 
 
@@ -34,7 +34,7 @@ def sections(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(sections):
-    return render(sections, MADE)
+    return render(sections, TREE)
 
 
 class Elements(HTMLParser):
@@ -102,7 +102,7 @@ def test_claims_come_first_each_with_the_sign_and_words_of_its_verdict(page):
 
 
 def test_the_same_records_give_the_same_bytes_but_for_the_line_of_the_commit(sections, page):
-    other = render(sections, Made("f" * 40, "2026-02-03", True))
+    other = render(sections, SourceTree("f" * 40, "2026-02-03", True))
     lines = list(zip(page.splitlines(), other.splitlines(), strict=True))
     (different,) = [pair for pair in lines if pair[0] != pair[1]]
     assert "0123456789ab" in different[0] and "2026-02-03" in different[1] and "uncommitted" in different[1]

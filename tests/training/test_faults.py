@@ -1,6 +1,7 @@
 """What goes wrong while a run trains: it stops with one line, and the last good checkpoint is there to go on from."""
 
 import json
+import os
 import resource
 import signal
 import types
@@ -67,15 +68,20 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(
 def test_a_full_disk_under_the_record_is_one_line_too(
     make_config, tmp_path, monkeypatch, uninterrupted, same_weights, name
 ):
-    original = open
+    def full_for(call, argument):
+        def full(*arguments, **options):
+            if Path(str(arguments[argument])).name == name:
+                raise OSError(28, "No space left on device")
+            return call(*arguments, **options)
 
-    def full(file, mode="r", *rest, **options):
-        if Path(str(file)).name.startswith(name) and mode[0] in "aw":
-            raise OSError(28, "No space left on device")
-        return original(file, mode, *rest, **options)
+        return full
+
+    def fill(module):
+        patch.setattr("builtins.open", full_for(open, 0))
+        patch.setattr("os.replace", full_for(os.replace, 1))
 
     with monkeypatch.context() as patch:
-        after_step(patch, 12, lambda module: patch.setattr("builtins.open", full))
+        after_step(patch, 12, fill)
         with pytest.raises(UserError, match=f"cannot write .*{name}: No space left on device; the last whole") as error:
             run(make_config())
     assert "\n" not in str(error.value)

@@ -9,12 +9,14 @@ import signal
 import pytest
 import torch
 
-import training.run_record.atomic
+from configs.compose import resolve
+from data.atomic_write import TEMPORARY, write_atomically
 from training.meter import Meter
 from training.run import run
-from training.run_record.checkpoints import Checkpoints, newest_whole
+from training.run_record.checkpoints import Checkpoints, newest_whole, read_checkpoint
 from training.run_record.record import load_record
 from training.run_record.recorder import Recorder
+from training.schedule import lr_factor
 from training.validation import Validation
 
 TIMING = ("tokens_per_second",)
@@ -57,21 +59,20 @@ def kill_after_step(step):
     return arrange
 
 
-def kill_in_checkpoint_write(nth):
-    """A SIGKILL in the middle of the n-th checkpoint: half of its bytes are on the disk."""
+def kill_in_write(room, nth):
+    """A SIGKILL in the middle of the n-th file that a module writes: half of its bytes are on the disk."""
 
     def arrange(monkeypatch):
-        write, seen = training.run_record.atomic.write_atomically, []
+        seen = []
 
         def write_half(path, content):
             seen.append(path)
             if len(seen) == nth:
-                with open(training.run_record.atomic.temporary_name(path), "wb") as file:
-                    file.write(content[: len(content) // 2])
-                die()
-            write(path, content)
+                monkeypatch.setattr(os, "fsync", lambda _: die())
+                content = content[: len(content) // 2]
+            write_atomically(path, content)
 
-        monkeypatch.setattr("training.run_record.checkpoints.write_atomically", write_half)
+        monkeypatch.setattr(f"training.run_record.{room}.write_atomically", write_half)
 
     return arrange
 
@@ -135,15 +136,15 @@ def kill_before_the_last_word(monkeypatch):
             ("trainer.micro_batch_size=2", "trainer.checkpoint_every=5"),
             id="with accumulation",
         ),
-        pytest.param([kill_in_checkpoint_write(1)], (), id="in the first checkpoint's write"),
-        pytest.param([kill_in_checkpoint_write(3)], (), id="in the third checkpoint's write"),
+        pytest.param([kill_in_write("checkpoints", 1)], (), id="in the first checkpoint's write"),
+        pytest.param([kill_in_write("checkpoints", 3), kill_in_write("record", 2)], (), id="writing"),
         pytest.param([kill_between_the_names], (), id="while names change"),
         pytest.param([kill_with_both_names_on_one_file], (), id="between the names"),
         pytest.param([kill_in_validation(20), kill_in_validation(30)], ("trainer.val_every=10",), id="validating"),
         pytest.param([kill_before_the_last_word], (), id="before the last word"),
         pytest.param([kill_after_step(9), kill_after_step(18)], ("model=fsn",), id="fsn"),
         pytest.param([kill_in_validation(20), kill_after_step(23)], ("model=osn",), id="osn"),
-        pytest.param([kill_in_checkpoint_write(3)], ("model=fsn_native", "optim.embedding_lr=5"), id="fsn_native"),
+        pytest.param([kill_in_write("checkpoints", 3)], ("model=fsn_native", "optim.embedding_lr=5"), id="fsn_native"),
     ],
 )
 def test_a_killed_run_ends_with_the_same_bits(kills, more, make_config, tmp_path, uninterrupted, same_weights):
@@ -163,6 +164,54 @@ def test_a_killed_run_ends_with_the_same_bits(kills, more, make_config, tmp_path
     assert record.throughput.seconds > 0 and record.throughput.tokens_per_second > 0
     leftovers = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert leftovers == {"last.ckpt", "previous.ckpt"}
+    assert not list((tmp_path / "run").glob(TEMPORARY))
+
+
+def as_code_wrote_it_that_set_rates_by_hand(checkpoint, steps_per_epoch, n_micro):
+    """No schedule; the rates of the step before; Lightning's batches and epochs counted from an epoch's beginning."""
+    step = checkpoint["global_step"]
+    epoch, index = divmod(step - 1, steps_per_epoch)
+    n = (index + 1) * n_micro
+    counts = {"ready": n, "started": n, "processed": n, "completed": n - 1}
+    epochs = {"ready": epoch + 1, "started": epoch + 1, "processed": epoch, "completed": epoch}
+    checkpoint["loops"]["fit_loop"] |= {
+        "state_dict": {"combined_loader": [{}]},
+        "epoch_loop.state_dict": {"_batches_that_stepped": step - 1},
+        "epoch_loop.batch_progress": {
+            "total": {name: n + epoch * steps_per_epoch * n_micro for name, n in counts.items()},
+            "current": counts,
+            "is_last_batch": index + 1 == steps_per_epoch,
+        },
+        "epoch_progress": {"total": epochs, "current": epochs},
+    }
+    optim = resolve(checkpoint["config"]).optim
+    for group in checkpoint["optimizer_states"][0]["param_groups"]:
+        del group["initial_lr"]
+        group["lr"] = optim.lr * lr_factor(step - 1, 30, optim) * group["lr_scale"]
+    assert checkpoint["lr_schedulers"] == []
+    steps, nats, grad_norm, tokens, began, _ = checkpoint["meter"]["since_row"]
+    checkpoint["meter"]["since_row"] = [steps, nats, grad_norm, tokens, began]
+
+
+@pytest.mark.parametrize(
+    ("step", "more"),
+    [
+        pytest.param(3, (), id="warming up"),
+        pytest.param(20, (), id="at an epoch's end"),
+        pytest.param(23, ("model=fsn_native", "optim.embedding_lr=5", "trainer.micro_batch_size=2"), id="accumulated"),
+    ],
+)
+def test_a_checkpoint_by_older_code_goes_on(step, more, make_config, tmp_path, uninterrupted, same_weights):
+    config, path = make_config(f"trainer.checkpoint_every={step}", *more), tmp_path / "run/checkpoints/last.ckpt"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        kill_after_step(step + 1)(monkeypatch)
+        killed(config)
+    checkpoint = read_checkpoint(path)
+    as_code_wrote_it_that_set_rates_by_hand(checkpoint, 20, 4 if more else 1)
+    torch.save(checkpoint, path)
+    run(config)
+    same_weights(tmp_path / "run", uninterrupted(*more))
+    assert without_timing(load_record(tmp_path / "run")) == without_timing(load_record(uninterrupted(*more)))
 
 
 def test_a_kill_after_a_damaged_checkpoint_leaves_the_whole_one(make_config, tmp_path, uninterrupted, same_weights):

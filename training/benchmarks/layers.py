@@ -16,6 +16,7 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import with_config
 from torch import Tensor, nn
 
 from baseline import SelfAttention
@@ -27,19 +28,21 @@ from ssa import SelectiveSynchronizationAttention
 from ssa.network import GELU
 from ssa.published import PublishedSteps
 from training.run_record.environment import require_cuda
+from training.run_record.strict_json import Count, Number
 
 FIT_FROM = 1024  # tokens; below it the parts of memory that do not grow weigh in
 
 
+@with_config(extra="forbid")
 @dataclass(frozen=True)
 class LayerTiming:
     """One layer at one length. `ratio`: median over rounds of its time over that of the first layer in the round."""
 
     layer: str
-    tokens: int
-    seconds: float  # median of forward and backward, or of forward
-    ratio: float
-    peak_memory_bytes: int  # of tensors, above what there was before: activations, buffers, gradients
+    tokens: Count
+    seconds: Number  # median of forward and backward, or of forward
+    ratio: Number
+    peak_memory_bytes: Count  # of tensors, above what there was before: activations, buffers, gradients
 
 
 class SDPA(nn.Module):

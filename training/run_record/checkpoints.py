@@ -16,9 +16,9 @@ from torch import nn
 from configs.compose import resolve
 from configs.errors import UserError
 from configs.schema import RunConfig
+from data.atomic_write import TEMPORARY, WriteError, sync_file, write_atomically
 from training.build import build_model
 from training.meter import NonFiniteError
-from training.run_record.atomic import WriteError, sync_file, temporary_name, write_atomically
 
 KEYS = (
     "state_dict",
@@ -107,7 +107,7 @@ class Checkpoints:
 
 def link(source: Path, target: Path) -> None:
     """Give a file a second name, atomically; copies where the file system has no links."""
-    temporary = temporary_name(target)
+    temporary = target.with_name(target.name + ".tmp")
     temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)
@@ -128,9 +128,9 @@ def check_finite(trainer: L.Trainer, step: int) -> None:
                 raise NonFiniteError(f"{name} is not finite after step {step}; try a smaller optim.lr")
 
 
-def remove_half_written(folder: Path) -> None:
-    """Remove what a killed process left half-written."""
-    for leftover in folder.glob("*.tmp"):
+def remove_half_written(run_dir: Path) -> None:
+    """Remove what a killed process left half-written in a run directory that this process holds."""
+    for leftover in (*run_dir.glob(TEMPORARY), *(run_dir / "checkpoints").glob("*.tmp")):
         leftover.unlink()
 
 

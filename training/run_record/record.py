@@ -12,9 +12,9 @@ from pydantic import AfterValidator, StrictBool, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from configs.errors import UserError
-from training.run_record.atomic import write_atomically
-from training.run_record.rows import AnyConfig, AnyEvaluation, ByHead, Count, MetricRow, Number, ValidationRow
-from training.run_record.strict_json import CheckedAs, read_strictly
+from data.atomic_write import write_atomically
+from training.run_record.rows import AnyConfig, AnyEvaluation, ByHead, MetricRow, ValidationRow
+from training.run_record.strict_json import CheckedAs, Count, Number, read_strictly
 
 # An absolute path, alone or after `key=`, in quotes or not.
 ABSOLUTE = re.compile(r"""([^=/'"]*=)?(['"]?)(/.*)\2""", re.DOTALL)
@@ -157,7 +157,7 @@ def load_record(path: Path | str) -> RunRecord:
     """The record of a run directory or of a record file; UserError when it is absent, damaged or of another form."""
     path = record_path(path)
     try:
-        record, content = read_strictly(path, RECORD, "a run record")
+        record, content = read_strictly(path, RECORD, "run record")
     except FileNotFoundError:
         raise UserError(f"there is no run record at {path}; give a run directory or its record.json") from None
     if record.status == "done" and record.final is None:

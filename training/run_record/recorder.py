@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from data.atomic_write import WriteError, sync_file, write_atomically
 from training.meter import Meter, NonFiniteError, Row
-from training.run_record.atomic import WriteError, sync_file, write_atomically
 from training.run_record.environment import peak_resident_bytes
 from training.run_record.record import RunRecord, Throughput, save_record
 

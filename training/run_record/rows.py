@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Discriminator, Field, Tag, with_config
 from typing_extensions import TypedDict
 
-# Strictly: neither "3" nor true is a number.
-Count = Annotated[int, Field(strict=True, ge=0)]
-Number = Annotated[float, Field(strict=True)]
+from training.run_record.strict_json import Count, Number
+
 ByHead = list[list[Number]]  # layer -> head
 
 

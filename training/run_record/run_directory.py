@@ -9,11 +9,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from configs.compose import NOT_IN_HASH, config_hash
+from configs.compose import NOT_IN_HASH, NOT_IN_HASH_AT_DEFAULT, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
-from training.run_record.atomic import WriteError
+from data.atomic_write import WriteError
 from training.run_record.record import RunRecord, load_record
+
+TOKENIZER = "tokenizer.json"  # in the run directory, of a run whose tokens are not bytes
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -68,6 +70,11 @@ def earlier_run(folder: Path, ours: RunRecord, corpus_path: Path) -> RunRecord |
         raise UserError(
             f"{folder} holds a run of another config: {different}; choose another run_dir or say overwrite=true"
         )
+    if record.data.tokenizer["sha256"] != ours.data.tokenizer["sha256"]:
+        raise UserError(
+            f"the tokenizer {ours.data.tokenizer['name']} has changed since the run in {folder} began; restore it from "
+            f"{folder / TOKENIZER} or say overwrite=true"
+        )
     then, now = record.data.sha256, ours.data.sha256
     if then != now:
         raise UserError(
@@ -79,7 +86,7 @@ def earlier_run(folder: Path, ours: RunRecord, corpus_path: Path) -> RunRecord |
 
 def differing_keys(theirs: dict[str, Any], ours: dict[str, Any], most: int = 3) -> str:
     """The first keys that can change a result and differ, as `seed is 1 there and 0 here, ...`; empty if none."""
-    theirs, ours = flat(theirs), flat(ours)
+    theirs, ours = (NOT_IN_HASH_AT_DEFAULT | flat(tree) for tree in (theirs, ours))  # older configs lack newer keys
     found = [
         f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
         for key in ours | theirs

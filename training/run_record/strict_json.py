@@ -5,15 +5,18 @@ import math
 import reprlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic import Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_wrap_validator_function
 
 from configs.errors import UserError
 
 Content = TypeVar("Content")
+# Neither "3" nor true is a number; the other types of JSON are strict of themselves.
+Count = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, Field(strict=True)]
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ def read_strictly(path: Path, kind: TypeAdapter[Content], name: str) -> tuple[Co
     except FileNotFoundError:
         raise
     except ValidationError as error:
-        raise UserError(f"{path} is not {name}: {first_fault(error, content)}") from None
+        raise UserError(f"{path} is not a {name}: {first_fault(error, content)}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read {path} as {name}: {error}") from None
+        raise UserError(f"cannot read the {name} {path}: {error}") from None
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

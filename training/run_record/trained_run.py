@@ -13,16 +13,16 @@ from torch import nn
 from configs.compose import resolve
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig, RunConfig
+from data.atomic_write import WriteError
 from data.corpus import Corpus
 from data.sources import open_corpus
 from data.tokenizers import BYTES, Tokenizer, open_tokenizer
 from training.attention_backend import set_backend
-from training.run_record.atomic import WriteError
 from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint
 from training.run_record.environment import require_cuda
 from training.run_record.record import RunRecord, load_record, record_path, save_record
+from training.run_record.run_directory import TOKENIZER
 
-TOKENIZER = "tokenizer.json"  # in the run directory, of a run whose tokens are not bytes
 LOCK_WAIT = 2.0  # seconds; another evaluation holds a record for an instant, a training run to its end
 
 

@@ -4,11 +4,6 @@ import importlib.util
 import traceback
 from collections.abc import Sequence
 
-import hydra
-from hydra._internal.callbacks import Callbacks
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
@@ -17,6 +12,7 @@ from omegaconf import DictConfig
 from configs.compose import resolve_entry
 from configs.errors import UserError
 from configs.groups import FOLDER, HYDRA_VERSION_BASE
+from configs.hydra_private import Callbacks, ConfigLoader, JobReturn, Plugins, hydra_of_its_own
 from training.run import run
 from training.signals import Interrupted
 from training.sweeps.ray_launcher import RayLauncher, RayLauncherConfig
@@ -45,15 +41,9 @@ def launch(jobs: Sequence[Sequence[str]], launcher: Sequence[str]) -> list[str |
     preset = [f"+{text}" if text.startswith("launcher=") else text for text in launcher]
     # Several progress bars would draw over each other, and a cluster's logs want no bar.
     quiet = [] if chosen == "local" else ["trainer.progress=false"]
-    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
-    try:
-        with hydra.initialize_config_dir(str(FOLDER), version_base=HYDRA_VERSION_BASE):
-            loader = GlobalHydra.instance().config_loader()
-            # As Hydra's own sweepers make it, without their grid: the rows of a table are no product.
-            starter = _starter(HydraContext(config_loader=loader, callbacks=Callbacks()), _configured(loader, preset))
-            results = starter.launch([[*overrides, *quiet] for overrides in jobs], 0)
-    finally:
-        GlobalHydra.instance().hydra = running
+    with hydra_of_its_own(FOLDER, HYDRA_VERSION_BASE) as loader:
+        starter = _starter(HydraContext(config_loader=loader, callbacks=Callbacks()), _configured(loader, preset))
+        results = starter.launch([[*overrides, *quiet] for overrides in jobs], 0)
     return [_outcome(result) for result in results]
 
 
@@ -77,7 +67,7 @@ def _configured(loader: ConfigLoader, preset: list[str]) -> DictConfig:
     return config
 
 
-def _outcome(result: hydra.core.utils.JobReturn) -> str | None:
+def _outcome(result: JobReturn) -> str | None:
     try:
         error: str | None = result.return_value
     except Exception as failure:  # the launcher itself failed: a worker was killed, a job was cancelled

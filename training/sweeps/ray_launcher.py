@@ -12,13 +12,12 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from configs.errors import UserError
+from configs.hydra_private import JobReturn, JobStatus, Singleton, run_job, setup_globals
 from training.signals import GracefulStop, Interrupted
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs.sweeps import Request, expand
+from data.atomic_write import WriteError, write_atomically
 from data.sources import open_corpus
 from training.announce import duration
-from training.run_record.atomic import WriteError, make_parent, write_atomically
 from training.sweeps.launch import launch
 from training.sweeps.search import Search
 from training.sweeps.swept_run import FAILED, STATES, SweptRun, error_of, look
@@ -70,7 +70,6 @@ def work(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: 
     for folder, error in errors.items():
         if not (folder / "record.json").exists():
             with contextlib.suppress(WriteError):  # the run's own error says more
-                make_parent(folder / FAILED)
                 write_atomically(folder / FAILED, (error + "\n").encode())
     runs[:] = look([run.job for run in runs], axes, recorded)
     for run in runs:

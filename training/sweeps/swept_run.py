@@ -13,6 +13,7 @@ from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import RunConfig
 from configs.sweeps import Job
+from data.tokenizers import vocabulary_size
 from training.budget import resolve_shape
 from training.run_record.record import RunRecord, load_record
 from training.run_record.run_directory import run_directory
@@ -84,14 +85,20 @@ def configured_jobs(jobs: Sequence[Job]) -> list[tuple[Job, RunConfig]]:
             others = tuple(text for text in job.overrides if not text.startswith("seed="))
             config = replace(deepcopy(_composed(others)), seed=int(seed))
         else:
-            config = resolve_shape(compose("train", job.overrides), 256)
+            config = resolved(job.overrides)
         found.append((job, config))
     return found
 
 
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> RunConfig:
-    return resolve_shape(compose("train", overrides), 256)
+    return resolved(overrides)
+
+
+def resolved(overrides: Sequence[str]) -> RunConfig:
+    """The config of a run with its shape solved for its vocabulary. UserError for one that cannot be."""
+    config = compose("train", overrides)
+    return resolve_shape(config, vocabulary_size(config.data.tokenizer))
 
 
 def state_of(folder: Path) -> tuple[str, RunRecord | None]:

@@ -138,10 +138,37 @@ def test_a_file_that_is_none_is_left_out_and_nothing_is_said_to_be_nothing(file,
     file("cpu", task="steps")
     (tmp_path / "layers-cpu-4096.json").write_text("{")
     document = layer_cost.layer_cost_document("cpu", tmp_path, tmp_path)
-    assert "layers-cpu.json measures steps" in document.notes[0]
+    assert "layers-cpu.json is not a measurement of layers: config.task is 'steps'" in document.notes[0]
+    assert "; measure again with bench.py task=layers output=" in document.notes[0]
     assert "cannot read" in document.notes[1] and "layers-cpu-4096.json" in document.notes[1]
     assert {row["tokens/s"] for row in document.tables[0].rows} == {"not run"}
     assert "table-ssa-cost profile=cpu" in document.notes[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda content: content["timings"][0].update(seconds="1"),
+            r"timings\[0\].seconds is '1': it should",
+        ),
+        (lambda content: content["timings"][0].update(colour=1), r"timings\[0\].colour is an unknown key"),
+        (lambda content: content["timings"].append({}), r"timings\[6\] lacks 'layer'"),
+        (lambda content: content["config"].update(layers=[]), r"config.layers is \[\]"),
+        (lambda content: content["config"].update(threads=True), "config.threads is True"),
+        (lambda content: content["git"].update(dirty="no"), "git.dirty is 'no'"),
+        (lambda content: content.update(colour="red"), "colour is an unknown key"),
+        (lambda content: content.pop("git"), "it lacks 'git'"),
+    ],
+)
+def test_a_file_of_another_form_says_where_and_what_on_one_line(file, change, message):
+    path = file("cpu")
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"is not a measurement of layers: {message}") as error:
+        read_measurement(path)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -1,0 +1,79 @@
+"""Files that are either whole or not there: written under a temporary name, forced to the disk, and only then named."""
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from configs.errors import UserError
+
+DAY = 24 * 3600.0  # seconds
+TEMPORARY = f"{'[0-9a-f]' * 32}.tmp"  # pattern of the names that files in the making have
+
+
+class WriteError(UserError):
+    """A file could not be written: the disk is full, a limit was met, or the folder is not ours."""
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        super().__init__(f"cannot write {path}: {cause.strerror or cause}")
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
+    """Write a file, its folder too where that is missing. Raises WriteError.
+
+    A process that dies at any moment leaves the old file or the new one, never a part.
+    """
+
+    def fill(file: BinaryIO) -> str:
+        file.write(content)
+        return path.name
+
+    try:
+        write_whole(path.parent, fill)
+    except OSError as error:
+        raise WriteError(path, error) from error
+
+
+def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
+    """A new file in `folder`, named by what `fill(file)` returns, written as `write_atomically` does. Raises OSError.
+
+    An older file of that name is replaced; whoever has it mapped keeps the old pages. What a process that was killed
+    left behind is removed a day later.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(TEMPORARY):  # ours, whatever else the folder is used for
+        with contextlib.suppress(OSError):  # another process may be doing the same, or it is not ours
+            if time.time() - leftover.stat().st_mtime > DAY:
+                leftover.unlink()
+    temporary = folder / f"{uuid.uuid4().hex}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            name = fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / name)
+        sync_file(folder)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return folder / name
+
+
+def make_parent(path: Path) -> None:
+    """Make the folder that `path` is to lie in, where it is missing. Raises WriteError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(path, error) from error
+
+
+def sync_file(path: Path) -> None:
+    """Force what was written to a file to the disk; of a folder its names, so that a rename outlives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
