@@ -26,7 +26,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
 
     same_data(records)
     curves = validation_curves(records)
-    lasts = _last_on_other_bytes(records) or [None] * len(records)
+    lasts: Sequence[tuple[int, float] | None] = _last_on_other_bytes(records) or [None] * len(records)
     with rc_context(REPRODUCIBLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes: Any = figure.subplots()
