@@ -37,7 +37,8 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
             _labelled(axes, drawn)
         seeds = max(map(len, bins.bits.values()))
         means = f", means of {seeds} seeds" if seeds > 1 else ""
-        loss.set_title(f"{record.data.name}, {record.config['scale']['name']} parameters{means}", fontsize=10.5)
+        run = f"{record.data.name}, {record.config['scale']['name']} parameters{means}"
+        loss.set_title(f"{run}\nfirst {entry['bytes']:,} bytes of {entry['split']}", fontsize=10.5)
         by_depth_.set_title("Difference by depth, 95 % interval", fontsize=10.5)
         by_distance_.set_title(f"Difference by distance, depth {COPIES} or more", fontsize=10.5)
         loss.set_xlabel("copy depth (bytes of context that match)")

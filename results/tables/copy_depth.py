@@ -58,8 +58,8 @@ def add_copy_depth(evidence: Evidence, document: Document, folder: Path, stem: s
         ),
     ]
     plot_copy_depth(evaluated, folder / stem)
-    caption = f"{evidence.corpus}: loss by copy depth, and its difference to the transformer with 95 % intervals"
-    document.figures.append((stem, caption))
+    caption = "loss by copy depth, its difference to the transformer with 95 % intervals, and that by distance"
+    document.figures.append((stem, f"{evidence.corpus}: {caption}; {what}"))
 
 
 def _by_side(by_depth: dict[str, str]) -> str:

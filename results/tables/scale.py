@@ -69,6 +69,8 @@ def add_scale(evidence: Evidence, document: Document, folder: Path, stem: str) -
     for name in scales.values():
         records = by_name((run.model, record) for run, record, _ in finals if run.config.scale.name == name)
         if costs := cost_table(f"{name}: ", records):
+            if costs.notes == document.tables[-1].notes:
+                document.tables[-1].notes = []  # those of the last stand for all
             document.tables.append(costs)
     if finals:
         plot_ladder(points, fits, folder / stem, f"{evidence.corpus}{protocol}")

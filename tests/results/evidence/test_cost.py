@@ -101,13 +101,13 @@ def test_the_table_says_what_is_not_measured_and_not_reached(record):
     assert table.title.startswith("mine: cost beside loss; bits per byte minus transformer's on the first 5,000 val")
     assert table.rows[1] == {
         "model": "osn",
-        "FLOPs per token": "10.00",
-        "step time": "not measured",
+        "FLOPs / transformer": "10.00",
+        "time / transformer": "not measured",
         "equal tokens": "-0.1000 one seed",
         "equal FLOPs": "not reached",
         "equal time": "not measured",
     }
-    assert "not measured: by no benchmark" in table.notes[0] and "after 0.00 M tokens" in table.notes[1]
+    assert "not measured: no benchmark has it" in table.notes[0] and "after 0.00 M tokens" in table.notes[1]
     assert cost_table("", {"osn": runs["osn"], "fsn": runs["osn"]}) is None
     assert cost_table("", {"transformer": runs["transformer"]}) is None
 
