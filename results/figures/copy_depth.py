@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from results.evidence.copy_depth import BASELINE, COPIES, Bins, by_depth, by_distance, start
+from results.evidence.copy_depth import COPIES, Bins, by_depth, by_distance, start
+from results.evidence.settings import TRANSFORMER
 from results.evidence.stored import Evaluated
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 
@@ -46,7 +47,7 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
         by_distance_.set_xlabel("distance of the nearest match (bytes)")
         loss.set_ylabel(f"{entry['split']} loss (bits per byte)")
         for axes in (by_depth_, by_distance_):
-            axes.set_ylabel(f"minus {BASELINE} (bits per byte)")
+            axes.set_ylabel(f"minus {TRANSFORMER} (bits per byte)")
         handles, labels = loss.get_legend_handles_labels()
         figure.legend(
             handles,

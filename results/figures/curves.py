@@ -91,7 +91,7 @@ def _by_model(records: Sequence[RunRecord], curves: Sequence[Curve]) -> list[tup
 
 
 def _same_places(curves: Sequence[Curve]) -> bool:
-    """Whether all curves have their points at the same tokens, but for what the last window of an epoch lacks."""
+    """Whether all curves have their points at the same tokens, up to what the last window of an epoch lacks."""
     first = [at for at, _ in curves[0]]
     return all(
         len(curve) == len(first)

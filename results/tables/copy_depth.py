@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from results.document import Document, Row, Table
-from results.evidence.copy_depth import BASELINE, COPIES, LN2, Bins, by_depth, by_distance, start, statements
+from results.evidence.copy_depth import COPIES, LN2, Bins, by_depth, by_distance, start, statements
 from results.evidence.runs import Evidence
+from results.evidence.settings import TRANSFORMER
 from results.evidence.stored import Evaluated, with_evaluation
 from results.figures.copy_depth import plot_copy_depth
 
@@ -107,6 +108,6 @@ def _rows(bins: Bins, name: str, total: int) -> list[Row]:
             row[model] = f"{bins.mean(model, k).value:.4f}" if count else ""
         for model in bins.bits:
             if (difference := bins.difference(model, k)) is not None:
-                row[f"{model} minus {BASELINE}"] = difference.shown("+")
+                row[f"{model} minus {TRANSFORMER}"] = difference.shown("+")
         rows.append(row)
     return rows

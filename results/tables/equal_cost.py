@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from results.document import Table
 from results.evidence.cost import Cost, at_equal_cost, relative_cost
 from results.evidence.curves import curve, curve_bytes
+from results.evidence.settings import TRANSFORMER
 from training.run_record.record import RunRecord
 
-TRANSFORMER = "transformer"
 NOT_MEASURED, NOT_REACHED = "not measured", "not reached"
 
 
@@ -29,6 +29,7 @@ def cost_table(what: str, runs: Mapping[str, Sequence[RunRecord]]) -> Table | No
     if not ends or len(runs) < 2:
         return None
     costs = {name: relative_cost(records, transformers) for name, records in runs.items()}
+    costs[TRANSFORMER] = Cost(1.0, 1.0, True)
     rows = []
     for name, records in runs.items():
         cost = costs[name]

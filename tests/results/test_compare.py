@@ -50,7 +50,7 @@ def test_the_command(record, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "fsn, seed 1" in shown and "2.4500 ± 0.6353" in shown
     assert "± of a run: 95 % interval over text" in shown and "± of a mean: 95 % interval over seeds" in shown
-    assert "cost beside loss" in shown and "curves.svg: lines: the first 5,000 validation bytes" in shown
+    assert "Cost beside loss" in shown and "curves.svg: lines: the first 5,000 validation bytes" in shown
     assert (tmp_path / "curves.png").stat().st_size > 0
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="there is no record in"):

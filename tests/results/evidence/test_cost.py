@@ -99,6 +99,7 @@ def test_the_table_says_what_is_not_measured_and_not_reached(record):
     runs = {"transformer": [run(record, "transformer", 3.0, 0.2)], "osn": [run(record, "osn", 2.9, 0.2, flops=100)]}
     table = cost_table("mine: ", runs)
     assert table.title.startswith("mine: cost beside loss; bits per byte minus transformer's on the first 5,000 val")
+    assert list(table.rows[0].values()) == ["transformer", "1.00", "1.00", "", "", ""]
     assert table.rows[1] == {
         "model": "osn",
         "FLOPs / transformer": "10.00",
