@@ -12,10 +12,10 @@ from configs.entry import fail
 from configs.errors import UserError
 from measures.statistics import difference_over_seeds, mean_over_seeds
 from results.document import Row, markdown
-from results.evidence.settings import usual_settings
+from results.evidence.settings import TRANSFORMER, usual_settings
 from results.figures.curves import drawn, plot_curves
 from results.tables.comparison import OVER_TEXT, comparison
-from results.tables.equal_cost import TRANSFORMER, by_name, cost_table
+from results.tables.equal_cost import by_name, cost_table
 from training.run_record.record import RunRecord, load_record
 
 OVER_SEEDS = "± of a mean: 95 % interval over seeds (Student's t); of a difference: Welch's, seeds are not paired."
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if means := seed_means(models):
         print(f"\n{markdown(means)}\n\n{OVER_SEEDS}")
     if costs := cost_table("", models):
-        print("\n" + "\n\n".join([costs.title, markdown(costs.rows), *costs.notes]))
+        title = costs.title[0].upper() + costs.title[1:]
+        print("\n" + "\n\n".join([title, markdown(costs.rows), *costs.notes]))
     if asked.figure is not None:
         print("\n" + ", ".join(str(file) for file in plot_curves(records, asked.figure)) + f": {drawn(records)}")
 

@@ -16,10 +16,9 @@ import numpy as np
 from configs.errors import UserError
 from configs.schema import MODELS
 from measures.statistics import NOT_SIGNIFICANT, Estimate, difference_over_text, mean_over_text
-from results.evidence.settings import CIRCUMSTANCES, differing_settings, same, same_data
+from results.evidence.settings import CIRCUMSTANCES, TRANSFORMER, differing_settings, same, same_data
 from results.evidence.stored import Evaluated
 
-BASELINE = "transformer"
 COPIES = 4  # from this depth on the paper's claim says that the full kernel reverses the base layer's loss
 # Model, the side of the transformer's loss that its own is claimed to lie on, from which depth on, in words.
 STATEMENTS = (
@@ -85,9 +84,9 @@ class Bins:
         """A model's loss in bin k less the transformer's, means over all seeds of both; None where there is no such
         difference. The interval is over the text, block by block, and over the seeds where both have several.
         """
-        if model == BASELINE or not {model, BASELINE} <= self.bits.keys():
+        if model == TRANSFORMER or not {model, TRANSFORMER} <= self.bits.keys():
             return None
-        return difference_over_text(self._sums(model, k), self._sums(BASELINE, k), self.counts[:, k])
+        return difference_over_text(self._sums(model, k), self._sums(TRANSFORMER, k), self.counts[:, k])
 
     def _sums(self, model: str, k: int) -> np.ndarray:
         """(S, K)"""
@@ -107,7 +106,7 @@ def statements(evaluated: Sequence[Evaluated]) -> list[CopyingStatement]:
         significant = set(sides.values()) & {"above", "below"}
         if not sides:
             outcome = "not run"
-        elif min(len(bins.bits[name]) for name in (model, BASELINE)) == 1:
+        elif min(len(bins.bits[name]) for name in (model, TRANSFORMER)) == 1:
             outcome = "one seed"
         elif significant - {expected}:
             outcome = "does not hold"

@@ -68,7 +68,7 @@ class Run:
 
 @dataclass
 class Evidence:
-    """The runs of a sweep in one profile, on one corpus, all alike but for what the table has a place for.
+    """The runs of a sweep in one profile, on one corpus, all alike apart from what the table has a place for.
 
     `corpus`: its name, with the beginning of its SHA-256 where several have that name; `setting`: what else tells this
     part of the sweep from others, `optim.lr=0.006`, or nothing.
@@ -126,7 +126,7 @@ def _file_name(text: str) -> str:
 
 def read_records(folders: Sequence[Path]) -> tuple[list[RecordFile], list[str]]:
     """The records below the folders (record.json of runs, or any .json of `COMMITTED`), and those that are damaged."""
-    found, damaged = [], []
+    records, damaged = [], []
     for folder in folders:
         pattern = "*.json" if folder == COMMITTED else "record.json"
         for path in sorted(folder.rglob(pattern)):
@@ -134,10 +134,10 @@ def read_records(folders: Sequence[Path]) -> tuple[list[RecordFile], list[str]]:
             if (folder == COMMITTED and inside[0] == NOT_RUNS) or any(map(SET_ASIDE.fullmatch, inside[:-1])):
                 continue
             try:
-                found.append((path, load_record(path)))
+                records.append((path, load_record(path)))
             except UserError as error:
                 damaged.append(str(error))
-    return found, damaged
+    return records, damaged
 
 
 def gather(
@@ -175,18 +175,17 @@ def gather(
                 of_part[key].append((place, record))
         taken[setting] = of_part
         others |= _of_other_protocols(wanted, [one for one in records if admits(one[1])], of_part, typed)
-    called = _names([record for of_part in taken.values() for found in of_part.values() for _, record in found])
+    called = _names([record for of_part in taken.values() for of_run in of_part.values() for _, record in of_run])
     evidence = []
     for setting, wanted in parts.items():
-        every = [found for of_run in taken[setting].values() for found in of_run]
+        every = [one for of_run in taken[setting].values() for one in of_run]
         for sha256 in sorted({record.data.sha256 for _, record in every}, key=lambda each: called[each]) or [""]:
             runs = []
             for job, config in wanted:
                 key = identity(config_dict(config), config.seed, typed_precisely(job))
-                of_run = taken[setting][key]
-                here = [found for found in of_run if found[1].data.sha256 == sha256]
-                found = _run(job.row, label_of(job, sweep.axes), config, here, rank)
-                runs.append(replace(found, other=others.get(key)))
+                here = [one for one in taken[setting][key] if one[1].data.sha256 == sha256]
+                run = _run(job.row, label_of(job, sweep.axes), config, here, rank)
+                runs.append(replace(run, other=others.get(key)))
             name = called.get(sha256, wanted[0][1].data.name)
             evidence.append(Evidence(sweep, name, runs, list(damaged), setting))
     return evidence
@@ -198,21 +197,21 @@ def _of_other_protocols(
     of_part: Mapping[str, Sequence[RecordFile]],
     typed: Sequence[str],
 ) -> dict[str, str]:
-    """Of runs that no record is of, by identity: a record that differs in `PROTOCOL` alone, and how."""
+    """Of runs that no record is of, by identity: a record that differs in `PROTOCOL_KEYS` alone, and how."""
     lacking: dict[str, tuple[str, dict[str, Any]]] = {}
     for _, config in wanted:
         ours = config_dict(config)
         if not of_part[key := identity(ours, config.seed, typed)]:
             lacking[identity(ours, config.seed, typed, PROTOCOL_KEYS)] = key, settings_of(ours)
-    found = {}
+    others = {}
     for place, record in records if lacking else ():
         key, ours = lacking.get(identity(record.config, record.seed, typed, PROTOCOL_KEYS), ("", {}))
         if key and record.status == "done":
             theirs = settings_of(record.config)
             differ = [name for name in PROTOCOL_KEYS if theirs.get(name) != ours.get(name)]
-            found[key] = ", ".join(f"{name} {theirs.get(name)} instead of {ours.get(name)}" for name in differ)
-            found[key] += f": {place.parent.name}/{place.name}"
-    return found
+            how = ", ".join(f"{name} {theirs.get(name)} instead of {ours.get(name)}" for name in differ)
+            others[key] = f"{how}: {place.parent.name}/{place.name}"
+    return others
 
 
 def _setting(sweep: Sweep, job: Job) -> str:
@@ -227,8 +226,8 @@ def _setting(sweep: Sweep, job: Job) -> str:
 
 
 def _names(records: Sequence[RunRecord]) -> dict[str, str]:
-    """By SHA-256, what a corpus is called: what most of its records call it, told apart where two are called so, and
-    where nobody gave a name.
+    """By SHA-256, what a corpus is called: what most of its records call it, and the beginning of the SHA-256 where two are
+    called so or nobody gave a name.
     """
     counts: dict[str, Counter[str]] = {}
     for record in records:
@@ -240,18 +239,18 @@ def _names(records: Sequence[RunRecord]) -> dict[str, str]:
 
 
 def _run(
-    row: str, label: str, config: RunConfig, found: Sequence[RecordFile], rank: Callable[[RunRecord], Any] | None
+    row: str, label: str, config: RunConfig, records: Sequence[RecordFile], rank: Callable[[RunRecord], Any] | None
 ) -> Run:
     def order(one: RecordFile) -> tuple[Any, ...]:
         record = one[1]
         return rank(record) if rank else 0, record.finished or record.started
 
-    if done := [one for one in found if one[1].status == "done"]:
+    if done := [one for one in records if one[1].status == "done"]:
         path, record = max(done, key=order)
         return Run(row, label, config, record, path)
-    if not found:
+    if not records:
         return Run(row, label, config)
-    last = max(found, key=order)[1]
+    last = max(records, key=order)[1]
     steps = max((int(each["step"]) for each in last.metrics), default=0)
     failure = last.error or f"{last.status} at step {steps:,}"
     return Run(row, label, config, failure=failure, failed=last.status == "failed")
@@ -264,7 +263,7 @@ def typed_precisely(job: Job) -> tuple[str, ...]:
 
 
 def identity(config: dict[str, Any], seed: int, typed: Sequence[str] = (), but: Sequence[str] = ()) -> str:
-    """What a run was set to do, as text: equal for two runs that must end alike on the same data, but for rounding.
+    """What a run was set to do, as text: equal for two runs that must end alike on the same data, up to rounding.
 
     `typed`: circumstances that tell runs apart after all; `but`: settings to look away from.
     """

@@ -11,6 +11,8 @@ from configs.schema import MODELS, FSNConfig, RunConfig
 from training.run_record.record import RunRecord
 from training.run_record.run_directory import flat
 
+TRANSFORMER = "transformer"  # the model that others are compared with
+
 # Solved from other keys, shown by itself, or without influence on the result.
 NOT_SETTINGS = (*NOT_IN_HASH, "seed", "model.ff_width")
 
@@ -43,14 +45,14 @@ BEFORE = {
 
 def differing_settings(records: Sequence[RunRecord], ignoring: Collection[str] = ()) -> list[str]:
     """Keys of the config in which records of the *same* model differ, besides the seed: what a sweep went through."""
-    found: list[str] = []
+    keys: list[str] = []
     for record in records:
         for other in records:
             if other.config["model"]["name"] != record.config["model"]["name"]:
                 continue
             ours, theirs = settings_of(record.config), settings_of(other.config)
-            found += [key for key in ours if ours[key] != theirs.get(key) and key not in (*found, *ignoring)]
-    return found
+            keys += [key for key in ours if ours[key] != theirs.get(key) and key not in (*keys, *ignoring)]
+    return keys
 
 
 def usual_settings(records: Sequence[RunRecord]) -> dict[str, dict[str, str]]:

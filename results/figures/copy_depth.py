@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from results.evidence.copy_depth import BASELINE, COPIES, Bins, by_depth, by_distance, start
+from results.evidence.copy_depth import COPIES, Bins, by_depth, by_distance, start
+from results.evidence.settings import TRANSFORMER
 from results.evidence.stored import Evaluated
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 
@@ -37,7 +38,8 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
             _labelled(axes, drawn)
         seeds = max(map(len, bins.bits.values()))
         means = f", means of {seeds} seeds" if seeds > 1 else ""
-        loss.set_title(f"{record.data.name}, {record.config['scale']['name']} parameters{means}", fontsize=10.5)
+        run = f"{record.data.name}, {record.config['scale']['name']} parameters{means}"
+        loss.set_title(f"{run}\nfirst {entry['bytes']:,} bytes of {entry['split']}", fontsize=10.5)
         by_depth_.set_title("Difference by depth, 95 % interval", fontsize=10.5)
         by_distance_.set_title(f"Difference by distance, depth {COPIES} or more", fontsize=10.5)
         loss.set_xlabel("copy depth (bytes of context that match)")
@@ -45,7 +47,7 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
         by_distance_.set_xlabel("distance of the nearest match (bytes)")
         loss.set_ylabel(f"{entry['split']} loss (bits per byte)")
         for axes in (by_depth_, by_distance_):
-            axes.set_ylabel(f"minus {BASELINE} (bits per byte)")
+            axes.set_ylabel(f"minus {TRANSFORMER} (bits per byte)")
         handles, labels = loss.get_legend_handles_labels()
         figure.legend(
             handles,

@@ -64,8 +64,8 @@ def draw_coupling(model: str, title: str, kappa: Tensor, order: Order, path: Pat
             handles=handles,
             loc="outside lower left",
             ncols=2,
-            title="Above each panel: mean |κ| over coordinates (rad), frustration angle and"
-            "\nits deviation, sign of the harmonic and share of coordinates that have it",
+            title="Above each panel: mean |κ| over coordinates (rad), frustration angle and its"
+            "\nangular deviation (s.d.), sign of the harmonic and share of coordinates that have it",
             alignment="left",
             frameon=False,
             fontsize=8.5,
@@ -140,9 +140,8 @@ def _words(m: int, measured: Harmonic) -> str:
         return f"{size}, no direction"
     repels = math.cos(measured.angle) < 0
     share = measured.repulsive if repels else 1 - measured.repulsive
-    angle = f"{round(math.degrees(measured.angle))}°, deviation {math.degrees(measured.deviation):.0f}°"
-    angle = angle.replace("-", MINUS)
-    return f"{size}, angle {angle}, {'repulsive' if repels else 'attractive'} in {share:.0%}"
+    angle = f"{round(math.degrees(measured.angle))}° (s.d. {math.degrees(measured.deviation):.0f}°)"
+    return f"{size}, {angle.replace('-', MINUS)}, {'repulsive' if repels else 'attractive'} in {share:.0%}"
 
 
 def plot_coupling(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:

@@ -26,7 +26,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
 
     same_data(records)
     curves = validation_curves(records)
-    lasts = _last_on_other_bytes(records) or [None] * len(records)
+    lasts: Sequence[tuple[int, float] | None] = _last_on_other_bytes(records) or [None] * len(records)
     with rc_context(REPRODUCIBLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes: Any = figure.subplots()
@@ -66,8 +66,8 @@ def drawn(records: Sequence[RunRecord]) -> str:
     if lasts := _last_on_other_bytes(records):
         last_bytes, end = records[0].rows("validation")[-1]["bytes"], max(at for at, _ in lasts)
         words += f"; hollow, and in the legend: the first {last_bytes:,} validation bytes, after {end:,} tokens"
-    seeds = {record.seed for record in records}
-    return words + ("; means over seeds, from the least to the largest seed" if len(seeds) > 1 else "")
+    means = any(len(seeds) > 1 for _, _, seeds in _by_model(records, validation_curves(records)))
+    return words + ("; means over seeds, bands from the least to the largest" if means else "")
 
 
 def _last_on_other_bytes(records: Sequence[RunRecord]) -> list[tuple[int, float]] | None:
@@ -91,7 +91,7 @@ def _by_model(records: Sequence[RunRecord], curves: Sequence[Curve]) -> list[tup
 
 
 def _same_places(curves: Sequence[Curve]) -> bool:
-    """Whether all curves have their points at the same tokens, but for what the last window of an epoch lacks."""
+    """Whether all curves have their points at the same tokens, up to what the last window of an epoch lacks."""
     first = [at for at, _ in curves[0]]
     return all(
         len(curve) == len(first)

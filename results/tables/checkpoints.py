@@ -68,7 +68,8 @@ def _add_tables(runs: Sequence[Run], evidence: Evidence, document: Document, nam
         )
         if len(differences[0]) > 1:
             title = f"{name}difference to {baseline} ± 95 % interval over seeds, {what}"
-            document.tables.append(Table(title, differences, ("checkpoint",), [UNPAIRED]))
+            said = any(UNPAIRED in table.notes for table in document.tables)
+            document.tables.append(Table(title, differences, ("checkpoint",), [] if said else [UNPAIRED]))
 
 
 def _losses(validations: Sequence[Validation]) -> Losses:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from results.document import Document, Row, Table
-from results.evidence.copy_depth import BASELINE, COPIES, LN2, Bins, by_depth, by_distance, start, statements
+from results.evidence.copy_depth import COPIES, LN2, Bins, by_depth, by_distance, start, statements
 from results.evidence.runs import Evidence
+from results.evidence.settings import TRANSFORMER
 from results.evidence.stored import Evaluated, with_evaluation
 from results.figures.copy_depth import plot_copy_depth
 
@@ -58,8 +59,8 @@ def add_copy_depth(evidence: Evidence, document: Document, folder: Path, stem: s
         ),
     ]
     plot_copy_depth(evaluated, folder / stem)
-    caption = f"{evidence.corpus}: loss by copy depth, and its difference to the transformer with 95 % intervals"
-    document.figures.append((stem, caption))
+    caption = "loss by copy depth, its difference to the transformer with 95 % intervals, and that by distance"
+    document.figures.append((stem, f"{evidence.corpus}: {caption}; {what}"))
 
 
 def _by_side(by_depth: dict[str, str]) -> str:
@@ -107,6 +108,6 @@ def _rows(bins: Bins, name: str, total: int) -> list[Row]:
             row[model] = f"{bins.mean(model, k).value:.4f}" if count else ""
         for model in bins.bits:
             if (difference := bins.difference(model, k)) is not None:
-                row[f"{model} minus {BASELINE}"] = difference.shown("+")
+                row[f"{model} minus {TRANSFORMER}"] = difference.shown("+")
         rows.append(row)
     return rows

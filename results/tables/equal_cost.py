@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from results.document import Table
 from results.evidence.cost import Cost, at_equal_cost, relative_cost
 from results.evidence.curves import curve, curve_bytes
+from results.evidence.settings import TRANSFORMER
 from training.run_record.record import RunRecord
 
-TRANSFORMER = "transformer"
 NOT_MEASURED, NOT_REACHED = "not measured", "not reached"
 
 
@@ -29,10 +29,11 @@ def cost_table(what: str, runs: Mapping[str, Sequence[RunRecord]]) -> Table | No
     if not ends or len(runs) < 2:
         return None
     costs = {name: relative_cost(records, transformers) for name, records in runs.items()}
+    costs[TRANSFORMER] = Cost(1.0, 1.0, True)
     rows = []
     for name, records in runs.items():
         cost = costs[name]
-        row = {"model": name, "FLOPs per token": f"{cost.flops:.2f}", "step time": _time(cost)}
+        row = {"model": name, f"FLOPs / {TRANSFORMER}": f"{cost.flops:.2f}", f"time / {TRANSFORMER}": _time(cost)}
         for column, ratio in (("equal tokens", 1.0), ("equal FLOPs", cost.flops), ("equal time", cost.time)):
             row[column] = "" if name == TRANSFORMER else _cell(records, transformers, ratio, n_bytes, min(ends))
         rows.append(row)
@@ -57,13 +58,13 @@ def _cell(
 
 
 def _notes(costs: Mapping[str, Cost], end: int) -> list[str]:
-    time = "Step time: `bench.py`, steps of the models in turn (results/records/bench)"
+    time = "time of a training step by `bench.py`, steps of the models in turn (results/records/bench)"
     if any(cost.time is not None and not cost.benchmarked for cost in costs.values()):
         time += "; ≈: the runs' own tokens/s, medians over seeds"
     if any(cost.time is None for cost in costs.values()):
-        time += f"; {NOT_MEASURED}: by no benchmark, and the runs' own speeds differ too much from seed to seed"
+        time += f"; {NOT_MEASURED}: no benchmark has it, and the runs' own speeds are of one seed or differ by a fifth"
     return [
-        f"FLOPs (matrix products of a training step) and step time are over the {TRANSFORMER}'s. {time}.",
+        f"FLOPs of a training step per token (matrix products); {time}.",
         f"Equal cost: the {TRANSFORMER} after {end / 1e6:.2f} M tokens, its last validation on these bytes, and a "
         "model whose token costs c times as much after 1/c of that; one that costs less at its own end, and the "
         f"{TRANSFORMER} earlier. Between validations the loss is linear in the logarithm of the tokens; nothing is "

@@ -77,7 +77,7 @@ def add_heads(evidence: Evidence, document: Document, folder: Path, stem: str) -
         windows = protocol.denominator // protocol.context
         text = f"the first {windows} validation windows of {protocol.context} tokens of {evidence.corpus}"
     seeds = len({run.seed for run in runs})
-    notes = _missing(runs, evidence) + ([UNPAIRED] if measured else [])
+    notes = ([UNPAIRED] if measured else []) + _missing(runs, evidence)
     notes += footnotes([run.record for run in runs if run.record and any(one.run is run for one in measured)])
     for number, (measure, (title, _)) in enumerate(MEASURES.items()):
         what = "mean" if measure == "diversity" else "mean over heads (least to largest head, each a mean over seeds)"

@@ -52,7 +52,8 @@ def add_scale(evidence: Evidence, document: Document, folder: Path, stem: str) -
     notes = [f"{model}: L = {fit[0]:.3f} P^-{fit[1]:.4f}." for model, fit in fits.items() if fit]
     if finals and not notes:
         notes = [f"No power law is fitted: that takes {FEWEST_SIZES} sizes, two lie on one whatever the losses are."]
-    notes += footnotes([record for _, record, _ in finals]) + evidence.shortfall() + ([UNPAIRED] if finals else [])
+    notes += [UNPAIRED] if finals else []
+    notes += footnotes([record for _, record, _ in finals]) + evidence.shortfall()
     data = [
         {"scale": run.config.scale.name, "parameters": record.parameters["total"], "model": run.model, "seed": run.seed}
         | {"tokens": final["tokens"], "bytes": final["bytes"], "bits_per_byte": final["bits_per_byte"]}
@@ -68,6 +69,8 @@ def add_scale(evidence: Evidence, document: Document, folder: Path, stem: str) -
     for name in scales.values():
         records = by_name((run.model, record) for run, record, _ in finals if run.config.scale.name == name)
         if costs := cost_table(f"{name}: ", records):
+            if costs.notes == document.tables[-1].notes:
+                document.tables[-1].notes = []  # those of the last stand for all
             document.tables.append(costs)
     if finals:
         plot_ladder(points, fits, folder / stem, f"{evidence.corpus}{protocol}")

@@ -40,7 +40,7 @@ def add_variants(evidence: Evidence, document: Document, folder: Path, stem: str
         final = finals[0][2]
         title += f" after {final['tokens']:,} tokens, bits per byte on the first {final['bytes']:,} validation "
         title += f"bytes of {evidence.corpus}, means and differences ± 95 % interval over seeds"
-    notes = footnotes([record for _, record, _ in finals]) + evidence.shortfall() + ([UNPAIRED] if finals else [])
+    notes = ([UNPAIRED] if finals else []) + footnotes([record for _, record, _ in finals]) + evidence.shortfall()
     data = [
         {"variant": run.variant, "model": run.model, "seed": run.seed, "tokens": final["tokens"]}
         | {"bytes": final["bytes"], "bits_per_byte": final["bits_per_byte"], "parameters": record.parameters["total"]}

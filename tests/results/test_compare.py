@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from scipy.stats import ttest_ind
 
 from configs.errors import UserError
 from results import compare
@@ -24,22 +25,32 @@ def test_a_sweep_shows_what_it_went_through(record):
     )
 
 
-def test_means_over_seeds_and_paired_differences(record):
+def test_means_and_differences_have_intervals_over_seeds(record):
     runs = [record("transformer", 2.5, seed=0), record("transformer", 2.7, seed=1)]
-    runs += [record("fsn", 2.4, seed=0), record("fsn", 2.5, seed=1), record("kuramoto", 3.0)]
-    assert compare.seed_means(runs) == [
-        {"model": "fsn", "seeds": "2", "bits per byte": "2.4500 ± 0.0707", "minus transformer": "-0.1500 ± 0.0707"},
-        {"model": "transformer", "seeds": "2", "bits per byte": "2.6000 ± 0.1414", "minus transformer": ""},
+    runs += [record("fsn", 2.4, seed=0), record("fsn", 2.5, seed=5), record("kuramoto", 3.0)]
+    # Of two seeds t(1) = 12.706: an honest interval is wide. The difference is Welch's, of all seeds of both.
+    welch = ttest_ind([2.4, 2.5], [2.5, 2.7], equal_var=False).confidence_interval(0.95)
+    assert compare.seed_means(compare.runs_by_model(runs)) == [
+        {
+            "model": "fsn",
+            "seeds": "2",
+            "bits per byte": "2.4500 ± 0.6353",
+            "minus transformer": f"-0.1500 ± {(welch.high - welch.low) / 2:.4f} not significant",
+        },
+        {"model": "transformer", "seeds": "2", "bits per byte": "2.6000 ± 1.2706", "minus transformer": ""},
     ]
-    assert compare.seed_means([with_rate(record("fsn", 2.4), 1e-3), with_rate(record("fsn", 2.3), 6e-3)]) == []
+    assert compare.runs_by_model([with_rate(record("fsn", 2.4), 1e-3), with_rate(record("fsn", 2.3), 6e-3)]) == {}
 
 
 def test_the_command(record, tmp_path, capsys):
     for seed, bits in enumerate((2.4, 2.5)):
-        save_record(record("fsn", bits, seed=seed), tmp_path / f"fsn-{seed}.json")
+        for model in ("fsn", "transformer"):
+            save_record(record(model, bits, seed=seed), tmp_path / f"{model}-{seed}.json")
     compare.main([str(tmp_path), "--figure", str(tmp_path / "curves")])
     shown = capsys.readouterr().out
-    assert "fsn, seed 1" in shown and "2.4500 ± 0.0707" in shown
+    assert "fsn, seed 1" in shown and "2.4500 ± 0.6353" in shown
+    assert "± of a run: 95 % interval over text" in shown and "± of a mean: 95 % interval over seeds" in shown
+    assert "Cost beside loss" in shown and "curves.svg: lines: the first 5,000 validation bytes" in shown
     assert (tmp_path / "curves.png").stat().st_size > 0
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="there is no record in"):

@@ -145,6 +145,7 @@ def test_smoke_of_every_target(smoke, capsys):
         assert "missing" not in text and ("not run" not in text or target in ("table-ssa-mt", "table-ssa-lm")), text
     assert "## stdlib, smoke, profile smoke: difference to transformer" in texts["table-fsn-enwik8"]
     assert "| 16+" in texts["figure-copy-depth"] and "layer" in texts["figure-coupling"]
-    assert texts["table-fsn-ablation"].count("one seed") == 7
+    losses, costs = texts["table-fsn-ablation"].split("cost beside loss")
+    assert losses.count("one seed") == 7 and costs.count("| transformer ") == 1
     said = capsys.readouterr().out
     assert said.count("its record is there") == 0 and said.count("done before") > 10

@@ -1,15 +1,19 @@
 """Which evaluation of a record a table may show, and what becomes of those that cannot be made."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from configs.errors import UserError
+from measures.statistics import Estimate
 from results.evaluate import tasks
 from results.evaluate.missing import evaluate_missing
 from results.evidence.runs import Run
-from results.evidence.stored import count_stored, stored_evaluation
+from results.evidence.stored import count_stored, final_over_text, stored_evaluation
 
 FINAL = 30  # the step of the conftest's last validation
 
@@ -39,6 +43,21 @@ def test_an_evaluation_of_something_else_does_not_count_though_it_is_newer(recor
 def test_the_newest_of_those_that_count_is_taken(record):
     again = copies(nats=[])
     assert stored_evaluation(record("fsn", 2.0, evaluations=[copies(), again]), "copy_depth") is again
+
+
+def test_an_interval_over_text_is_of_blocks_of_the_very_bytes(record):
+    """Of the row itself where it names its blocks, else of an evaluation by copy depth; never over windows."""
+    blocks = np.linspace(1.0, 2.0, 10)
+    entry = copies(counts=[[300, 200]] * 10, nats=[[300 * b, 200 * b] for b in blocks])
+    run = record("fsn", 2.0, evaluations=[entry])
+    half = stats.t.ppf(0.975, 9) * stats.sem(blocks / math.log(2))
+    assert final_over_text(run) == Estimate(2.0, pytest.approx(half), "text")
+    for other in ({"bytes": 4096}, {"step": 20}):
+        assert math.isnan(final_over_text(replace(run, evaluations=[entry | other])).half_width)
+    own = replace(run, final=run.final | {"standard_error": 0.5, "blocks": 50})
+    assert final_over_text(own).half_width == pytest.approx(0.5 * stats.t.ppf(0.975, 49))
+    few = replace(run, final=run.final | {"standard_error": None, "blocks": 3})
+    assert math.isnan(final_over_text(few).half_width)
 
 
 def test_a_smoke_profile_has_bytes_of_its_own(record):

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from configs.errors import UserError
-from results.figures.curves import plot_curves, validation_curves
+from results.evidence.curves import loss_after, validation_curves
+from results.figures.curves import drawn, plot_curves
 from results.figures.style import STYLES
 from training.run_record.record import DataInfo
 
@@ -16,7 +17,12 @@ def test_files_are_whole_and_name_models_and_units(record, tmp_path):
     assert [file.name for file in files] == ["loss.curves.png", "loss.curves.svg"]
     assert files[0].read_bytes().startswith(b"\x89PNG")
     text = " ".join(ET.parse(files[1]).getroot().itertext())
-    for words in ("transformer  2.500", "fsn  2.250", "training tokens (bytes)", "validation loss (bits per byte)"):
+    for words in (
+        "transformer  2.500",
+        "fsn  2.250",
+        "training tokens (a token is a byte)",
+        "loss (bits per byte)",
+    ):
         assert words in text
     assert text.index("transformer  2.500") < text.index("fsn  2.250")  # as the curves end, top to bottom
 
@@ -35,6 +41,36 @@ def test_seeds_share_a_curve_of_their_mean_unless_more_than_the_seed_differs(rec
         ET.parse(plot_curves([*runs, record("fsn", 2.1, config=wide)], tmp_path / "b")[1]).getroot().itertext()
     )
     assert "seeds" not in text and "fsn, seed 1  2.500" in text
+
+
+def test_a_last_validation_on_more_bytes_is_drawn_apart_and_stands_in_the_legend(record, tmp_path):
+    """As it does in the tables: what the figure says of its bytes and tokens is in the figure, and for a caption."""
+    runs = [record("fsn", bits, seed=seed) for seed, bits in enumerate((2.0, 2.1))]
+    for run in runs:
+        run.metrics[-1] = run.metrics[-1] | {"bytes": 9000, "bits_per_byte": run.metrics[-1]["bits_per_byte"] - 0.5}
+    text = " ".join(ET.parse(plot_curves(runs, tmp_path / "a")[1]).getroot().itertext())
+    assert "fsn, 2 seeds  1.550" in text
+    assert drawn(runs).split("; ") == [
+        "lines: the first 5,000 validation bytes, up to 81,920 tokens",
+        "hollow, and in the legend: the first 9,000 validation bytes, after 122,880 tokens",
+        "means over seeds, bands from the least to the largest",
+    ]
+    assert all(line in text for line in drawn(runs).split("; "))
+    assert drawn([record("fsn", 2.0)]) == "lines: the first 5,000 validation bytes, up to 122,880 tokens"
+
+
+def test_tokens_that_are_not_bytes_are_named(record, tmp_path):
+    config = {"model": {"name": "fsn"}, "scale": {"name": "250k"}, "data": {"context": 256, "tokenizer": "bpe"}}
+    text = " ".join(ET.parse(plot_curves([record("fsn", 2.0, config=config)], tmp_path / "a")[1]).getroot().itertext())
+    assert "training tokens (tokenizer bpe)" in text and "byte)" not in text.replace("bits per byte)", "")
+
+
+def test_between_validations_the_loss_is_linear_in_the_logarithm_of_the_tokens():
+    points = [(100, 3.0), (400, 2.0), (1600, 1.5)]
+    assert [loss_after(points, tokens) for tokens in (100, 200, 400, 800, 1600)] == pytest.approx(
+        [3.0, 2.5, 2.0, 1.75, 1.5]
+    )
+    assert loss_after(points, 99) is None and loss_after(points, 1601) is None and loss_after([], 100) is None
 
 
 def test_an_epoch_that_lacks_a_window_keeps_seeds_together(record, tmp_path):

@@ -19,11 +19,18 @@ def test_rows_hold_what_was_measured_best_first(record):
             "bits per byte": bits,
             "tokens": "122,880",
             "parameters": "250,000",
+            "MFLOPs/token": "0.00",
             "tokens/s": "12,346",
             "seconds": "79",
         }
-        for name, bits in (("fsn", "2.2500 ± 0.0100"), ("transformer", "2.5000 ± 0.0100"))
+        for name, bits in (("fsn", "2.2500"), ("transformer", "2.5000"))  # the standard error over windows is not shown
     ]
+
+
+def test_an_interval_over_text_is_shown_where_the_row_says_over_how_many_blocks(record):
+    run = record("fsn", 2.25)
+    run = replace(run, final=run.final | {"standard_error": 0.01, "blocks": 50})
+    assert comparison([run])[0]["bits per byte"] == "2.2500 ± 0.0201"  # t(49) = 2.00958
 
 
 def test_seeds_of_one_model_are_told_apart(record):
@@ -82,6 +89,10 @@ def test_what_cannot_change_a_result_is_no_setting(record):
         ({"final": None, "status": "interrupted"}, "the run of fsn is not done: its status is interrupted"),
         ({"data": DataInfo("stdlib", "cd" * 32, {"train": 90_000, "validation": 5000, "test": 5000}, {})}, "data is"),
         ({"config": {"model": {"name": "fsn"}, "data": {"context": 128}}}, "data.context is 256 in one and 128"),
+        (
+            {"config": {"model": {"name": "fsn"}, "data": {"context": 256, "tokenizer": "bpe"}}},
+            "data.tokenizer is bytes in one and bpe in another",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(record, changes, says):

@@ -142,8 +142,8 @@ def test_a_figure_for_each_model_from_its_first_seed(record, tmp_path):
         "layer 0",
         "Γ(Δ) (rad)",
         "phase difference Δ (rad)",
-        "|κ₁| 0.50, angle \N{MINUS SIGN}30° ± 0°, attractive in 100%",
-        "|κ₂| 0.25, angle 180° ± 0°, repulsive in 100%",
+        "|κ₁| 0.50, \N{MINUS SIGN}30° (s.d. 0°), attractive in 100%",
+        "|κ₂| 0.25, 180° (s.d. 0°), repulsive in 100%",
         "order parameter",
         "weight on null slot",
     ):

@@ -1,4 +1,4 @@
-"""Heads at the start and after training: means, ranges and paired differences from records, and what is not there."""
+"""Heads at the start and after training: means, ranges and differences from records, and what is not there."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +8,7 @@ import pytest
 from configs.errors import UserError
 from configs.sweeps import Sweep
 from results.document import Document
+from results.evidence.protocol import UNPAIRED
 from results.evidence.runs import Evidence, Run
 from results.evidence.stored import stored_evaluation
 from results.tables.kinds import add_tables
@@ -48,27 +49,27 @@ def made_of(runs, tmp_path):
     return document
 
 
-def test_layers_have_means_ranges_and_paired_differences(runs, tmp_path):
+def test_layers_have_means_ranges_and_differences(runs, tmp_path):
     diversity, entropy, active = made_of(runs.values(), tmp_path).tables
     assert [(row["layer"], row["when"]) for row in diversity.rows] == [
         (layer, when) for layer in ("0", "1", "all") for when in ("at the start", "after training")
     ]
-    # Seeds 0.2 and 0.3; paired, the seeds' own 0.1 cancels and the interval has no width.
+    # Seeds 0.2 and 0.3: s = 0.0707, over sqrt(2), times t(1) = 12.706; of the difference t(2) = 4.303 times 0.0707.
     assert diversity.rows[0] == {
         "layer": "0",
         "when": "at the start",
-        "transformer": "0.2500 ± 0.0707",
-        "osn": "0.5500 ± 0.0707",
-        "osn minus transformer": "+0.3000 ± 0.0000 above",
+        "transformer": "0.2500 ± 0.6353",
+        "osn": "0.5500 ± 0.6353",
+        "osn minus transformer": "+0.3000 ± 0.3042 not significant",
     }
-    assert diversity.rows[3]["osn minus transformer"] == "+0.2000 ± 0.0000 above"
-    assert diversity.rows[5]["osn"] == "0.5625 ± 0.0530"
+    assert diversity.rows[3]["osn minus transformer"] == "+0.2000 ± 0.1521 above"
+    assert diversity.rows[5]["osn"] == "0.5625 ± 0.4765"
     # Heads 0.9 and 0.8 in one seed, both 0.9 in the other.
-    assert entropy.rows[0]["osn"] == "0.8750 ± 0.0354 (0.85 to 0.90)"
-    assert active.rows[0]["osn minus transformer"] == "+0.0000 ± 0.0000 not told apart"
+    assert entropy.rows[0]["osn"] == "0.8750 ± 0.3177 (0.85 to 0.90)"
+    assert active.rows[0]["osn minus transformer"] == "+0.0000 ± 0.0000 not significant"
     assert active.rows[1]["osn"] == "0.2000 ± 0.0000 (0.10 to 0.30)"
     assert active.rows[1]["osn minus transformer"] == "-0.8000 ± 0.0000 below"
-    assert "first 8 validation windows of 256 bytes of text" in active.title
+    assert "first 8 validation windows of 256 tokens of text" in active.title
     assert len(diversity.data) == 16 and len(active.data) == 32
     assert {"variant": "osn", "model": "osn", "seed": 1, "when": "after training", "step": FINAL} | {
         "layer": 1,
@@ -87,7 +88,7 @@ def test_what_heads_lock_over_training_stands_by_layer_and_is_drawn_by_head(runs
     assert table.title.startswith("osn: locked fraction over training") and len(document.tables) == 4
     assert table.rows[0] == {
         "tokens": "40,960",
-        "layer 0": "0.450 ± 0.141 (0.400 to 0.500)",
+        "layer 0": "0.450 ± 1.271 (0.400 to 0.500)",
         "layer 1": "0.500 ± 0.000 (0.500 to 0.500)",
     }
     assert [row["tokens"] for row in table.rows] == ["40,960", "81,920", "122,880"]
@@ -112,8 +113,9 @@ def test_what_is_not_run_or_not_evaluated_is_said(runs, tmp_path):
     tables = made_of(runs.values(), tmp_path).tables
     assert [row["osn"] for row in tables[0].rows[:2]] == ["not run", "0.7000 (1 of 2 seeds)"]
     assert tables[0].rows[0]["osn minus transformer"] == ""
-    assert tables[0].rows[1]["osn minus transformer"] == "+0.4000 one seed (1 of 2 pairs)"
+    assert tables[0].rows[1]["osn minus transformer"] == "+0.4000 one seed (1 and 1 of 2 seeds)"
     assert tables[2].notes == [
+        UNPAIRED,
         "1 of 4 runs are missing: transformer seed=1.",
         "Trained, not evaluated: osn seed=0 at the start, osn seed=1 at the start, osn seed=1 after training; type "
         "`python eval.py run=runs/osn-0 checkpoint=start split=validation task=synchrony`, and so on.",
@@ -165,4 +167,4 @@ def test_layers_that_one_model_lacks_are_named(runs, tmp_path):
         for made in runs["osn", seed].record.evaluations:
             made["heads"] = made["heads"][:1]
     rows = made_of(runs.values(), tmp_path).tables[0].rows
-    assert (rows[2]["osn"], rows[2]["transformer"]) == ("no such layer", "0.1250 ± 0.0354")
+    assert (rows[2]["osn"], rows[2]["transformer"]) == ("no such layer", "0.1250 ± 0.3177")

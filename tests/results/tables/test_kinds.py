@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
+from scipy.stats import ttest_ind
 
 from configs.compose import config_dict
 from configs.errors import UserError
 from configs.sweeps import Job, Sweep
 from results.document import Document
+from results.evidence.protocol import UNPAIRED
 from results.evidence.runs import gather
 from results.tables.kinds import ADDERS, add_tables, gather_for
 from training.sweeps.swept_run import configured_jobs
@@ -51,12 +53,18 @@ def test_every_kind_is_built():
 def test_checkpoints_side_by_side(built, tmp_path):
     jobs = [("", (f"seed={s}", f"model={m}")) for s in (0, 1, 2) for m in ("transformer", "fsn")]
     document = built(sweep("checkpoints", jobs, ["seed", "model"]), [2.0, 1.5, 2.2, 1.71, 2.4, None])
-    means, differences = document.tables
-    assert [row["transformer"] for row in means.rows] == ["3.2000 ± 0.2000", "2.4000 ± 0.2000", "2.2000 ± 0.2000"]
-    assert means.rows[2]["fsn"] == "1.6050 ± 0.1485 (2 of 3 seeds)"
+    means, differences, costs = document.tables
+    # s = 0.2, over sqrt(3), times t(2) = 4.303.
+    assert [row["transformer"] for row in means.rows] == ["3.2000 ± 0.4968", "2.4000 ± 0.4968", "2.2000 ± 0.4968"]
+    assert means.rows[2]["fsn"] == "1.6050 ± 1.3342 (2 of 3 seeds)"
     assert [row["checkpoint"] for row in means.rows] == ["40,960 tokens", "81,920 tokens", "0.12 M tokens"]
-    # Differences -0.5 and -0.49: mean -0.495, s = 0.00707, t(1) = 12.706.
-    assert differences.rows[2]["fsn"] == "-0.4950 ± 0.0635 below (2 of 3 pairs)"
+    # All seeds of both, not the pairs that are there: 1.605 - 2.2, and Welch's interval.
+    welch = ttest_ind([1.5, 1.71], [2.0, 2.2, 2.4], equal_var=False).confidence_interval(0.95)
+    half = (welch.high - welch.low) / 2
+    assert differences.rows[2]["fsn"] == f"-0.5950 ± {half:.4f} below (2 and 3 of 3 seeds)"
+    assert differences.notes == [UNPAIRED] and "95 % interval over seeds" in differences.title
+    assert [row["model"] for row in costs.rows] == ["transformer", "fsn"]
+    assert costs.rows[1]["equal tokens"].startswith("-0.5950 ±")
     assert means.notes == ["1 of 6 runs are missing: seed=2 model=fsn."]
     assert len(means.data) == 15 and means.data[0]["bits_per_byte"] == 3.0
     assert (tmp_path / "mine.png").exists() and document.figures[0][0] == "mine"
@@ -64,13 +72,18 @@ def test_checkpoints_side_by_side(built, tmp_path):
 
 def test_variants_best_first_and_what_was_not_run_last(built):
     jobs = [(row, (f"seed={s}", *keys)) for s in (0, 1) for row, keys in ROWS.items()]
-    (table,) = built(sweep("finals", jobs, ["seed"], "whole"), [2.0, None, 1.9, 2.1, None, 1.9]).tables
+    table, costs = built(sweep("finals", jobs, ["seed"], "whole"), [2.0, None, 1.9, 2.1, None, 1.9]).tables
     assert [(row["variant"], row["bits per byte"], row["minus whole"]) for row in table.rows] == [
-        ("transformer", "1.9000 ± 0.0000", "-0.1500 ± 0.6353 not told apart"),
-        ("whole", "2.0500 ± 0.0707", ""),
+        ("transformer", "1.9000 ± 0.0000", "-0.1500 ± 0.6353 not significant"),
+        ("whole", "2.0500 ± 0.6353", ""),
         ("one harmonic", "not run", ""),
     ]
-    assert table.notes == ["2 of 6 runs are missing: one harmonic seed=0, one harmonic seed=1."]
+    assert table.notes == [UNPAIRED, "2 of 6 runs are missing: one harmonic seed=0, one harmonic seed=1."]
+    # Costs are over the transformer's, whatever the differences are to; a row that was not run has none.
+    assert [(row["model"], row["equal tokens"]) for row in costs.rows] == [
+        ("transformer", ""),
+        ("whole", "+0.1500 ± 0.6353 not significant"),
+    ]
 
 
 ROWS = {
@@ -161,17 +174,22 @@ def test_a_rate_with_fewer_seeds_is_not_the_best(built):
     assert list(best.rows[0].values()) == ["fsn", "0.002", "2.4000", "3 of 3 rates, 1 of them with fewer seeds"]
 
 
-def test_the_ladder_fits_a_power_law(built, tmp_path):
-    jobs = [
-        ("", ("seed=0", f"scale={s}", f"model={m}", f"trainer.max_steps={6}"))
-        for s in ("250k", "1m")
-        for m in ("transformer", "fsn")
-    ]
-    of = sweep("scale", [(row, keys) for row, keys in jobs], ["seed", "scale", "model"])
-    (table,) = built(of, [2.0, 2.2, 1.0, 2.1]).tables
-    assert table.notes[0] == "transformer: L = 1000.000 P^-0.5000."  # a quarter of the size, twice the loss
-    assert [row["fsn minus transformer"] for row in table.rows] == ["+0.2000 one seed", "+1.1000 one seed"]
-    assert (tmp_path / "mine.svg").exists()
+def test_the_ladder_fits_a_power_law_through_three_sizes_and_none_through_two(built, tmp_path):
+    def ladder(scales, bits):
+        jobs = [("", ("seed=0", f"scale={s}", f"model={m}")) for s in scales for m in ("transformer", "fsn")]
+        document = built(sweep("scale", jobs, ["seed", "scale", "model"]), bits)
+        return document, (tmp_path / "mine.svg").read_text()
+
+    document, svg = ladder(("1m", "2m", "4m"), [4.0, 2.2, 2.0, 2.1, 1.0, 2.0])
+    table, *costs = document.tables
+    assert table.notes[0] == "transformer: L = 4000000.000 P^-1.0000."  # half of the size, twice the loss
+    assert "with power laws" in document.figures[0][1] and "P^{-1.000}" in svg
+    differences = [row["fsn minus transformer"] for row in table.rows]
+    assert differences == ["-1.8000 one seed", "+0.1000 one seed", "+1.0000 one seed"]
+    assert [each.title.partition(":")[0] for each in costs] == ["1m", "2m", "4m"]
+    document, svg = ladder(("1m", "2m"), [4.0, 2.2, 2.0, 2.1])
+    assert document.tables[0].notes[0].startswith("No power law is fitted: that takes 3 sizes")
+    assert "power law" not in document.figures[0][1] and "P^" not in svg
 
 
 @pytest.mark.parametrize("kind", ["checkpoints", "finals", "rates", "scale"])
