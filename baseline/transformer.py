@@ -18,7 +18,7 @@ class SelfAttention(nn.Module):
     """Causal multi-head attention with rotary positions: (B, N, D) -> (B, N, D).
 
     `delayed_heads` (our choice, for comparison with OSN): so many heads' keys have the content of the token before; the
-    first token's are zero there.
+    first token's are zero there. Olsson et al. 2022 ("In-context learning and induction heads") call such keys smeared.
     Raises ValueError when d_model is not divisible by n_heads, the head width is odd, or delayed_heads is not between 0
     and n_heads.
     """

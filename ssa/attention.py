@@ -32,7 +32,8 @@ class SelectiveSynchronizationAttention(nn.Module):
     `causal`: token i attends to tokens j <= i, and its order parameter is that of its prefix. `positions`: the
     positional part of the frequencies, the only positional encoding there is; None for none. `start`: where weights,
     alpha, K and theta begin. `learn_theta`: whether the locking threshold is learned from there. `delayed_heads`: so
-    many heads' keys have the content of the token before, so that a query finds what followed tokens like it.
+    many heads' keys have the content of the token before (smeared keys, Olsson et al. 2022), so that a query finds what
+    followed tokens like it.
     `query_frequency`: "shared" as published, or "separate", a map of its own for queries that starts equal.
     `frequency_width`: of the content part of a head's frequencies, by default d. `top_k` keeps the strongest partners
     of each token. `cap` bounds the slope at the locking boundary; `floor` is added to the sum of strengths where a
