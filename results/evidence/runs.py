@@ -226,8 +226,8 @@ def _setting(sweep: Sweep, job: Job) -> str:
 
 
 def _names(records: Sequence[RunRecord]) -> dict[str, str]:
-    """By SHA-256, what a corpus is called: what most of its records call it, and the beginning of the SHA-256 where two are
-    called so or nobody gave a name.
+    """By SHA-256, what a corpus is called: what most of its records call it, and the beginning of the SHA-256 where two
+    are called so or nobody gave a name.
     """
     counts: dict[str, Counter[str]] = {}
     for record in records:
