@@ -11,15 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from configs.checks import check_benchmark, check_evaluation, check_run
 from configs.groups import options, schema
 from configs.overrides import compose_strictly
-from configs.schema import (
-    BENCHMARK_CHOICES,
-    CHOICES,
-    EVALUATION_CHOICES,
-    MODELS,
-    BenchmarkConfig,
-    EvaluationConfig,
-    RunConfig,
-)
+from configs.schema import MODELS, BenchmarkConfig, EvaluationConfig, RunConfig
 from configs.strict import typed
 
 # What cannot change a result: where things lie, and how often they are saved or shown. Tuned values are left out
@@ -61,21 +53,21 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> RunConfig:
     values = _plain(cfg)
     model = values.get("model")
     name = model.get("name") if isinstance(model, Mapping) else model
-    config: RunConfig = typed(schema("train", name), values, CHOICES)
+    config: RunConfig = typed(schema("train", name), values)
     check_run(config, options("scale"))
     return config
 
 
 def resolve_evaluation(cfg: DictConfig | Mapping[str, Any]) -> EvaluationConfig:
     """An evaluation config, strictly typed and checked. Raises UserError as `resolve` does."""
-    config: EvaluationConfig = typed(schema("eval"), _plain(cfg), EVALUATION_CHOICES)
+    config: EvaluationConfig = typed(schema("eval"), _plain(cfg))
     check_evaluation(config)
     return config
 
 
 def resolve_benchmark(cfg: DictConfig | Mapping[str, Any]) -> BenchmarkConfig:
     """A benchmark config, strictly typed and checked. Raises UserError as `resolve` does."""
-    config: BenchmarkConfig = typed(schema("bench"), _plain(cfg), BENCHMARK_CHOICES)
+    config: BenchmarkConfig = typed(schema("bench"), _plain(cfg))
     check_benchmark(config, list(MODELS))
     return config
 

@@ -9,15 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from configs.hydra_private import hydra_of_its_own
-from configs.schema import (
-    MODELS,
-    BenchmarkConfig,
-    EvaluationConfig,
-    FSNConfig,
-    OSNConfig,
-    RunConfig,
-    TransformerConfig,
-)
+from configs.schema import MODELS, BenchmarkConfig, EvaluationConfig, RunConfig
 from configs.strict import illegal_value
 
 FOLDER = Path(__file__).parent
@@ -27,14 +19,7 @@ LAUNCHERS = "launcher"
 SWEEPERS = "sweeper"
 
 # The typed defaults lie under the YAML files, so that each key exists and its default is written once, in schema.py.
-for _name, _node in {
-    "run": RunConfig,
-    "evaluation": EvaluationConfig,
-    "benchmark": BenchmarkConfig,
-    "transformer": TransformerConfig,
-    "fsn": FSNConfig,
-    "osn": OSNConfig,
-}.items():
+for _name, _node in {"run": RunConfig, "evaluation": EvaluationConfig, "benchmark": BenchmarkConfig, **MODELS}.items():
     ConfigStore.instance().store(group="schema", name=_name, node=_node)
 
 

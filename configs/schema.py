@@ -1,142 +1,285 @@
-"""The typed run config: what may be set, of which type, and what it means.
+"""The typed run config: what may be set, of which type and range, and what it means.
 
-Hydra composes YAML; its result is merged into this tree, so a key that is not written here does not exist.
-Nothing in this file computes: shapes and steps are derived in `training.budget` and `training.schedule`.
+Hydra composes YAML; its result is merged into this tree, so a key that is not written here does not exist. A field that
+is a `setting` says which values it takes. Shapes and steps are derived in `training.budget` and `training.schedule`.
 """
+# ruff: noqa: RUF009 (a setting makes a dataclass field)
 
-from dataclasses import dataclass, field
-from typing import Any
+import math
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+from configs.fields import FINITE, NOT_EMPTY, Need, Rule, above, at_least, setting
+
+# It becomes part of the run directory's name.
+NAME = Rule("takes letters, digits, '.', '_' and '-' only", re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*").fullmatch)
+SEED = at_least(0, 2**32 - 1)
+MOST_THREADS = 1024  # torch crashes on absurd numbers instead of refusing them
+PRECISIONS = ("32", "bf16")
+BACKENDS = ("auto", "chunked", "flex", "dense")  # as in ssa.backends
+
+MODELS: dict[str, type["ModelConfig"]] = {}  # filled by the classes below, as they are made
 
 
 @dataclass
 class TunedConfig:
     """What tuning found for one model at one scale. An unset field falls back to the scale's reference."""
 
-    width: int | None = None  # d_model of the transformer, number of phases of an FSN
-    n_layers: int | None = None
-    n_heads: int | None = None
-    lr: float | None = None  # peak learning rate
-    embedding_lr: float | None = None  # ours: multiple of it for the token embedding and other learned phases
+    # d_model of the transformer, number of phases of an FSN
+    width: int | None = setting(None, at_least(1), example=160)
+    n_layers: int | None = setting(None, at_least(1), example=4)
+    n_heads: int | None = setting(None, at_least(1), example=4)
+    lr: float | None = setting(None, above(0), example=0.003)  # peak learning rate
+    # ours: multiple of it for the token embedding and other learned phases
+    embedding_lr: float | None = setting(None, above(0), example=1.0)
 
 
 @dataclass
 class ModelConfig:
-    """What every model has. `None` shapes are filled from `tuned[scale]`, then from the scale."""
+    """What every model has. `None` shapes are filled from `tuned[scale]`, then from the scale.
 
-    name: str = "???"
-    width: int | None = None
-    n_layers: int | None = None
-    n_heads: int | None = None
-    ff_width: int | None = None  # SwiGLU width or number of collective modes; None: solved from the budget
+    A class of its own names its `network`, "module:Class", which is called with a vocabulary size, the four shapes
+    below, and every further key that is not null under its own name; and the `models` of configs/model that it is for.
+    """
+
+    network: ClassVar[str]
+    models: ClassVar[tuple[str, ...]]
+
+    name: str = setting("???", NAME, example="mine")
+    width: int | None = setting(None, at_least(1), example=160)
+    n_layers: int | None = setting(None, at_least(1), example=4)
+    n_heads: int | None = setting(None, at_least(1), example=4)
+    # SwiGLU width or number of collective modes; None: solved from the budget
+    ff_width: int | None = setting(None, at_least(1), example=256)
     tuned: dict[str, TunedConfig] = field(default_factory=dict)
+
+    def __init_subclass__(cls) -> None:
+        MODELS.update(dict.fromkeys(cls.models, cls))
+
+    def rates(self) -> tuple[str, ...]:
+        """The keys of `optim` that are multiples for parameters which not every model has, and this one does."""
+        return ()
+
+    def contradiction(self, context: int) -> str | None:
+        """What cannot be together in windows of `context` tokens, one line that says what to type; None: all can."""
+        return None
+
+    def for_context(self, context: int) -> Self:
+        """The config with what follows from the length of windows filled in."""
+        return self
 
 
 @dataclass
 class TransformerConfig(ModelConfig):
-    rope_base: float = 10_000.0
-    delayed_heads: int = 0  # ours, for comparison with osn: heads whose keys have the content of the token before
+    network: ClassVar[str] = "baseline:Transformer"
+    models: ClassVar[tuple[str, ...]] = ("transformer",)
+
+    rope_base: float = setting(10_000.0, above(1))
+    # ours, for comparison with osn: heads whose keys have the content of the token before
+    delayed_heads: int = setting(0, at_least(0), example=2)
 
 
 @dataclass
 class FSNConfig(ModelConfig):
     """Also `kuramoto` (harmonics 1, no delay, no frustration) and `fsn_native` (feed_forward: native)."""
 
-    harmonics: int = 2  # M, number of harmonics of the coupling kernel
+    network: ClassVar[str] = "fsn:FSN"
+    models: ClassVar[tuple[str, ...]] = ("kuramoto", "fsn", "fsn_native")
+
+    harmonics: int = setting(2, at_least(1))  # M, number of harmonics of the coupling kernel
     delay: bool = True  # couple also to the successor of the attended token
     frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
     # ours: how the kernel starts, alike everywhere (shared) or so that some coordinates follow and some keep (copying)
-    kernel: str = "shared"
-    coupling: float = 0.5  # ours: the strength it starts with; see fsn/kernel.py
-    gate: str = "content"  # ours: constant | content, that is constant + linear in the query's features
-    gate_spread: float = 1.0  # ours: root mean square that the content part of a gate starts with
-    null: str = "zero"  # ours: score of the null slot, zero | learned, one a head | none: never attended
-    feed_forward: str = "swiglu"  # ours: its form, swiglu | native: collective modes (paper)
-    readout: str = "linear"  # ours: linear | tied to the embedding's phases
-    grading: float = 1.0  # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the drift is fast
-    rope_base: float = 10_000.0  # ours: as the transformer has it
+    kernel: str = setting("shared", names=("shared", "copying"))
+    coupling: float = setting(0.5, FINITE)  # ours: the strength it starts with; see fsn/kernel.py
+    # ours: constant | content, that is constant + linear in the query's features
+    gate: str = setting("content", names=("constant", "content"))
+    # ours: root mean square that the content part of a gate starts with
+    gate_spread: float = setting(
+        1.0, at_least(0), needs=Need("model.gate=content", lambda run: run.model.gate == "content")
+    )
+    # ours: score of the null slot, zero | learned, one a head | none: never attended
+    null: str = setting(
+        "zero", names=("zero", "learned", "none"), needs=Need("model.delay=true", lambda run: run.model.delay)
+    )
+    # ours: its form, swiglu | native: collective modes (paper)
+    feed_forward: str = setting("swiglu", names=("swiglu", "native"))
+    readout: str = setting("linear", names=("linear", "tied"))  # ours: linear | tied to the embedding's phases
+    # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the drift is fast
+    grading: float = setting(1.0, at_least(0))
+    rope_base: float = setting(10_000.0, above(1))  # ours: as the transformer has it
+
+    def rates(self) -> tuple[str, ...]:
+        return ("kernel_lr", "gate_lr", *(["readout_lr"] if self.readout == "linear" else []))
+
+
+CALIBRATED = Need("model.start=calibrated", lambda run: run.model.start == "calibrated")
+POSITIONS = Need("model.position=true", lambda run: run.model.position)
+OWN_QUERIES = Need(
+    "model.lag=1, model.delayed_heads=1 or model.query_frequency=separate",
+    lambda run: run.model.lag or run.model.delayed_heads or run.model.query_frequency == "separate",
+)
 
 
 @dataclass
 class OSNConfig(ModelConfig):
-    feed_forward: str = "swiglu"  # gelu, as published | swiglu, as the transformer has it
-    theta: float = 1.2  # ours: locking threshold (rad) at the start; pi/2 is the published one
+    network: ClassVar[str] = "ssa:OSN"
+    models: ClassVar[tuple[str, ...]] = ("osn",)
+
+    # gelu, as published | swiglu, as the transformer has it
+    feed_forward: str = setting("swiglu", names=("swiglu", "gelu"))
+    # ours: locking threshold (rad) at the start; pi/2 is the published one
+    theta: float = setting(1.2, at_least(1e-3, math.pi / 2))
     learn_theta: bool = True  # ours: one a head
     position: bool = True  # ours: frequencies have a positional part
-    drifts: int = 8  # ours: pairs of the positional part
-    drift_base: float = 1000.0  # ours: positional drifts are base^(-f / drifts) rad a token
+    drifts: int = setting(8, at_least(1), needs=POSITIONS)  # ours: pairs of the positional part
+    # ours: positional drifts are base^(-f / drifts) rad a token
+    drift_base: float = setting(1000.0, above(1), needs=POSITIONS)
     # ours: of the square of the first and of the last head's frequencies at the start; those between in equal steps
-    position_share: list[float] = field(default_factory=lambda: [0.3, 0.98])
-    delayed_heads: int = 1  # ours: heads whose keys have the content of the token before
-    lag: float = 1.0  # ours: queries of head h stand h lags (tokens) back at the start, learned; 0: not
-    floor: float = 0.1  # ours: added to the sum of strengths where a token need not lock to itself
-    query_frequency: str = "shared"  # shared | separate: queries have a map of their own, equal at the start
-    frequency_width: int | None = None  # of the content part, a head; None: that of the head
-    start: str = "calibrated"  # calibrated (ours) | published: PyTorch's own weights in attention, alpha = K = 1
-    locked_fraction: float = 0.3  # ours: share of random pairs that lock at a calibrated start, in every head
-    calibration_length: int | None = None  # ours: tokens of the sequences it holds for; None: data.context
-    alpha: float | None = None  # coupling bandwidth of every head at the start; None: calibrated, or 1 as published
-    K: float | None = None  # coupling strength of every head at the start, likewise
-    top_k: int | None = None  # only so many of the strongest partners of a token (published as an option); None: all
+    position_share: list[float] = setting(
+        [0.3, 0.98],
+        Rule(
+            "takes two numbers between 0 and 1",
+            lambda shares: len(shares) == 2 and all(0 < share < 1 for share in shares),
+            of_list=True,
+        ),
+        needs=POSITIONS,
+    )
+    # ours: heads whose keys have the content of the token before
+    delayed_heads: int = setting(1, at_least(0), example=2)
+    # ours: queries of head h stand h lags (tokens) back at the start, learned; 0: not
+    lag: float = setting(1.0, at_least(0))
+    # ours: added to the sum of strengths where a token need not lock to itself
+    floor: float = setting(0.1, at_least(0), needs=OWN_QUERIES)
+    # shared | separate: queries have a map of their own, equal at the start
+    query_frequency: str = setting("shared", names=("shared", "separate"))
+    # of the content part, a head; None: that of the head
+    frequency_width: int | None = setting(None, at_least(1), example=16)
+    # calibrated (ours) | published: PyTorch's own weights in attention, alpha = K = 1
+    start: str = setting("calibrated", names=("calibrated", "published"))
+    # ours: share of random pairs that lock at a calibrated start, in every head
+    locked_fraction: float = setting(0.3, above(0, 0.99), needs=CALIBRATED)
+    # ours: tokens of the sequences it holds for; None: data.context
+    calibration_length: int | None = setting(None, at_least(2), example=256)
+    # coupling bandwidth of every head at the start; None: calibrated, or 1 as published
+    alpha: float | None = setting(None, above(0, 1e6), example=1.0)
+    K: float | None = setting(None, above(0, 1e6), example=1.0)  # coupling strength, likewise
+    # only so many of the strongest partners of a token (published as an option); None: all
+    top_k: int | None = setting(None, at_least(1), example=16)
+
+    def rates(self) -> tuple[str, ...]:
+        return ("kernel_lr",)
+
+    def contradiction(self, context: int) -> str | None:
+        if self.lag and not self.position:
+            return "model.position=false leaves model.lag no positions to go back in: type model.lag=0 too"
+        if self.top_k is not None and self.top_k > context:
+            return f"model.top_k={self.top_k} is more than the {context} tokens of data.context; type model.top_k=16"
+        if self.learn_theta and self.theta == math.pi / 2:
+            return f"model.theta={self.theta} cannot be learned from there: type model.learn_theta=false too"
+        return None
+
+    def for_context(self, context: int) -> Self:
+        return self if self.calibration_length is not None else replace(self, calibration_length=context)
 
 
 @dataclass
 class ScaleConfig:
     """A promise of a budget: `parameters` trainable parameters to within `tolerance`, for every model."""
 
-    name: str = "???"
-    parameters: int = 0
-    tolerance: float = 0.005
-    width: int = 0
-    n_layers: int = 0
-    n_heads: int = 0
+    name: str = setting("???", NAME, example="mine")
+    parameters: int = setting(0, at_least(1), example=1_000_000)
+    tolerance: float = setting(0.005, at_least(0, 1))
+    width: int = setting(0, at_least(1), example=160)
+    n_layers: int = setting(0, at_least(1), example=4)
+    n_heads: int = setting(0, at_least(1), example=4)
 
 
 @dataclass
 class DataConfig:
-    name: str = "???"  # what records and tables call the corpus
-    source: str = "???"  # stdlib | enwik8 | code | text
-    path: str | None = None  # a local file or folder instead of the official source
-    split: list[float] = field(default_factory=lambda: [0.9, 0.05, 0.05])  # train, validation, test
-    tokenizer: str = "bytes"  # bytes: a token is a byte | a byte-level tokenizer.json of the tokenizers library
-    context: int = 256  # tokens a window holds
+    name: str = setting("???", NAME, example="mine")  # what records and tables call the corpus
+    source: str = setting("???", names=("stdlib", "enwik8", "code", "text"))
+    path: str | None = setting(None, NOT_EMPTY, example="FILE")  # a local file or folder, not the official source
+    split: list[float] = setting(
+        [0.9, 0.05, 0.05],
+        Rule(
+            "takes three positive shares (train, validation, test) that sum to 1",
+            lambda split: len(split) == 3 and min(split) > 0 and math.isclose(sum(split), 1.0, abs_tol=1e-6),
+            of_list=True,
+        ),
+    )
+    # bytes: a token is a byte | FILE: a byte-level tokenizer.json of the tokenizers library
+    tokenizer: str = setting("bytes", NOT_EMPTY, example="bytes")
+    context: int = setting(256, at_least(2))  # tokens a window holds
     cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
 
 
 @dataclass
 class TrainerConfig:
     name: str = "???"
-    accelerator: str = "auto"  # auto | cpu | cuda
-    devices: int = 1
-    strategy: str = "auto"  # auto | ddp
-    max_epochs: int | None = None
-    max_steps: int | None = None  # the smaller of max_steps and max_epochs ends the run
-    val_every: int | None = None  # steps between validations, besides the one at each epoch's end
-    val_bytes: int | None = None  # first bytes of the split that validations before the last take; None: all
-    last_val_bytes: int | None = None  # first bytes of the split that the last validation takes; None: all
-    checkpoint_epochs: list[int] = field(default_factory=list)  # epochs whose checkpoint is kept
-    checkpoint_every: int = 200  # steps between the checkpoints a run resumes from
-    log_every: int = 10  # steps between training rows of the record
-    micro_batch_size: int | None = None  # windows per forward pass; None: the whole batch at once
-    threads: int | None = None  # CPU threads of torch; None: torch's own choice
+    accelerator: str = setting("auto", names=("auto", "cpu", "cuda"))
+    devices: int = setting(1, at_least(1))
+    strategy: str = setting("auto", names=("auto", "ddp"))
+    max_epochs: int | None = setting(None, at_least(1), example=1)
+    # the smaller of max_steps and max_epochs ends the run
+    max_steps: int | None = setting(None, at_least(1), example=1000)
+    # steps between validations, besides the one at each epoch's end
+    val_every: int | None = setting(None, at_least(1), example=500)
+    # first bytes of the split that validations before the last take; None: all
+    val_bytes: int | None = setting(None, at_least(1), example=100_000)
+    # first bytes of the split that the last validation takes; None: all
+    last_val_bytes: int | None = setting(None, at_least(1), example=1_000_000)
+    checkpoint_epochs: list[int] = setting([], at_least(1), example=[10, 30])  # epochs whose checkpoint is kept
+    checkpoint_every: int = setting(200, at_least(1))  # steps between the checkpoints a run resumes from
+    log_every: int = setting(10, at_least(1))  # steps between training rows of the record
+    # windows per forward pass; None: the whole batch at once
+    micro_batch_size: int | None = setting(None, at_least(1), example=8)
+    threads: int | None = setting(None, at_least(1, MOST_THREADS), example=2)  # of torch; None: its own choice
     progress: bool = True
 
 
 @dataclass
 class OptimConfig:
-    name: str = "???"
-    lr: float | None = None  # peak learning rate; None: the model's tuned one
+    name: str = setting("???", names=("adamw",))
+    lr: float | None = setting(None, above(0), example=0.003)  # peak learning rate; None: the model's tuned one
     # ours: multiple of it for the token embedding and other learned phases (rad); None: the model's tuned one, else 1.
-    embedding_lr: float | None = None
-    kernel_lr: float = 1.0  # multiple of it for the coupling kernels of an FSN, and for alpha, K and theta of SSA
-    gate_lr: float = 1.0  # multiple of it for the gates of an FSN's scores
-    readout_lr: float = 1.0  # multiple of it for an untied readout
-    schedule: str = "cosine"  # cosine | linear | constant, after the warm-up
-    warmup_steps: int = 100
-    final_lr: float = 0.1  # last learning rate as a fraction of the peak
-    weight_decay: float = 0.1
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
-    eps: float = 1e-8
-    grad_clip: float = 1.0  # 0: no clipping
+    embedding_lr: float | None = setting(None, above(0), example=1.0)
+    # multiple of it for the coupling kernels of an FSN, and for alpha, K and theta of SSA
+    kernel_lr: float = setting(
+        1.0,
+        above(0),
+        needs=Need("a model with coupling kernels, such as model=fsn", lambda run: "kernel_lr" in run.model.rates()),
+    )
+    # multiple of it for the gates of an FSN's scores
+    gate_lr: float = setting(
+        1.0, above(0), needs=Need("a model with gates, such as model=fsn", lambda run: "gate_lr" in run.model.rates())
+    )
+    # multiple of it for an untied readout
+    readout_lr: float = setting(
+        1.0,
+        above(0),
+        needs=Need(
+            "an untied readout, such as model=fsn model.readout=linear", lambda run: "readout_lr" in run.model.rates()
+        ),
+    )
+    schedule: str = setting("cosine", names=("cosine", "linear", "constant"))  # after the warm-up
+    warmup_steps: int = setting(100, at_least(0))
+    # last learning rate as a fraction of the peak
+    final_lr: float = setting(
+        0.1, at_least(0, 1), needs=Need("optim.schedule=cosine", lambda run: run.optim.schedule != "constant")
+    )
+    weight_decay: float = setting(0.1, at_least(0))
+    betas: list[float] = setting(
+        [0.9, 0.95],
+        Rule(
+            "takes two numbers in [0, 1)",
+            lambda betas: len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
+            of_list=True,
+        ),
+    )
+    eps: float = setting(1e-8, above(0))
+    grad_clip: float = setting(1.0, at_least(0))  # 0: no clipping
 
 
 @dataclass
@@ -144,16 +287,17 @@ class SSAConfig:
     """How Selective Synchronization Attention is computed. All give the same, gradients too, up to rounding."""
 
     # auto: flex for inference on CUDA, else chunked | chunked: O(N) memory | flex: FlexAttention | dense: O(N^2) memory
-    backend: str = "auto"
+    backend: str = setting("auto", names=BACKENDS)
 
 
 @dataclass
 class LoggerConfig:
-    name: str = "???"  # wandb | none
-    mode: str = "offline"  # offline | online
+    name: str = setting("???", names=("wandb", "none"))
+    mode: str = setting("offline", names=("offline", "online"))
     project: str = "synchrony"
     entity: str | None = None
-    timeout: float = 30.0  # seconds that W&B may take to finish after training before it is left behind
+    # seconds that W&B may take to finish after training before it is left behind
+    timeout: float = setting(30.0, above(0))
 
 
 @dataclass
@@ -165,23 +309,27 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     ssa: SSAConfig = field(default_factory=SSAConfig)
-    task: str = "language"  # language
-    seed: int = 0
-    batch_size: int = 16  # windows per optimizer step, over all devices
-    precision: str = "32"  # 32 | bf16
+    task: str = setting("language", names=("language",))
+    seed: int = setting(0, SEED)
+    batch_size: int = setting(16, at_least(1))  # windows per optimizer step, over all devices
+    precision: str = setting("32", names=PRECISIONS)
     compile: bool = False
-    runs: str = "runs"  # folder in which run directories are made
-    run_dir: str | None = None  # this run directory instead of the hashed one
+    runs: str = setting("runs", NOT_EMPTY)  # folder in which run directories are made
+    run_dir: str | None = setting(None, NOT_EMPTY, example="FOLDER")  # this run directory instead of the hashed one
     overwrite: bool = False  # start over; the old run directory is moved aside
     plan: bool = False  # print what would be run, and stop
+
+
+ON_TEXT = ("loss", "synchrony", "copy_depth", "coupling")  # the tasks that read a split
+IN_WINDOWS = ("loss", "copy_depth")  # and those that read it in windows as they are asked for
 
 
 @dataclass
 class EvaluationDataConfig:
     """Where the corpus of the run is now; it must be the same content. None: where it was in training."""
 
-    path: str | None = None
-    cache_dir: str | None = None
+    path: str | None = setting(None, tasks=ON_TEXT)
+    cache_dir: str | None = setting(None, tasks=ON_TEXT)
 
 
 @dataclass
@@ -192,22 +340,33 @@ class EvaluationConfig:
     # loss: bits per byte of a split | sample: write text | synchrony: what the heads look at, with a picture
     # copy_depth: bits per byte by how long a byte's context matches what came before
     # coupling: trained coupling functions and order parameters of an FSN, with a picture
-    task: str = "loss"
-    split: str = "test"  # train | validation | test
+    task: str = setting("loss", names=("loss", "sample", "synchrony", "copy_depth", "coupling"))
+    split: str = setting("test", names=("train", "validation", "test"), tasks=ON_TEXT)
     checkpoint: str = "last"  # last: the newest whole one | start: step 0 | a .ckpt file, of the run or by its path
-    context: int | None = None  # tokens a window holds; None: as in training
-    # loss: targets that a window adds, each with context - stride tokens before it or more; None: the context
-    stride: int | None = None
-    batch_size: int = 64  # windows per forward pass; does not change the result
-    max_bytes: int | None = None  # only the first bytes of the split
+    # tokens a window holds; None: as in training
+    context: int | None = setting(None, at_least(2), example=256, tasks=IN_WINDOWS)
+    # targets that a window adds, each with context - stride tokens before it or more; None: the context
+    stride: int | None = setting(None, at_least(1), example=64, tasks=("loss",))
+    # windows per forward pass; does not change the result
+    batch_size: int = setting(64, at_least(1), tasks=IN_WINDOWS)
+    max_bytes: int | None = setting(None, at_least(1), example=100_000, tasks=IN_WINDOWS)  # first bytes of the split
     data: EvaluationDataConfig = field(default_factory=EvaluationDataConfig)
-    device: str = "auto"  # auto: the kind that the run was trained on, if it is there | cpu | cuda
+    # auto: the kind that the run was trained on, if it is there | cpu | cuda
+    device: str = setting("auto", names=("auto", "cpu", "cuda"))
     ssa: SSAConfig = field(default_factory=SSAConfig)  # of an osn; not what it was trained with
-    prompt: str = ""  # sample: what the text begins with; empty: a newline
-    length: int = 400  # sample: bytes to write after the prompt
-    temperature: float = 0.8  # sample: 0 takes the likeliest byte
-    top_p: float = 0.95  # sample: draw from the likeliest bytes that hold this much probability
-    seed: int = 0  # sample
+    prompt: str = setting("", tasks=("sample",))  # what the text begins with; empty: a newline
+    length: int = setting(400, at_least(1), tasks=("sample",))  # tokens to write after the prompt
+    temperature: float = setting(0.8, at_least(0), tasks=("sample",))  # 0 takes the likeliest token
+    # draw from the likeliest tokens that hold this much probability
+    top_p: float = setting(0.95, above(0, 1), tasks=("sample",))
+    seed: int = setting(0, SEED, tasks=("sample",))
+
+
+LAYERS = (
+    *("sdpa", "softmax_explicit", "transformer", "fsn"),
+    *("ssa", "ssa_osn", "ssa_bidirectional", "ssa_dense", "published"),
+)
+BLOCKS = ("transformer_block", "osn_block", "published_block")  # with a feed-forward, as in the table of SSA's author
 
 
 @dataclass
@@ -216,68 +375,22 @@ class BenchmarkConfig:
     and the loading of a batch. task=layers: forward and backward of attention layers against length.
     """
 
-    task: str = "steps"  # steps | layers
+    task: str = setting("steps", names=("steps", "layers"))
     models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native"])
     scale: ScaleConfig = field(default_factory=ScaleConfig)
-    batch_size: int = 16  # windows a step
-    context: int = 256  # bytes a window holds
-    # layers: the first one is the unit; legal are LAYERS and BLOCKS, below
+    batch_size: int = setting(16, at_least(1))  # windows a step
+    context: int = setting(256, at_least(2))  # bytes a window holds
+    # layers: the first one is the unit; legal are LAYERS and BLOCKS, above
     layers: list[str] = field(default_factory=lambda: list(LAYERS))
-    lengths: list[int] = field(default_factory=lambda: [128, 256, 512, 1024, 2048, 4096])  # layers: tokens
-    d_model: int = 512  # layers
-    n_heads: int = 8  # layers
-    rounds: int = 9  # in each round every model, or layer and length, takes one step; medians over rounds
-    device: str = "cpu"  # cpu | cuda
-    precision: str = "32"  # 32 | bf16
+    lengths: list[int] = setting([128, 256, 512, 1024, 2048, 4096], at_least(2), example=[512, 1024])  # layers: tokens
+    d_model: int = setting(512, at_least(1))  # layers
+    n_heads: int = setting(8, at_least(1))  # layers
+    # in each round every model, or layer and length, takes one step; medians over rounds
+    rounds: int = setting(9, at_least(1))
+    device: str = setting("cpu", names=("cpu", "cuda"))
+    precision: str = setting("32", names=PRECISIONS)
     compile: bool = False
     backward: bool = True  # layers: forward and backward; false: forward alone, without gradients
-    threads: int | None = None  # CPU threads of torch; None: torch's own choice
+    threads: int | None = setting(None, at_least(1, MOST_THREADS), example=2)  # of torch; None: its own choice
     output: str | None = None  # a JSON file for the result
     figure: str | None = None  # layers: draw time and memory against length into FIGURE.png and FIGURE.svg
-
-
-MODELS: dict[str, type[ModelConfig]] = {
-    "transformer": TransformerConfig,
-    "kuramoto": FSNConfig,
-    "fsn": FSNConfig,
-    "fsn_native": FSNConfig,
-    "osn": OSNConfig,
-}
-
-BACKENDS = ("auto", "chunked", "flex", "dense")  # as in ssa.backends
-
-# Legal values of the fields that are names.
-CHOICES: dict[str, tuple[str, ...]] = {
-    "model.kernel": ("shared", "copying"),
-    "model.gate": ("constant", "content"),
-    "model.null": ("zero", "learned", "none"),
-    "model.query_frequency": ("shared", "separate"),
-    "model.start": ("calibrated", "published"),
-    "model.readout": ("linear", "tied"),
-    "data.source": ("stdlib", "enwik8", "code", "text"),
-    "trainer.accelerator": ("auto", "cpu", "cuda"),
-    "trainer.strategy": ("auto", "ddp"),
-    "optim.name": ("adamw",),
-    "optim.schedule": ("cosine", "linear", "constant"),
-    "logger.name": ("wandb", "none"),
-    "logger.mode": ("offline", "online"),
-    "ssa.backend": BACKENDS,
-    "task": ("language",),
-    "precision": ("32", "bf16"),
-}
-
-EVALUATION_CHOICES: dict[str, tuple[str, ...]] = {
-    "task": ("loss", "sample", "synchrony", "copy_depth", "coupling"),
-    "split": ("train", "validation", "test"),
-    "device": ("auto", "cpu", "cuda"),
-    "ssa.backend": BACKENDS,
-}
-
-LAYERS = ("sdpa", "transformer", "fsn", "ssa", "ssa_osn", "ssa_bidirectional", "ssa_dense", "published")
-BLOCKS = ("transformer_block", "osn_block", "published_block")  # with a feed-forward, as in the table of SSA's author
-
-BENCHMARK_CHOICES: dict[str, tuple[str, ...]] = {
-    "task": ("steps", "layers"),
-    "device": ("cpu", "cuda"),
-    "precision": ("32", "bf16"),
-}

@@ -43,7 +43,9 @@ def sweeper_of(arguments: Sequence[str]) -> SweeperConfig:
         raise UserError(f"{key}={value}: a grid takes no such key; type sweeper=optuna too, or leave it out")
     preset: Any = OmegaConf.to_container(OmegaConf.load(FOLDER / SWEEPERS / f"{name}.yaml"))
     values = {key.removeprefix(f"{SWEEPERS}."): _value(key, text) for key, text in given.items()}
-    config: SweeperConfig = typed(_Keys(), {"sweeper": preset | values}, {"sweeper.name": (name,)}).sweeper
+    config: SweeperConfig = typed(_Keys(), {"sweeper": preset | values}).sweeper
+    if config.name != name:
+        raise illegal_value("sweeper.name", config.name, (name,))
     if name != "grid" and config.trials < 1:
         raise UserError(
             f"sweeper.trials={config.trials}: a search takes one or more; for the grid alone type sweeper=grid"

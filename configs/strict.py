@@ -2,16 +2,15 @@
 
 import difflib
 import types
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.errors import UserError
-
-Choices = Mapping[str, tuple[str, ...]]
+from configs.fields import limits_of
 
 
 def nearest(word: str, legal: Iterable[str]) -> str | None:
@@ -53,10 +52,23 @@ def keys(tree: object, prefix: str = "") -> list[str]:
     return found
 
 
-def typed(tree: Any, values: Mapping[str, Any], choices: Choices) -> Any:
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Field[Any], Any, Any]]:
+    """Every key of a tree of dataclass instances and dicts of them that has a value: key, field, value, default."""
+    for f in fields(tree):
+        value = getattr(tree, f.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{f.name}.")
+        elif isinstance(value, dict):
+            for name, branch in value.items():
+                yield from leaves(branch, f"{prefix}{f.name}.{name}.")
+        else:
+            yield prefix + f.name, f, value, f.default if f.default_factory is MISSING else f.default_factory()
+
+
+def typed(tree: Any, values: Mapping[str, Any]) -> Any:
     """`tree` (a dataclass instance that holds the defaults) with `values` merged in, types and legal names checked.
 
-    Raises UserError, one line, for an unknown key, a value of another type, or a name that is not in `choices`.
+    Raises UserError, one line, for an unknown key, a value of another type, or a name that its field does not know.
     """
     _check_keys(tree, values, keys(tree))
     try:
@@ -64,9 +76,9 @@ def typed(tree: Any, values: Mapping[str, Any], choices: Choices) -> Any:
     except OmegaConfBaseException as error:
         key = str(error.full_key or "").split("[")[0]
         raise type_error(tree, key, _select(values, key), error) from None
-    for key, legal in choices.items():
-        value = _select(merged, key)
-        if value is not None and value not in legal:
+    for key, f, value, _ in leaves(merged):
+        legal = limits_of(f).names
+        if legal and value is not None and value not in legal:
             raise illegal_value(key, value, legal)
     return merged
 

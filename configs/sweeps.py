@@ -147,36 +147,29 @@ def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sw
             grid[key] = [value]
         else:
             settings[key] = value
-    none = not (content["set"] or content["grid"] or content["rows"])  # all of its rows are for later
-    jobs = (
-        []
-        if none
-        else [
-            Job(
-                tuple(f"{k}={v}" for k, v in _merged(settings, dict(zip(grid, values, strict=True)), row).items()),
-                label,
-            )
-            for values in itertools.product(*grid.values())
-            for label, row in (rows or {"": {}}).items()
-        ]
-    )
-    table = content["table"]
+    jobs = [
+        Job(_overrides({**settings, **dict(zip(grid, values, strict=True)), **row}), label)
+        for values in itertools.product(*grid.values())
+        for label, row in (rows or {"": {}}).items()
+        if content["set"] or content["grid"] or content["rows"]  # else all of its rows are for later
+    ]
+    of_table = content["table"]
     return Sweep(
         name,
         profile,
-        content["title"],
-        jobs,
-        list(grid),
-        _header(path),
-        table.get("kind", "finals"),
-        str(table.get("baseline", "transformer")),
-        {str(row): str(reason) for row, reason in content["later"].items()},
-        bool(table.get("own_corpus", False)),
+        title=content["title"],
+        jobs=jobs,
+        axes=list(grid),
+        header=_header(path),
+        kind=of_table.get("kind", "finals"),
+        baseline=str(of_table.get("baseline", "transformer")),
+        later={str(row): str(reason) for row, reason in content["later"].items()},
+        own_corpus=bool(of_table.get("own_corpus", False)),
     )
 
 
-def _merged(settings: Mapping[str, str], axes: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, str]:
-    return {**settings, **axes, **{key: _text(value) for key, value in row.items()}}
+def _overrides(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{key}={_text(value)}" for key, value in settings.items())
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -217,7 +210,7 @@ def _header(path: Path) -> str:
 def _text(value: Any) -> str:
     """A YAML value as an override is typed."""
     if isinstance(value, list):
-        return f"[{','.join(_text(entry) for entry in value)}]"
+        return f"[{','.join(map(_text, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +21,15 @@ class WriteError(UserError):
         super().__init__(f"cannot write {path}: {cause.strerror or cause}")
 
 
+@contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """An error of the system inside is raised as WriteError for `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(path, error) from error
+
+
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file, its folder too where that is missing. Raises WriteError.
 
@@ -31,10 +40,8 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         file.write(content)
         return path.name
 
-    try:
+    with write_errors(path):
         write_whole(path.parent, fill)
-    except OSError as error:
-        raise WriteError(path, error) from error
 
 
 def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
@@ -64,10 +71,8 @@ def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
 
 def make_parent(path: Path) -> None:
     """Make the folder that `path` is to lie in, where it is missing. Raises WriteError."""
-    try:
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(path, error) from error
 
 
 def sync_file(path: Path) -> None:

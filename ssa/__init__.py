@@ -3,6 +3,15 @@
 from ssa.attention import SelectiveSynchronizationAttention
 from ssa.network import OSN, OSNBlock
 from ssa.published import published
+from ssa.start import Positions, Start
 from ssa.synchrony import locking_radius
 
-__all__ = ["OSN", "OSNBlock", "SelectiveSynchronizationAttention", "locking_radius", "published"]
+__all__ = [
+    "OSN",
+    "OSNBlock",
+    "Positions",
+    "SelectiveSynchronizationAttention",
+    "Start",
+    "locking_radius",
+    "published",
+]

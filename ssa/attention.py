@@ -1,7 +1,7 @@
 """Selective Synchronization Attention as a layer: bidirectional, causal or cross, with one-token decoding.
 
-Source: arXiv 2602.14445. Ours: the causal form with its prefix order parameter, the positional part of the frequencies,
-the learned threshold, and a start at which a chosen share of pairs is locked.
+Source: arXiv 2602.14445. Ours: the causal form with its prefix order parameter and its decoding, the positional part of
+the frequencies, the learned threshold, and a start at which a chosen share of pairs is locked (ssa/start.py).
 
     omega_i = [W_omega x_i, a_f cos(nu_f i), a_f sin(nu_f i)]      phi_j = W_phi x_j      v_j = W_v x_j
     out_i   = W_o [ sum_j S_ij v_j / sum_j S_ij ]                  S from omega, r(phi), alpha, K, theta
@@ -11,7 +11,6 @@ per token), a their amplitudes, alpha coupling bandwidth, K coupling strength, t
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,35 +18,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blocks.rotary import Rotary
-from ssa import checks, decoding, synchrony
-from ssa.backends import operate
-from ssa.calibration import calibrate, set_coupling
-from ssa.inspection import diagnostics
+from ssa import checks, inspection, synchrony
+from ssa.backends import BACKENDS, operate
+from ssa.order import order_parameter
+from ssa.start import Positions, Start, calibrated
 
-PHASE_SPREAD = 0.5  # rad; phases start this close together, so r starts near 0.9 (our choice)
+PLAIN, START = Positions(), Start()  # what the plainest causal layer has
 
 
 class SelectiveSynchronizationAttention(nn.Module):
     """x (B, N, D) -> (B, N, D).
 
-    `causal`: token i attends to tokens j <= i, and its order parameter is that of its prefix. `theta` is the locking
-    threshold at the start, learned unless `learn_theta` is false; pi/2 is the published operator. `position`: the
-    frequencies have a positional part, the only positional encoding there is. `lag`: queries of head h stand h lags
-    (tokens, learned from there) further back than they are, so that a head may look for what came before.
-    `position_share`: of the square of the first and the last head's frequencies at the start, those between in equal
-    steps; a single head takes their mean. `delayed_heads`: so many heads' keys have the content of the token before, so
-    that a query finds what followed tokens like it.
+    `causal`: token i attends to tokens j <= i, and its order parameter is that of its prefix. `positions`: the
+    positional part of the frequencies, the only positional encoding there is; None for none. `start`: where weights,
+    alpha, K and theta begin. `learn_theta`: whether the locking threshold is learned from there. `delayed_heads`: so
+    many heads' keys have the content of the token before, so that a query finds what followed tokens like it.
     `query_frequency`: "shared" as published, or "separate", a map of its own for queries that starts equal.
-    `frequency_width`: of the content part of a head's frequencies, by default d. `locked_fraction`: share of random
-    pairs that lock at the start in every head (`ssa.calibration`), unless `start` is "published": PyTorch's own weights
-    and alpha = K = 1. It holds for tokens of mean square 1, as a norm leaves them, and sequences of
-    `calibration_length` tokens: positions drift apart, so in longer ones fewer pairs lock. `alpha`, `K`: start with
-    these instead. `order` "sequence" takes the order parameter of a causal layer over all tokens, as published,
-    which leaks the future. `top_k` keeps the strongest partners of each token. `cap` bounds the slope at the locking
-    boundary; `floor` is added to the sum of strengths where a token need not lock to itself, so that a partner fades
-    out of the mix instead of leaving it at once (`ssa.chunked`, our choice). `backend`: auto, chunked, flex or dense
-    (`ssa.backends`). `published` sets all of this as the paper has it; the defaults are the plainest causal layer, and
-    `OSN` starts its own with a lag, a delayed head and larger shares, which trained far better (EXPERIMENTS.md).
+    `frequency_width`: of the content part of a head's frequencies, by default d. `top_k` keeps the strongest partners
+    of each token. `cap` bounds the slope at the locking boundary; `floor` is added to the sum of strengths where a
+    token need not lock to itself, so that a partner fades out of the mix instead of leaving it at once (`ssa.chunked`,
+    our choice). `backend`: auto, chunked, flex or dense (`ssa.backends`). `ssa.published` sets all of this as the paper
+    has it; the defaults are the plainest causal layer, and `OSN` starts its own with a lag, a delayed head and larger
+    shares, which trained far better (EXPERIMENTS.md).
     Gradients are of first order: to differentiate them again, and transforms of torch.func, raise RuntimeError.
     The weight of `omega` is used without calling the module: what wraps or hooks a Linear does not see it.
     Raises ValueError for an impossible count, threshold, share, alpha, K, top_k, cap, floor or name, TypeError for one
@@ -60,52 +52,37 @@ class SelectiveSynchronizationAttention(nn.Module):
         n_heads: int,
         causal: bool = True,
         *,
-        theta: float = 1.2,
+        positions: Positions | None = PLAIN,
+        start: Start = START,
         learn_theta: bool = True,
-        position: bool = True,
-        n_drifts: int = 8,
-        drift_base: float = 1000.0,
-        position_share: Sequence[float] = (0.1, 0.6),
-        lag: float = 0.0,
         delayed_heads: int = 0,
         query_frequency: str = "shared",
         frequency_width: int | None = None,
-        locked_fraction: float = 0.3,
-        calibration_length: int = 256,
-        alpha: float | None = None,
-        K: float | None = None,
-        start: str = "calibrated",
-        order: str = "prefix",
         top_k: int | None = None,
         cap: float | None = 5.0,
         floor: float = 0.1,
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        checks.settings(
-            d_model=d_model,
-            n_heads=n_heads,
-            theta=theta,
-            n_drifts=n_drifts,
-            drift_base=drift_base,
-            position_share=position_share,
-            lag=lag,
-            delayed_heads=delayed_heads,
-            frequency_width=frequency_width,
-            locked_fraction=locked_fraction,
-            calibration_length=calibration_length,
-            alpha=alpha,
-            K=K,
-            top_k=top_k,
-            cap=cap,
-            floor=floor,
-            switches={"causal": causal, "position": position, "learn_theta": learn_theta},
-            names={"query_frequency": query_frequency, "start": start, "order": order, "backend": backend},
-        )
-        self.d_model, self.n_heads, self.causal, self.cap, self.top_k = d_model, n_heads, causal, cap, top_k
+        checks.whole("d_model", d_model, 1)
+        checks.whole("n_heads", n_heads, 1)
+        if d_model % n_heads:
+            raise ValueError(f"width {d_model} does not split into {n_heads} heads")
+        checks.switch("causal", causal)
+        checks.switch("learn_theta", learn_theta)
+        if learn_theta and start.theta == math.pi / 2:
+            raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
+        heads_there_are = f"is not between 0 and the {n_heads} heads there are"
+        checks.whole("delayed_heads", delayed_heads, 0, n_heads, heads_there_are)
+        checks.word("query_frequency", query_frequency, ("shared", "separate"))
+        checks.whole("frequency_width", frequency_width, 1, optional=True)
+        checks.whole("top_k", top_k, 1, optional=True)
+        checks.number("cap", cap, lambda x: x > 0, "is not positive; None takes the exact gradient", optional=True)
+        checks.number("floor", floor, lambda x: 0 <= x < math.inf, "is not a number from 0 on")
+        checks.word("backend", backend, BACKENDS)
+        self.d_model, self.n_heads, self.causal, self.start = d_model, n_heads, causal, start
+        self.delayed_heads, self.top_k, self.cap, self.floor = delayed_heads, top_k, cap, floor
         self.backend = backend
-        self.prefix = causal and order == "prefix"
-        self.locked_fraction = locked_fraction
         self.content_width = frequency_width or d_model // n_heads
         frequencies = n_heads * self.content_width
         self.omega = nn.Linear(d_model, frequencies, bias=False)  # no bias: a common shift changes nothing
@@ -113,35 +90,38 @@ class SelectiveSynchronizationAttention(nn.Module):
         self.phi = nn.Linear(d_model, d_model, bias=False)
         self.value = nn.Linear(d_model, d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
-        if start == "calibrated":
-            for linear, spread in ((self.omega, 1.0), (self.phi, PHASE_SPREAD), (self.value, 1.0), (self.out, 1.0)):
-                nn.init.normal_(linear.weight, std=spread * d_model**-0.5)
+        start.draw(self.omega, self.phi, self.value, self.out)
         if self.query_omega is not None:
             self.query_omega.weight.data.copy_(self.omega.weight.data)
-        self.rotary = Rotary(n_drifts, drift_base) if position else None
-        if position:
-            # The content part has a mean square of its width, the positional part of F a^2.
-            first, last = position_share
-            share = torch.linspace(first, last, n_heads) if n_heads > 1 else torch.tensor([(first + last) / 2])
-            amplitude = (share / (1 - share) * self.content_width / n_drifts).sqrt()
-            self.amplitude = nn.Parameter(amplitude[:, None].repeat(1, n_drifts))  # a, (H, F)
-        self.delayed_heads, self.floor = delayed_heads, floor
-        self.lag = nn.Parameter(lag * torch.arange(n_heads, dtype=torch.float32)) if lag else None  # (H,), tokens
+        self.rotary = self.lag = None
+        if positions is not None:
+            self.rotary = Rotary(positions.drifts, positions.drift_base)
+            self.amplitude = nn.Parameter(positions.amplitudes(n_heads, self.content_width))  # a, (H, F)
+            if positions.lag:
+                self.lag = nn.Parameter(positions.lags(n_heads))  # (H,), tokens
         self.log_alpha = nn.Parameter(torch.zeros(n_heads))
         self.log_K = nn.Parameter(torch.zeros(n_heads))
-        # theta = pi/2 sigmoid(threshold)
-        threshold = torch.full((n_heads,), math.log(theta / (math.pi / 2 - theta)) if theta < math.pi / 2 else math.inf)
         if learn_theta:
-            self.threshold = nn.Parameter(threshold)
+            self.threshold = nn.Parameter(start.threshold(n_heads))
         else:
-            self.register_buffer("threshold", threshold)
-        self.start, self.start_alpha, self.start_K = start, alpha, K
-        if start == "calibrated" and not self.omega.weight.is_meta:
-            generator = torch.Generator().manual_seed(0)
-            sample = torch.randn(1, calibration_length, d_model, generator=generator, dtype=torch.float32, device="cpu")
-            calibrate(self, sample.to(self.omega.weight))
-        else:
-            set_coupling(self)
+            self.register_buffer("threshold", start.threshold(n_heads))
+        self.calibrate(start.tokens(d_model).to(self.omega.weight))
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
+        """Set alpha and K as the start has them: numbers, or from the pairs of tokens x (B, N, D), of which none are
+        looked at on the meta device.
+        """
+        alpha = K = torch.ones_like(self.log_alpha)
+        if self.start.calibrated and not self.log_alpha.is_meta:
+            Delta2 = synchrony.mismatch(self.frequencies(x, query=True), self.frequencies(x))
+            r = self.order_parameter(x)
+            alpha, K = calibrated(Delta2, r, self.theta, self.start.locked_fraction, self.causal)
+        for parameter, found, asked in (
+            (self.log_alpha, alpha, self.start.alpha),
+            (self.log_K, K, self.start.K),
+        ):
+            parameter.copy_(found.log() if asked is None else torch.full_like(found, math.log(asked)))
 
     @property
     def shared(self) -> bool:
@@ -210,7 +190,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         if padding_mask is not None and memory is None:
             mixed = mixed * padding_mask[:, None, :, None]
         y = self.out(mixed.transpose(1, 2).flatten(2))
-        return (y, diagnostics(self, x, memory, padding_mask, offset)) if return_diagnostics else y
+        return (y, self.diagnostics(x, memory, padding_mask, offset)) if return_diagnostics else y
 
     def frequencies(self, x: Tensor, query: bool = False, offset: int = 0) -> Tensor:
         """omega (B, H, N, d + 2F) of x (B, N, D), as queries, the first of which stands at `offset`, or as keys."""
@@ -254,13 +234,50 @@ class SelectiveSynchronizationAttention(nn.Module):
         position = torch.cat((a * cos, a * sin), dim=-1).to(content.dtype)  # (H, N, 2F)
         return torch.cat((content, position.expand(len(content), -1, -1, -1)), dim=-1)
 
-    def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
-        """What the layer does with x (B, N, D): see `ssa.inspection.diagnostics`."""
-        return diagnostics(self, x)
+    @torch.no_grad()
+    def strengths(
+        self, x: Tensor, memory: Tensor | None = None, padding_mask: Tensor | None = None, offset: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """S (B, H, N, M), which pairs may lock (B, 1, N, M) bool, and r (B, H, N or 1), from dense matrices.
+
+        S is of all that locks, whatever top_k says. Arguments as for `forward`.
+        """
+        source = x if memory is None else memory
+        scale = self.alpha.sqrt()[:, None, None]
+        u = synchrony.mismatch(self.frequencies(x, True, offset) * scale, self.frequencies(source) * scale)
+        if memory is None and self.shared:
+            u.diagonal(0, 2, 3).zero_()
+        r = self.order_parameter(source, memory is None, padding_mask)
+        inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r)[..., None]
+        S = synchrony.strength(u, inverse_rho, self.cos_theta[:, None, None])
+        allowed = torch.ones(len(x), 1, x.shape[1], source.shape[1], dtype=torch.bool, device=x.device)
+        if self.causal and memory is None:
+            allowed = allowed.tril()
+        if padding_mask is not None:
+            allowed = allowed & padding_mask[:, None, None, :]
+            if memory is None:
+                allowed = allowed & padding_mask[:, None, :, None]
+        return S * allowed, allowed, r
+
+    @torch.no_grad()
+    def diagnostics(
+        self, x: Tensor, memory: Tensor | None = None, padding_mask: Tensor | None = None, offset: int = 0
+    ) -> dict[str, Tensor]:
+        """What the layer does with x (B, N, D), as `ssa.inspection.report` says it. Arguments as for `forward`."""
+        return inspection.report(
+            *self.strengths(x, memory, padding_mask, offset),
+            *(parameter.detach() for parameter in (self.alpha, self.K, self.theta)),
+            is_self=memory is None,
+            top_k=self.top_k,
+            floor=self._floor(memory is None),
+        )
 
     def order_parameter(self, x: Tensor, is_self: bool = True, padding_mask: Tensor | None = None) -> Tensor:
         """r of x (B, N, D): (B, H, N), of each prefix, or (B, H, 1), of all where the layer or `is_self` says so."""
-        return synchrony.order_parameter(self.split(self.phi(x)), self.prefix and is_self, padding_mask)
+        return order_parameter(self.split(self.phi(x)), self.causal and is_self, padding_mask)
+
+    def _floor(self, is_self: bool) -> float:
+        return 0.0 if is_self and self.shared else self.floor
 
     def _synchronize(
         self, q: Tensor, k: Tensor | None, v: Tensor, r: Tensor, causal: bool, padding_mask: Tensor | None
@@ -280,17 +297,56 @@ class SelectiveSynchronizationAttention(nn.Module):
             key_mask=key_mask,
             cap=self.cap,
             top_k=self.top_k,
-            floor=0.0 if k is None else self.floor,
+            floor=self._floor(k is None),
         )
         return out.unflatten(0, (batch, heads))
 
     def init_cache(self, batch_size: int) -> dict[str, Any]:
-        """What one-token decoding keeps of the tokens seen so far, of none: see `ssa.decoding`."""
-        return decoding.init_cache(self, batch_size)
+        """What `step` keeps of the t tokens so far, of none: `omega` (B, H, t, d + 2F) scaled frequencies as keys, `v`
+        (B, H, t, d) values, `cos` and `sin` (B, H, d) running sums of e^{i phi}, `previous` the content that the next
+        token's delayed keys have.
+        """
+        d = self.d_model // self.n_heads
+        empty = self.omega.weight.new_empty(batch_size, self.n_heads, 0, d)
+        width = self.content_width + (2 * self.amplitude.shape[1] if self.rotary else 0)
+        total = empty.new_zeros(batch_size, self.n_heads, d, dtype=torch.promote_types(empty.dtype, torch.float32))
+        return {
+            "omega": empty.new_empty(batch_size, self.n_heads, 0, width),
+            "v": empty,
+            "cos": total,
+            "sin": total,
+            "previous": empty.new_zeros(batch_size, self.delayed_heads, 1, self.content_width),
+        }
 
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
-        """One token of a causal layer: x (B, D) -> (B, D); it joins the cache. ValueError for a layer that is not."""
-        return decoding.step(self, x, cache)
+        """One token of a causal layer, in O(t d): x (B, D) -> (B, D); it joins the cache.
+
+        Raises ValueError for a layer that is not causal, TypeError for what is no tensor.
+        """
+        if not self.causal:
+            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
+        checks.token(x, cache, self.d_model)
+        x = x[:, None]
+        t = cache["omega"].shape[2]
+        scale = self.alpha.sqrt()
+        key = query = self.content(x, self.omega, scale)
+        if self.query_omega is not None:
+            query = self.content(x, self.query_omega, scale)
+        q = self.placed(query, t, scale, query=True)
+        k = self.placed(self.delayed(key, cache["previous"]), t, scale)
+        cache["previous"], v = key[:, : self.delayed_heads], self.split(self.value(x))
+        phi = self.split(self.phi(x))[:, :, 0].to(cache["cos"].dtype)
+        cache["cos"], cache["sin"] = cache["cos"] + phi.cos(), cache["sin"] + phi.sin()
+        cache["omega"], cache["v"] = torch.cat((cache["omega"], k), dim=2), torch.cat((cache["v"], v), dim=2)
+        squared = cache["cos"].square() + cache["sin"].square()
+        r = squared.clamp_min(synchrony.TINY).sqrt().div(t + 1).mean(-1, keepdim=True)  # (B, H, 1)
+        u = synchrony.mismatch(q, cache["omega"])
+        if self.shared:
+            u[..., -1] = 0
+        inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r)[..., None]
+        S = synchrony.strength(u, inverse_rho, self.cos_theta[:, None, None])
+        mixed = synchrony.mixing_weights(S, self.top_k, self._floor(is_self=True)).to(v.dtype) @ cache["v"]
+        return self.out(mixed[:, :, 0].flatten(1))
 
     def split(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, H, N, d)."""

@@ -44,7 +44,7 @@ def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None) 
 
 def fallen_back() -> dict[str, str]:
     """What `describe` said that did not come true in this process: FlexAttention failed. Else empty."""
-    return {"evaluation": f"chunked, for FlexAttention failed: {_failures()[0]}"} if _failures() else {}
+    return {"evaluation": f"chunked, because FlexAttention failed: {_failures()[0]}"} if _failures() else {}
 
 
 def operate(
@@ -90,5 +90,5 @@ def _flex_failed(error: Exception | None = None) -> bool:
     """Whether FlexAttention has failed in this process; an `error` says that it did, and is logged once."""
     if error is not None and not _failures():
         _failures().append((str(error).strip() or type(error).__name__).splitlines()[0])
-        log.warning("SSA goes on in chunks, for FlexAttention failed: %s", _failures()[0])
+        log.warning("SSA goes on in chunks, because FlexAttention failed: %s", _failures()[0])
     return bool(_failures())

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ssa import pairs
 from ssa.rounding import as_multiplied
+from ssa.synchrony import strongest
 
 CHUNK = 64  # queries a chunk (our choice)
 LONG = 2048, 128  # from so many queries on, so many a chunk, which is faster there (our choice)
@@ -271,11 +272,3 @@ class _Chunks:
         squares = q.square().sum(-1)[:, :, None] + k.square().sum(-1)[:, None]
         u = torch.baddbmm(squares, q, k.transpose(1, 2), alpha=-2).to(self.q.dtype)
         return u if self.key_mask is None else u.masked_fill(~self.key_mask[heads, None, keys], pairs.MASKED)
-
-
-def strongest(S: Tensor, top_k: int | None) -> Tensor:
-    """S (..., M) with all but the `top_k` largest of each row set to zero, of equal ones the first kept."""
-    if top_k is None or top_k >= S.shape[-1]:
-        return S
-    kept = S.sort(dim=-1, descending=True, stable=True).indices[..., :top_k]
-    return torch.zeros_like(S).scatter(-1, kept, S.gather(-1, kept))

@@ -1,4 +1,4 @@
-"""Synchronization attention from whole matrices, with plain autograd but for the cap: O(N^2) memory, three lines.
+"""Synchronization attention from whole matrices, with plain autograd except for the cap: O(N^2) memory, three lines.
 
 For comparison and for small sequences; `ssa.chunked` is what trains. Source: arXiv 2602.14445 and `ssa.synchrony`.
 """
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ssa import synchrony
-from ssa.chunked import strongest
 
 
 class _CappedRoot(torch.autograd.Function):
@@ -51,8 +50,7 @@ def synchronize_dense(
         allowed = allowed.tril()
     if key_mask is not None:
         allowed = allowed & key_mask[:, None, :]
-    root = None if cap is None else lambda y: _CappedRoot.apply(y, cap)
-    S = synchrony.strength(u, inverse_rho.to(u.dtype)[..., None], cos_theta.to(u.dtype)[:, None, None], root)
-    S = strongest(S * allowed, top_k)
-    total = S.sum(-1, keepdim=True) + floor
-    return (S / torch.where(total > 0, total, 1.0)).to(v.dtype) @ v
+    root = synchrony.smooth_root if cap is None else lambda y: _CappedRoot.apply(y, cap)
+    inverse_rho, cos_theta = inverse_rho.to(u.dtype)[..., None], cos_theta.to(u.dtype)[:, None, None]
+    S, _, _ = synchrony.strength_and_parts(u, inverse_rho, cos_theta, root)
+    return synchrony.mixing_weights(S * allowed, top_k, floor).to(v.dtype) @ v

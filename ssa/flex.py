@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ssa.chunked import CHUNK, centre, synchronize
 from ssa.rounding import as_multiplied
+from ssa.synchrony import strength_and_parts
 
 Attend = Callable[..., Any]
 
@@ -65,9 +66,7 @@ def synchronize_flex(
         u = (q2[head, i] + k2[head, j] - 2 * product).clamp_min(0)
         if same:
             u = torch.where(i == j, 0.0, u)
-        decay = torch.exp(-u)
-        root = (decay * decay - u * inverse_rho[head, i]).clamp_min(0).sqrt()
-        S = (root - cos_theta[head] * decay).clamp_min(0)
+        S, _, _ = strength_and_parts(u, inverse_rho[head, i], cos_theta[head])
         if causal:
             S = torch.where(i >= j, S, 0.0)
         if key_mask is not None:

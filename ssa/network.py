@@ -6,6 +6,7 @@ Legend: B batch, N tokens, D = d_model, H heads, V vocabulary.
 """
 
 from collections.abc import Iterable
+from dataclasses import fields, replace
 from typing import Any, cast
 
 import torch
@@ -14,12 +15,14 @@ from torch import Tensor, nn
 
 from blocks.decoder import Decoder, DecoderBlock
 from blocks.swiglu import SwiGLU
+from ssa import checks
 from ssa.attention import SelectiveSynchronizationAttention
-from ssa.calibration import calibrate
+from ssa.start import Positions, Start
 
 # Random tokens that a new network is calibrated on, in several sequences, which differ by more than chance within one
 # would have it.
 SAMPLE = 4096
+POSITIONS = Positions(position_share=(0.3, 0.98), lag=1.0)  # our choice, measured in EXPERIMENTS.md
 
 
 class GELU(nn.Module):
@@ -76,13 +79,16 @@ class OSNBlock(DecoderBlock):
 
 
 class OSN(Decoder):
-    """Language model: tokens (B, N) int64 -> logits (B, N, V). Keywords as for `OSNBlock`.
+    """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
+    Further keywords are those of `OSNBlock`, of its attention, and, one by one, of `Positions` and `Start`.
     By default queries of head h stand h tokens back, positions take 0.3 of the first head's frequencies to 0.98 of the
-    last one's, and the first head's keys are delayed; `lag=0, delayed_heads=0` leaves queries and
-    keys where they are, as in the paper. `calibration_length`: tokens of the sequences it will be trained on.
+    last one's, and the first head's keys are delayed; `lag=0, delayed_heads=0` leaves queries and keys where they are,
+    as in the paper. `position=False`: no positional part, and no lag. `start`: "calibrated" or "published".
+    `calibration_length`: tokens of the sequences it will be trained on.
 
-    Raises ValueError for a block that knows the future (causal=False, order="sequence").
+    Raises ValueError for a block that knows the future (causal=False), for a lag without positions, and what the block
+    raises.
 
     Starts like the transformer: normal weights with standard deviation fan_in^(-1/2), residual projections over
     sqrt(2 n_layers). Then each layer's alpha and K are set on random tokens so that the chosen share of pairs locks.
@@ -95,36 +101,46 @@ class OSN(Decoder):
         n_layers: int = 4,
         n_heads: int = 4,
         ff_width: int | None = None,
-        **block: Any,
+        *,
+        position: bool = True,
+        start: str = "calibrated",
+        **options: Any,
     ) -> None:
-        # What a causal language model starts with (our choice; measured in EXPERIMENTS.md).
-        positions = {"lag": 1.0, "position_share": (0.3, 0.98)} if block.get("position", True) else {}
-        block = {"delayed_heads": 1, **positions, **block}
-        if not block.get("causal", True) or block.get("order", "prefix") != "prefix":
-            raise ValueError("a language model must not know the future: leave out causal=False and order='sequence'")
-        layers = [OSNBlock(d_model, n_heads, ff_width, **block) for _ in range(n_layers)]
+        checks.switch("position", position)
+        checks.word("start", start, ("calibrated", "published"))
+        if not options.get("causal", True):
+            raise ValueError("a language model must not know the future: leave out causal=False")
+        if not position and options.get("lag"):
+            raise ValueError(f"lag={options['lag']} needs positions: leave it out, or position=False")
+        positions = replace(POSITIONS, **_taken(Positions, options))
+        begin = Start(calibrated=start == "calibrated", **_taken(Start, options))
+        options = {"delayed_heads": 1} | options
+        layers = [
+            OSNBlock(d_model, n_heads, ff_width, positions=positions if position else None, start=begin, **options)
+            for _ in range(n_layers)
+        ]
         super().__init__(nn.Embedding(vocabulary_size, d_model), layers, nn.RMSNorm(d_model))
         nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
-        for layer in self._osn_blocks():
+        for layer in layers:
             for name, parameter in layer.feed_forward.named_parameters():
                 deep = (2 * n_layers) ** -0.5 if name.startswith("down") else 1.0
                 nn.init.normal_(parameter, std=deep * parameter.shape[1] ** -0.5)
             layer.mixer.out.weight.data *= (2 * n_layers) ** -0.5
-        calibrated = all(layer.mixer.start == "calibrated" for layer in self._osn_blocks())
-        if calibrated and not self.embedding.weight.is_meta:
+        if begin.calibrated and not self.embedding.weight.is_meta:
             generator = torch.Generator().manual_seed(0)
-            length = block.get("calibration_length", 256)
-            shape = (max(1, SAMPLE // length), length)
+            shape = (max(1, SAMPLE // begin.calibration_length), begin.calibration_length)
             tokens = torch.randint(0, vocabulary_size, shape, generator=generator, device="cpu")
             self.calibrate(tokens.to(self.embedding.weight.device))
-
-    def _osn_blocks(self) -> Iterable[OSNBlock]:
-        return cast(Iterable[OSNBlock], self.layers)
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:
         """Calibrate every attention on what it gets of tokens (B, N), from the first layer to the last."""
         x = self.embedding(tokens)
-        for layer in self._osn_blocks():
-            calibrate(layer.mixer, layer.mixer_norm(x))
+        for layer in cast(Iterable[OSNBlock], self.layers):
+            layer.mixer.calibrate(layer.mixer_norm(x))
             x = layer(x)
+
+
+def _taken(kind: type, options: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass among the options, which lose them."""
+    return {field.name: options.pop(field.name) for field in fields(kind) if field.name in options}

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssa.synchrony import strength_and_parts
+
 FEWEST = 2**20  # pairs of a call below which compiling does not pay: layers of that size take a millisecond or two
 MASKED = 1e30  # added to the |k|^2 of a key that must not lock: its u is out of reach of every query
 
@@ -34,18 +36,17 @@ def strengths(
     `own` (R,): the place of the key that is the query itself, whose u is exactly 0, or -1. `last` (R,): the last place
     a query may see. `place` (M,): the keys' places. All of one floating type.
     """
-    return _strengths(product, q2, inverse_rho, cos_theta, own, last, place)[3]
+    return _strengths(product, q2, inverse_rho, cos_theta, own, last, place)[1]
 
 
 def _strengths(
     product: Tensor, q2: Tensor, inverse_rho: Tensor, cos_theta: Tensor, own: Tensor, last: Tensor, place: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """u, S, J cos(dphi), J."""
     u = (product + q2[:, None]).clamp_min(0)
     u = torch.where(own[:, None] == place, 0.0, u)
-    decay = torch.exp(-u)
-    root = (decay * decay - u * inverse_rho[:, None]).clamp_min(0).sqrt()
-    S = (root - cos_theta[:, None] * decay).clamp_min(0)
-    return u, decay, root, torch.where(last[:, None] >= place, S, 0.0)
+    S, J_cos, J = strength_and_parts(u, inverse_rho[:, None], cos_theta[:, None])
+    return u, torch.where(last[:, None] >= place, S, 0.0), J_cos, J
 
 
 def gradients(
@@ -64,11 +65,11 @@ def gradients(
     """S / Z, du, u dy and dS e^{-u}, each (R, M). `dP` (R, M): dout.v; `delta`: dout.out and `inverse_Z`: 1 / Z, (R,);
     `cap` 0-d, infinite for none; the rest as for `strengths`.
     """
-    u, decay, root, S = _strengths(product, q2, inverse_rho, cos_theta, own, last, place)
+    u, S, J_cos, J = _strengths(product, q2, inverse_rho, cos_theta, own, last, place)
     dS = torch.where(S > 0, (dP - delta[:, None]) * inverse_Z[:, None], 0.0)
-    dy = dS * torch.minimum(0.5 / root.clamp_min(1e-15), cap)
-    tilt = dS * decay
-    du = cos_theta[:, None] * tilt - dy * (2 * decay * decay + inverse_rho[:, None])
+    dy = dS * torch.minimum(0.5 / J_cos.clamp_min(1e-15), cap)
+    tilt = dS * J
+    du = cos_theta[:, None] * tilt - dy * (2 * J * J + inverse_rho[:, None])
     # A query's own u is 0 whatever its frequency is. What is not exactly zero here would be noise of its squares.
     return S * inverse_Z[:, None], torch.where(own[:, None] == place, 0.0, du), u * dy, tilt
 
@@ -114,14 +115,14 @@ def _compiled(device: str, *_: object) -> tuple[Maps, str]:
                 torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        log.warning("SSA runs eagerly, at about half the speed, for its compiled part failed: %s", reason)
+        log.warning("SSA runs eagerly, at about half the speed, because its compiled part failed: %s", reason)
         return EAGER, f"eager: {reason}"
     strongly, steeply = (_beyond_one(ours, theirs) for ours, theirs in zip(built, EAGER, strict=True))
     return (strongly, steeply), "compiled"
 
 
 def _beyond_one(compiled: Callable[..., Any], eager: Callable[..., Any]) -> Callable[..., Any]:
-    """The compiled map but for a single row or key, a size for which it would be compiled anew."""
+    """The compiled map, except for a single row or key: for that size it would be compiled anew."""
     return lambda product, *others: (compiled if min(product.shape) > 1 else eager)(product, *others)
 
 

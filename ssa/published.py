@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssa import synchrony
 from ssa.attention import SelectiveSynchronizationAttention
+from ssa.start import Start
 
 
 def published(d_model: int, n_heads: int, top_k: int | None = None) -> SelectiveSynchronizationAttention:
@@ -23,11 +24,9 @@ def published(d_model: int, n_heads: int, top_k: int | None = None) -> Selective
         d_model,
         n_heads,
         causal=False,
-        theta=math.pi / 2,
+        positions=None,
+        start=Start(theta=math.pi / 2, calibrated=False),
         learn_theta=False,
-        position=False,
-        start="published",
-        order="sequence",
         top_k=top_k,
         cap=None,
         floor=0.0,

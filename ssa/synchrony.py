@@ -22,9 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssa.order import TINY, order_parameter
-
-__all__ = ["TINY", "inverse_rho", "locking_radius", "mismatch", "order_parameter", "strength"]
+from ssa.order import TINY
 
 
 def mismatch(query: Tensor, key: Tensor) -> Tensor:
@@ -47,21 +45,47 @@ def inverse_rho(alpha: Tensor, K: Tensor, r: Tensor) -> Tensor:
     return 1 / (alpha[:, None] * (K[:, None] * r).square()).clamp_min(TINY)
 
 
-def strength(
-    u: Tensor, inverse_rho: Tensor, cos_theta: Tensor | float, root: Callable[[Tensor], Tensor] | None = None
-) -> Tensor:
-    """S from u, 1 / rho and cos(theta), shapes that broadcast. In [0, 1]; its gradient is finite for theta < pi/2.
-
-    `root` takes the place of y -> sqrt(max(0, y)): one with another gradient.
-    """
-    decay = torch.exp(-u)
-    y = decay.square() - u * inverse_rho
-    return ((root or _root)(y) - cos_theta * decay).clamp_min(0)
+def plain_root(y: Tensor) -> Tensor:
+    """sqrt(max(0, y)) where nothing is differentiated, which is quicker."""
+    return y.clamp_min(0).sqrt()
 
 
-def _root(y: Tensor) -> Tensor:
+def smooth_root(y: Tensor) -> Tensor:
+    """sqrt(max(0, y)), whose gradient is 0 for y <= 0."""
     # The inner `where` keeps the root's infinite gradient at 0 out of what the outer one leaves out.
     return torch.where(y > 0, torch.where(y > 0, y, 1.0).sqrt(), 0.0)
+
+
+def strength_and_parts(
+    u: Tensor, inverse_rho: Tensor, cos_theta: Tensor | float, root: Callable[[Tensor], Tensor] = plain_root
+) -> tuple[Tensor, Tensor, Tensor]:
+    """S, J cos(dphi) and J = e^{-u} from u, 1 / rho and cos(theta), shapes that broadcast.
+
+    `root` is taken of e^{-2u} - u / rho: sqrt(max(0, y)), with whatever gradient.
+    """
+    J = torch.exp(-u)
+    J_cos = root(J * J - u * inverse_rho)
+    return (J_cos - cos_theta * J).clamp_min(0), J_cos, J
+
+
+def strength(u: Tensor, inverse_rho: Tensor, cos_theta: Tensor | float) -> Tensor:
+    """S in [0, 1] from u, 1 / rho and cos(theta), shapes that broadcast. Its gradient is finite for theta < pi/2."""
+    return strength_and_parts(u, inverse_rho, cos_theta, smooth_root)[0]
+
+
+def strongest(S: Tensor, top_k: int | None) -> Tensor:
+    """S (..., M) with all but the `top_k` largest of each row set to zero, of equal ones the first kept."""
+    if top_k is None or top_k >= S.shape[-1]:
+        return S
+    kept = S.sort(dim=-1, descending=True, stable=True).indices[..., :top_k]
+    return torch.zeros_like(S).scatter(-1, kept, S.gather(-1, kept))
+
+
+def mixing_weights(S: Tensor, top_k: int | None, floor: float) -> Tensor:
+    """S_ij / (floor + sum_j S_ij) of the strongest, (..., M); zeros for a row without any."""
+    S = strongest(S, top_k)
+    total = S.sum(-1, keepdim=True) + floor
+    return S / torch.where(total > 0, total, 1.0)
 
 
 def locking_radius(alpha: Any, K: Any, r: Any, theta: Any = math.pi / 2) -> Tensor:

@@ -2,15 +2,18 @@
 
 import ast
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from configs.schema import MODELS
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
     {"configs"},
     {"data", "blocks"},
-    {"baseline", "fsn", "ssa"},
+    {kind.network.partition(":")[0] for kind in MODELS.values()},
     {"measures"},
     {"training"},
     {"results"},
@@ -46,6 +49,41 @@ def test_an_import_never_points_back(path: Path) -> None:
         assert package in ("data", "training"), "models are plain PyTorch modules"
     at_import = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
     assert not imports(at_import) & LATE
+
+
+def circle(sources: dict[str, str]) -> list[str]:
+    """Modules {name: source} that import each other in a circle: imports at any depth, those for types too."""
+    graph: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        found = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module and not node.level, f"{module} has a relative import"
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        # A package is imported with what lies in it.
+        graph[module] = {name for name in found if name in sources and not f"{module}.".startswith(f"{name}.")}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        members: list[str] = error.args[1]
+        return members
+    return []
+
+
+def test_no_circle_of_imports_inside_packages_either() -> None:
+    names = {
+        path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in sources()
+    }
+    assert circle({name: path.read_text() for path, name in names.items()}) == []
+    hidden = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a.b import B"
+    assert set(circle({"a.b": "def f():\n    import a.c", "a.c": hidden, "a": "from a.b import B"})) == {"a.b", "a.c"}
+
+
+def test_measures_need_torch_and_numbers_alone() -> None:
+    needed = {name for path in (ROOT / "measures").rglob("*.py") for name in imports(ast.parse(path.read_text()))}
+    assert needed - set(RANK) - sys.stdlib_module_names <= {"torch", "numpy", "scipy"}
 
 
 def test_importing_the_models_needs_torch_alone() -> None:

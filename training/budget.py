@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from configs.errors import UserError
-from configs.schema import ModelConfig, OSNConfig, RunConfig
+from configs.schema import ModelConfig, RunConfig
 from data.tokenizers import BYTES
 from training.build import build_model, parameters_by_part
 
@@ -37,9 +37,7 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
         for multiple in (config.optim.embedding_lr, getattr(tuned, "embedding_lr", None), 1.0)
         if multiple is not None
     )
-    model = replace(model, **shape)
-    if isinstance(model, OSNConfig) and model.calibration_length is None:
-        model = replace(model, calibration_length=config.data.context)
+    model = replace(model, **shape).for_context(config.data.context)
     if model.ff_width is None:
         model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size))
     counted = budgeted_parameters(model, config.data.tokenizer, vocabulary_size)

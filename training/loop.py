@@ -11,7 +11,6 @@ import lightning as L
 import torch
 
 from data.windows import Batch
-from measures.bits_per_byte import bits_per_byte
 from measures.by_head import ByHead, warnings
 from training.meter import Meter
 from training.progress import Progress
@@ -58,11 +57,10 @@ class Loop(L.Callback):
     ) -> None:
         if not pl_module.ends_step(batch_idx):
             return
-        row = self.meter.measure(trainer, pl_module, batch.n_targets, batch.n_bytes)
+        row = self.meter.measure(trainer, pl_module, batch)
         if row is not None:
             self.recorder.add(row)
-        nats = self.meter.last_nats * trainer.world_size  # about: each process knows its share alone
-        bits = bits_per_byte(nats, batch.n_targets, batch.n_bytes)
+        bits = self.meter.last_bits * trainer.world_size  # about: each process knows its share alone
         self.progress.step(trainer.global_step, bits, self.meter.tokens_per_second)
         if self.checkpoints.due(trainer.global_step):
             self._checkpoint(trainer)

@@ -46,10 +46,11 @@ class Meter:
         self.total_steps = total_steps
         self.log_every = log_every
         self.tokens = 0
-        self.last_nats = math.nan  # this process's share, for display
+        self.last_bits = math.nan  # per byte; this process's share, for display
         self._seconds = 0.0
         self._running_since: float | None = None
         self._sums = Sums()
+        self._counts = (0, 0)  # targets and bytes of the newest batch
         self._unread: tuple[int, Tensor, torch.cuda.Event] | None = None
 
     @property
@@ -81,17 +82,17 @@ class Meter:
         finally:
             self.start()
 
-    def measure(self, trainer: L.Trainer, module: TrainingModule, n_targets: int, n_bytes: int) -> Row | None:
+    def measure(self, trainer: L.Trainer, module: TrainingModule, batch: Any) -> Row | None:
         """Take the numbers of the step just made; a train row every `log_every` steps and at the last one.
 
-        `n_targets` is the count of the global batch, `n_bytes` that of the bytes of text behind them.
-
+        `batch` counts the targets of the global batch, `n_targets`, and the bytes of text behind them, `n_bytes`.
         All processes must call this together. Raises NonFiniteError.
         """
         step = trainer.global_step
-        self.tokens += n_targets
-        self._sums.tokens += n_targets
-        self._sums.n_bytes += n_bytes
+        self._counts = batch.n_targets, batch.n_bytes
+        self.tokens += self._counts[0]
+        self._sums.tokens += self._counts[0]
+        self._sums.n_bytes += self._counts[1]
         self._queue(step, torch.stack((module.step_nats, module.grad_norm)))
         if step % self.log_every and step != self.total_steps:
             return None
@@ -136,7 +137,7 @@ class Meter:
         for name, value in (("training loss", nats), ("gradient norm", grad_norm)):
             if not math.isfinite(value):
                 raise NonFiniteError(f"the {name} became {value} at step {step}; try a smaller optim.lr")
-        self.last_nats = nats
+        self.last_bits = bits_per_byte(nats, *self._counts)
         self._sums.nats += nats
         self._sums.grad_norm += grad_norm
         self._sums.steps += 1

@@ -53,8 +53,8 @@ class LayerCost(Check):
                     continue
                 longest = max(n for _, n in both)
                 ratios = {
-                    layer: self._cost(group[0], timings[layer, longest], baseline)
-                    / self._cost(group[0], timings[baseline, longest], baseline)
+                    layer: self._cost(group[0], timings[layer, longest])
+                    / self._cost(group[0], timings[baseline, longest])
                     for layer in self.layers
                     if (layer, longest) in both
                 }
@@ -63,13 +63,13 @@ class LayerCost(Check):
                 lines.append(f"{where}, N = {longest:,}: {text} times {baseline}'s {self.quantity}")
         return lines
 
-    def _cost(self, measured: Measurement, timing: LayerTiming, baseline: str) -> float:
+    def _cost(self, measured: Measurement, timing: LayerTiming) -> float:
         if self.quantity == "memory":
             return timing.peak_memory_bytes
         if self.quantity == "FLOPs":
             return forward_flops(timing.layer, measured.config["d_model"], measured.config["n_heads"], timing.tokens)
-        # As in the table, whose ratios to the first layer are medians over rounds, not ratios of medians.
-        return timing.ratio if baseline == measured.unit else timing.seconds
+        # Ratios to the first layer are medians over the rounds of a pass; times of two passes do not compare.
+        return timing.ratio
 
 
 class Growth(Check):

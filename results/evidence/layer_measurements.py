@@ -1,13 +1,13 @@
 """Measurements of attention layers (`bench.py task=layers`): which a profile takes, and what was measured alike.
 
 Two files are of one protocol where device, precision, shape of the layer and what was timed are equal. Only those stand
-in one table, and their layers and lengths add up; a layer measured twice at one length is refused.
+in one table, and their layers and lengths add up. A layer measured twice at one length is refused; the unit may be.
 """
 
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -129,23 +129,29 @@ def read_measurement(path: Path) -> Measurement:
 
 
 def grouped(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
-    """Those of one protocol together. UserError for two of one protocol with other units, or with the same numbers."""
+    """Those of one protocol together. UserError for two of one protocol with other units, or with the same numbers.
+
+    The unit alone is in every pass, because ratios are taken within a pass; of one length the first is kept.
+    """
     groups: dict[tuple[object, ...], list[Measurement]] = {}
     for measurement in measurements:
         groups.setdefault(measurement.protocol, []).append(measurement)
-    for group in groups.values():
-        seen: dict[tuple[str, int], Path] = {}
-        for one in group:
-            if one.unit != group[0].unit:
+    return [_added_up(group) for group in groups.values()]
+
+
+def _added_up(group: Sequence[Measurement]) -> list[Measurement]:
+    seen: dict[tuple[str, int], Path] = {}
+    for one in group:
+        if one.unit != group[0].unit:
+            raise UserError(
+                f"{group[0].path} and {one.path} cannot stand in one table: ratios are to {group[0].unit} in one "
+                f"and to {one.unit} in the other; measure again with layers=[{group[0].unit},...]"
+            )
+        for timing in one.timings:
+            other = seen.setdefault((timing.layer, timing.tokens), one.path)
+            if other != one.path and timing.layer != one.unit:
                 raise UserError(
-                    f"{group[0].path} and {one.path} cannot stand in one table: ratios are to {group[0].unit} in one "
-                    f"and to {one.unit} in the other; measure again with layers=[{group[0].unit},...]"
+                    f"{other} and {one.path} both measure {timing.layer} at {timing.tokens:,} tokens on "
+                    f"{one.device}; delete the older one"
                 )
-            for timing in one.timings:
-                other = seen.setdefault((timing.layer, timing.tokens), one.path)
-                if other != one.path:
-                    raise UserError(
-                        f"{other} and {one.path} both measure {timing.layer} at {timing.tokens:,} tokens on "
-                        f"{one.device}; delete the older one"
-                    )
-    return list(groups.values())
+    return [replace(one, timings=[t for t in one.timings if seen[t.layer, t.tokens] == one.path]) for one in group]

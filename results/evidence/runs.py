@@ -226,7 +226,7 @@ def _setting(sweep: Sweep, job: Job) -> str:
 
 
 def _names(records: Sequence[RunRecord]) -> dict[str, str]:
-    """By SHA-256, what a corpus is called: what most of its records call it, and the beginning of the SHA-256 where two
+    """By SHA-256, what a corpus is called: what most of its records call it, with the start of the SHA-256 where two
     are called so or nobody gave a name.
     """
     counts: dict[str, Counter[str]] = {}

@@ -100,8 +100,10 @@ def label(record: RunRecord, among: Sequence[RunRecord]) -> str:
 
 
 def tokenizer_of(record: RunRecord) -> str:
-    """What made the tokens of a run; records from before there was a choice are of bytes."""
-    return str(record.config["data"].get("tokenizer") or "bytes")
+    """What made the tokens of a run: `bytes`, or the name of a tokenizer.json and the beginning of its SHA-256."""
+    tokenizer = record.data.tokenizer
+    sha256 = tokenizer["sha256"]
+    return tokenizer["name"] if sha256 is None else f"{tokenizer['name']} ({sha256[:8]})"
 
 
 def same_data(records: Sequence[RunRecord]) -> None:

@@ -114,6 +114,14 @@ def _notes(timings: Sequence[LayerTiming], flops: Flops) -> list[str]:
             f"Forward, by this count, OSN's layer (`ssa_osn`) takes against softmax attention (`sdpa`): {counts}."
             + " Both have four projections, scores and a mix; what differs is the positional part of the frequencies."
         )
+    memory = {(t.layer, t.tokens): t.peak_memory_bytes for t in timings}
+    shared = [n for name, n in memory if name == "softmax_explicit" and n >= FIT_FROM and ("ssa_osn", n) in memory]
+    if shared:
+        shares = ", ".join(f"{memory['ssa_osn', n] / memory['softmax_explicit', n]:.2f} at {n:,}" for n in shared)
+        notes.append(
+            "`softmax_explicit` is `sdpa` without a fused kernel: it holds the N x N matrices. OSN's layer takes this "
+            f"share of its peak memory: {shares} tokens."
+        )
     longest = max(t.tokens for t in timings)
     measured = {t.layer for t in timings if t.tokens == longest}
     expected = BLOCKS if measured <= set(BLOCKS) else LAYERS

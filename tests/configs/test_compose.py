@@ -7,10 +7,10 @@ from omegaconf import OmegaConf
 
 from configs.compose import compose, config_dict, config_hash, resolve
 from configs.errors import UserError
+from configs.fields import limits_of
 from configs.groups import compose_with_hydra, defaults, groups, options, schema
 from configs.overrides import compose_strictly
 from configs.schema import (
-    CHOICES,
     MODELS,
     BenchmarkConfig,
     EvaluationConfig,
@@ -20,7 +20,7 @@ from configs.schema import (
     TransformerConfig,
     TunedConfig,
 )
-from configs.strict import keys
+from configs.strict import keys, leaves
 
 NEEDS = {("data", "text"): ["data.path=corpus.txt"]}
 
@@ -105,9 +105,23 @@ def test_evaluation_config():
     assert config == EvaluationConfig(run="runs/x", split="validation")
 
 
-def test_choices_name_fields_that_exist():
-    legal = keys(schema("train", "fsn")) + keys(schema("train", "osn"))
-    assert [key for key in CHOICES if key not in legal] == []
+def test_every_default_and_example_is_a_value_that_its_field_takes():
+    trees = [schema("eval"), schema("bench"), *(schema("train", name) for name in ("transformer", "fsn", "osn"))]
+    for key, field, _, default in (leaf for tree in trees for leaf in leaves(tree)):
+        limits = limits_of(field)
+        assert not limits.names or default == "???" or default in limits.names, key
+        if limits.rule is not None:
+            for value in (
+                limits.example if isinstance(limits.example, list) and not limits.rule.of_list else [limits.example]
+            ):
+                assert limits.rule.holds(value), key
+            assert not limits.rule.says.endswith("."), key
+
+
+def test_what_a_key_needs_is_asked_of_every_model():
+    """A need looks at keys of its own model alone, so that composing another one does not fail."""
+    for model in MODELS:
+        assert compose("train", [f"model={model}", "optim.weight_decay=0.2"]).optim.weight_decay == 0.2
 
 
 def test_hash_is_the_same_for_the_same_config(run):

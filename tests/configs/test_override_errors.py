@@ -4,12 +4,11 @@ import copy
 
 import pytest
 
-from configs.checks import EVALUATION_KEYS
 from configs.compose import compose, config_dict, resolve
 from configs.errors import UserError
+from configs.fields import limits_of
 from configs.groups import schema
-from configs.schema import EVALUATION_CHOICES
-from configs.strict import keys
+from configs.strict import leaves
 
 MISTAKES = [
     # unknown keys
@@ -24,9 +23,9 @@ MISTAKES = [
     ("model=osn model.feed_forward=native", "legal values are swiglu, gelu; type"),
     ("model=osn model.theta=2", "must lie between 0.001 and 1.57"),
     ("model=osn model.theta=1e-4", "must lie between 0.001 and 1.57"),
-    ("model=osn model.K=1e30", "model.K=1e+30: must lie between 0 and 1000000.0"),
+    ("model=osn model.K=1e30", "model.K=1e+30: must be above 0 and at most 1000000.0; type for example model.K=1.0"),
     ("model=osn model.theta=1.5707963267948966", "type model.learn_theta=false too"),
-    ("model=osn model.locked_fraction=1", "must lie between 0 and 0.99"),
+    ("model=osn model.locked_fraction=1", "must be above 0 and at most 0.99"),
     (
         "model=osn model.position=false model.lag=0 model.drifts=4",
         "model.drifts changes nothing here: it needs model.position=true",
@@ -36,7 +35,10 @@ MISTAKES = [
         "optim.schedule=constant optim.final_lr=0.5",
         "optim.final_lr changes nothing here: it needs optim.schedule=cosine",
     ),
-    ("model=transformer optim.gate_lr=2", "optim.gate_lr changes nothing here: it needs model=fsn"),
+    (
+        "model=transformer optim.gate_lr=2",
+        "optim.gate_lr changes nothing here: it needs a model with gates, such as model=fsn",
+    ),
     # group options
     ("model=fns", "model=fns: legal values are fsn, fsn_native, kuramoto, osn, transformer; type model=fsn"),
     ("scale=3m", "scale=3m: legal values are 1m, 250k, 2m, 4m, 8m, smoke"),
@@ -73,7 +75,10 @@ MISTAKES = [
     # names and ranges; more of them below
     ("optim.schedule=cosin", "legal values are cosine, linear, constant; type optim.schedule=cosine"),
     ("trainer.max_steps=-1", "must be at least 1; type for example trainer.max_steps=1000"),
-    ("data.split=[0.5,0.4,0.3]", "the shares sum to 1.2, not to 1"),
+    (
+        "data.split=[0.5,0.4,0.3]",
+        "data.split=[0.5,0.4,0.3]: takes three positive shares (train, validation, test) that sum to 1",
+    ),
     # Hydra's own keys
     ("hydra.foo=1", "Could not override 'hydra.foo'"),
 ]
@@ -100,16 +105,16 @@ IMPOSSIBLE = [
     ({"model.null": "learned", "model.delay": False}, "model.null changes nothing here: it needs model.delay=true"),
     ({"model.gate_spread": 0, "model.gate": "constant"}, "model.gate_spread changes nothing"),
     ({"optim.readout_lr": 2, "model.readout": "tied"}, "optim.readout_lr changes nothing"),
-    ({"trainer.threads": 100_000}, "at most 1024"),
-    ({"run_dir": ""}, "run_dir= is empty"),
-    ({"runs": " "}, "is empty; type runs=FOLDER"),
+    ({"trainer.threads": 100_000}, "must lie between 1 and 1024; type for example trainer.threads=2"),
+    ({"run_dir": ""}, "run_dir=: must not be empty; type for example run_dir=FOLDER"),
+    ({"runs": " "}, "must not be empty; type for example runs=runs"),
     ({"optim.lr": float("nan")}, "must be above 0"),
     ({"optim.lr": float("inf")}, "must be above 0"),
     ({"optim.betas": [0.9]}, "takes two numbers"),
     ({"optim.final_lr": 2}, "must lie between 0 and 1"),
     ({"optim.grad_clip": -1}, "must be at least 0"),
-    ({"seed": -1}, "must be at least 0"),
-    ({"seed": 2**32}, "must be below 4294967296"),
+    ({"seed": -1}, "must lie between 0 and 4294967295"),
+    ({"seed": 2**32}, "must lie between 0 and 4294967295"),
     ({"model.harmonics": 0}, "must be at least 1"),
     ({"trainer.checkpoint_epochs": [0]}, "must be at least 1"),
     ({"data.split": [0.9, 0.1]}, "takes three positive shares"),
@@ -167,7 +172,7 @@ def test_impossible_value(plain, changes, says):
         ("runs=x", "unknown key 'runs': the nearest is 'run'; type run=x"),
         ("model.harmonics=2", "unknown key 'model.harmonics'"),
         ("run=x top_p=0", "must be above 0"),
-        ("run=x top_p=1.5", "must lie between 0 and 1"),
+        ("run=x top_p=1.5", "must be above 0 and at most 1; type for example top_p=0.95"),
         ("run=x temperature=-1", "must be at least 0"),
         ("run=x context=1", "must be at least 2"),
         ("run=x length=many", "takes a whole number"),
@@ -190,7 +195,9 @@ def test_mistake_in_an_evaluation(line, says):
     assert says in str(caught.value)
 
 
-def test_every_key_of_an_evaluation_has_tasks_that_use_it():
-    everywhere = {"run", "task", "checkpoint", "device", "ssa", "ssa.backend", "data"}
-    assert everywhere | set(EVALUATION_KEYS) == set(keys(schema("eval")))
-    assert {task for tasks in EVALUATION_KEYS.values() for task in tasks} == set(EVALUATION_CHOICES["task"])
+def test_every_key_of_an_evaluation_is_for_all_tasks_or_says_for_which():
+    everywhere = {"run", "task", "checkpoint", "device", "ssa.backend"}
+    tasks = {key: limits_of(field).tasks for key, field, _, _ in leaves(schema("eval"))}
+    assert {key for key, of in tasks.items() if not of} == everywhere
+    of_task = next(field for key, field, _, _ in leaves(schema("eval")) if key == "task")
+    assert {task for of in tasks.values() for task in of} == set(limits_of(of_task).names)

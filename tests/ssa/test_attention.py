@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssa import OSN, OSNBlock, SelectiveSynchronizationAttention, reference
-from ssa.inspection import strengths
+from ssa import OSN, OSNBlock, Positions, SelectiveSynchronizationAttention, Start, reference
 
 D, H, N = 12, 2, 9
 
@@ -58,7 +57,9 @@ def loops(layer, x, source, causal, real=None):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"position": False}, {"query_frequency": "separate"}, {"lag": 1.0}, {"delayed_heads": 1}], ids=str
+    "options",
+    [{}, {"positions": None}, {"query_frequency": "separate"}, {"positions": Positions(lag=1.0)}, {"delayed_heads": 1}],
+    ids=str,
 )
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_layer_equals_the_loops(options, causal):
@@ -96,12 +97,12 @@ def test_positions_enter_through_their_distance_alone():
     """The strength of equal tokens depends on i - j; without a positional part on nothing."""
     token = torch.randn(1, 1, D, dtype=torch.double)
     x = token.expand(1, N, D)
-    S, _, _ = strengths(shaken(causal=False), x)
+    S, _, _ = shaken(causal=False).strengths(x)
     for shift in range(1, N):
         diagonal = S.diagonal(shift, 2, 3)
         assert torch.allclose(diagonal, diagonal[..., :1].expand_as(diagonal), atol=1e-12)
     assert (S[0, :, 0, 0] - S[0, :, 0, 1]).min() > 1e-3
-    flat, _, _ = strengths(shaken(causal=False, position=False), x)
+    flat, _, _ = shaken(causal=False, positions=None).strengths(x)
     assert torch.allclose(flat, flat[..., :1, :1].expand_as(flat), atol=1e-12)
 
 
@@ -130,14 +131,15 @@ def test_the_start_holds_for_the_length_it_is_asked_for(length):
     model = OSN(256, 64, 2, 4, 64, calibration_length=length)
     for layer in model(torch.randint(0, 256, (4096 // length, length)), return_diagnostics=True)[1]:
         assert (layer["locked_fraction"] - 0.3).abs().max() <= 0.1, layer["locked_fraction"]
-    layer = SelectiveSynchronizationAttention(64, 4, calibration_length=length)
+    layer = SelectiveSynchronizationAttention(64, 4, start=Start(calibration_length=length))
     found = layer(torch.randn(1, length, 64), return_diagnostics=True)[1]
     assert (found["locked_fraction"] - 0.3).abs().max() <= 0.1, found["locked_fraction"]
 
 
 def test_a_coupling_that_is_asked_for_is_taken():
-    for start in ("calibrated", "published"):
-        layer = SelectiveSynchronizationAttention(D, H, alpha=0.5, K=3.0, start=start)
+    for calibrated in (True, False):
+        start = Start(alpha=0.5, K=3.0, calibrated=calibrated)
+        layer = SelectiveSynchronizationAttention(D, H, start=start)
         assert torch.allclose(layer.alpha, torch.tensor(0.5)) and torch.allclose(layer.K, torch.tensor(3.0))
     model = OSN(16, D, 1, H, 8, K=2.0)
     assert torch.allclose(model.layers[0].mixer.K, torch.tensor(2.0))
@@ -166,7 +168,9 @@ def test_bfloat16_is_near_float32():
 
 
 def test_a_fixed_threshold_travels_with_the_weights():
-    one, other = (SelectiveSynchronizationAttention(D, H, theta=theta, learn_theta=False) for theta in (0.7, 1.1))
+    one, other = (
+        SelectiveSynchronizationAttention(D, H, start=Start(theta=theta), learn_theta=False) for theta in (0.7, 1.1)
+    )
     other.load_state_dict(one.state_dict())
     assert torch.equal(other.theta, one.theta)
 
@@ -204,6 +208,15 @@ def test_a_block_takes_padding_and_memory_as_the_layer_does():
     torch.testing.assert_close(block(x, memory=memory, padding_mask=real[:, :5], offset=2), expected)
 
 
+def layer_of(options):
+    """A layer from its settings, those of its positions and its start among them."""
+    layer = {"d_model": D, "n_heads": H}
+    for name, value in options.items():
+        group = next((g for g in (Positions, Start) if name in g.__dataclass_fields__), None)
+        layer |= {name: value} if group is None else {group.__name__.lower(): group(**{name: value})}
+    return SelectiveSynchronizationAttention(**layer)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -212,17 +225,14 @@ def test_a_block_takes_padding_and_memory_as_the_layer_does():
         ({"theta": math.pi / 2}, "cannot be learned from there"),
         ({"locked_fraction": 1.0}, "between 0 and 1"),
         ({"query_frequency": "own"}, "'own' is none of shared, separate"),
-        ({"start": "zero"}, "'zero' is none of calibrated, published"),
-        ({"order": "all"}, "'all' is none of prefix, sequence"),
         ({"delayed_heads": 3}, "not between 0 and the 2 heads"),
         ({"position_share": (0.5, 1.0)}, "not two numbers between 0 and 1"),
-        ({"lag": 1.0, "position": False}, "needs positions"),
         ({"frequency_width": 0}, "is less than 1"),
         ({"cap": 0.0}, "is not positive"),
         ({"floor": -0.1}, "floor=-0.1 is not a number from 0 on"),
         ({"floor": math.inf}, "floor=inf is not"),
         ({"lag": math.nan}, "lag=nan is not a number"),
-        ({"n_drifts": 0}, "n_drifts=0 is less than 1"),
+        ({"drifts": 0}, "drifts=0 is less than 1"),
         ({"drift_base": 0}, "drift_base=0 is not positive"),
         ({"alpha": 0.0}, "alpha=0.0 is not positive"),
         ({"K": -1.0}, "K=-1.0 is not positive"),
@@ -234,7 +244,31 @@ def test_a_block_takes_padding_and_memory_as_the_layer_does():
 )
 def test_impossible_settings_are_named(options, words):
     with pytest.raises(ValueError, match=words):
-        SelectiveSynchronizationAttention(**{"d_model": D, "n_heads": H, **options})
+        layer_of(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"causal": False}, "must not know the future"),
+        ({"start": "zero"}, "'zero' is none of calibrated, published"),
+        ({"lag": 1.0, "position": False}, "lag=1.0 needs positions"),
+        ({"feed_forward": "relu"}, "neither 'gelu' nor 'swiglu'"),
+    ],
+)
+def test_what_a_language_model_refuses(options, words):
+    with pytest.raises(ValueError, match=words):
+        OSN(16, D, 1, H, 8, **options)
+
+
+def test_keywords_of_a_network_reach_positions_start_and_attention():
+    model = OSN(16, D, 1, H, 8, drifts=3, lag=0, theta=0.7, delayed_heads=2, top_k=5, calibration_length=32)
+    layer = model.layers[0].mixer
+    assert (layer.amplitude.shape, layer.lag, layer.delayed_heads, layer.top_k) == ((H, 3), None, 2, 5)
+    assert (layer.start.theta, layer.start.calibration_length) == (0.7, 32)
+    assert OSN(16, D, 1, H, 8, position=False).layers[0].mixer.rotary is None
+    with pytest.raises(TypeError, match="drfits"):
+        OSN(16, D, 1, H, 8, drfits=3)
 
 
 @pytest.mark.parametrize(
@@ -249,18 +283,18 @@ def test_impossible_settings_are_named(options, words):
         ({"n_heads": True}, "^n_heads=True is not a whole number$"),
         ({"position_share": ("0.1", "0.2")}, "is not two numbers between 0 and 1$"),
         ({"causal": "no"}, "^causal='no' is neither True nor False$"),
-        ({"position": None}, "^position=None is neither True nor False$"),
+        ({"calibrated": None}, "^calibrated=None is neither True nor False$"),
         ({"position_share": 0.5}, "^position_share=0.5 is not two numbers between 0 and 1$"),
     ],
 )
 def test_settings_of_a_wrong_type_are_named(options, words):
     with pytest.raises(TypeError, match=words):
-        SelectiveSynchronizationAttention(**{"d_model": D, "n_heads": H, **options})
+        layer_of(options)
 
 
 @pytest.mark.parametrize("theta", [1e-3, 0.1, 1.5])
 def test_a_token_is_locked_to_itself_at_the_least_threshold(theta):
-    layer = SelectiveSynchronizationAttention(D, H, theta=theta, K=1.0, alpha=1.0)
+    layer = SelectiveSynchronizationAttention(D, H, start=Start(theta=theta, K=1.0, alpha=1.0))
     x = torch.randn(2, N, D)
     _, diagnostics = layer(x, return_diagnostics=True)
     assert (diagnostics["attention"].diagonal(dim1=2, dim2=3) > 0).all()
@@ -281,7 +315,7 @@ def test_what_is_no_tensor_is_named():
 
 
 def test_numbers_of_numpy_are_numbers():
-    SelectiveSynchronizationAttention(np.int64(D), np.int32(H), alpha=np.float32(2))
+    SelectiveSynchronizationAttention(np.int64(D), np.int32(H), start=Start(alpha=np.float32(2)))
 
 
 def test_shapes_that_do_not_fit_are_named():

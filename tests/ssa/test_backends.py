@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
-from ssa import SelectiveSynchronizationAttention, backends
+from ssa import Positions, SelectiveSynchronizationAttention, Start, backends
 from ssa.backends import choose
 from ssa.chunked import synchronize
 from ssa.dense import synchronize_dense
@@ -48,7 +48,9 @@ def test_all_forms_give_the_same(same, causal, masked):
 @pytest.mark.parametrize("cap", [5.0, None])
 def test_dense_and_chunked_have_the_same_gradients(theta, cap):
     torch.manual_seed(0)
-    layer = SelectiveSynchronizationAttention(12, 2, theta=theta, learn_theta=theta < 1.57, cap=cap).double()
+    layer = SelectiveSynchronizationAttention(
+        12, 2, start=Start(theta=theta), learn_theta=theta < 1.57, cap=cap
+    ).double()
     x, grads = torch.randn(2, 70, 12, dtype=torch.double), {}
     for layer.backend in ("chunked", "dense"):
         grads[layer.backend] = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
@@ -111,7 +113,9 @@ def test_tf32_keeps_ten_bits_and_rounds_to_nearest():
     assert torch.equal(to_tf32(to_tf32(random)), to_tf32(random))
 
 
-@pytest.mark.parametrize("options", [{}, {"lag": 1.0, "delayed_heads": 1}, {"query_frequency": "separate"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"positions": Positions(lag=1.0), "delayed_heads": 1}, {"query_frequency": "separate"}], ids=str
+)
 @pytest.mark.parametrize("form", ["causal", "padded", "cross"])
 def test_dense_and_chunked_layers_agree_in_every_form(options, form):
     torch.manual_seed(0)
@@ -140,7 +144,7 @@ def test_memory_that_is_the_sequence_itself_is_still_memory():
 def test_rounding_lets_gradients_through(monkeypatch):
     """As on CUDA with TF32: every parameter still learns, from nearly the same gradient."""
     torch.manual_seed(0)
-    layer, x, grads = SelectiveSynchronizationAttention(12, 2, lag=1.0), torch.randn(2, 30, 12), []
+    layer, x, grads = SelectiveSynchronizationAttention(12, 2, positions=Positions(lag=1.0)), torch.randn(2, 30, 12), []
     for round_them in (lambda tensor: tensor, rounded):
         monkeypatch.setattr("ssa.chunked.as_multiplied", round_them)
         grads.append(torch.autograd.grad(layer(x).square().sum(), list(layer.parameters())))

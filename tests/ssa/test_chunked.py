@@ -7,6 +7,7 @@ import torch
 
 from ssa import reference, synchrony
 from ssa.chunked import synchronize
+from ssa.order import order_parameter
 
 N, D_OMEGA, D_PHI, WIDTH = 11, 3, 4, 5
 
@@ -23,7 +24,7 @@ def oscillators(seed=0, spread=1.0):
 def fast(omega, phi, v, alpha, K, theta, causal, real=None, chunk=4, cap=None):
     """The chunked operator on one sequence and head."""
     mask = None if real is None else torch.tensor([real])
-    r = synchrony.order_parameter(phi[None, None], causal, mask)
+    r = order_parameter(phi[None, None], causal, mask)
     inverse_rho = synchrony.inverse_rho(alpha[None], K[None], r).expand(1, 1, len(omega))[0]
     q = (alpha.sqrt() * omega)[None]
     out = synchronize(

@@ -10,6 +10,7 @@ from ssa import SelectiveSynchronizationAttention, reference, synchrony
 from ssa.chunked import synchronize
 from ssa.dense import synchronize_dense
 from ssa.flex import synchronize_flex
+from ssa.order import order_parameter
 
 N = 11
 NAMES = ("omega", "phi", "v", "alpha", "K")
@@ -76,7 +77,7 @@ def by_loops(case, theta, causal):
 def in_chunks(inputs, theta, causal, cap=None):
     """The chunked operator in chunks of 4, of which 11 is no multiple."""
     omega, phi, v, alpha, K = inputs
-    r = synchrony.order_parameter(phi[None, None], causal)
+    r = order_parameter(phi[None, None], causal)
     inverse_rho = synchrony.inverse_rho(alpha[None], K[None], r).expand(1, 1, len(omega))[0]
     cos_theta = torch.tensor([math.cos(theta)]).clamp_min(0)
     return synchronize((alpha.sqrt() * omega)[None], None, v[None], inverse_rho, cos_theta,

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from ssa import SelectiveSynchronizationAttention, locking_radius, published, reference
-from ssa.inspection import diagnostics
 
 D, H, N = 16, 2, 10
 
@@ -38,9 +37,12 @@ def test_its_order_parameter_leaks_the_future_even_behind_a_causal_mask():
     x = torch.randn(1, N, D)
     other = x.clone()
     other[:, -1] += 5
-    for order, leaks in (("sequence", True), ("prefix", False)):
+    for whole, leaks in ((True, True), (False, False)):
         torch.manual_seed(1)
-        layer = SelectiveSynchronizationAttention(D, H, causal=True, position=False, order=order)
+        layer = SelectiveSynchronizationAttention(D, H, causal=True, positions=None)
+        if whole:  # r of all tokens, as of a memory
+            of_all = layer.order_parameter
+            layer.order_parameter = lambda x, is_self, mask, of_all=of_all: of_all(x, False, mask)
         assert (not torch.equal(layer(x)[:, :-1], layer(other)[:, :-1])) == leaks
 
 
@@ -80,7 +82,7 @@ def test_at_its_start_no_two_tokens_are_locked_and_nothing_can_learn_to(length):
     torch.manual_seed(0)
     layer = published(512, 8)
     x = torch.randn(2, length, 512, requires_grad=True)
-    assert diagnostics(layer, x)["locked_fraction"].max() == 0.0
+    assert layer.diagnostics(x)["locked_fraction"].max() == 0.0
     layer(x).square().sum().backward()
     assert layer.omega.weight.grad.abs().max() == 0 and layer.log_alpha.grad.abs().max() == 0
     ours = SelectiveSynchronizationAttention(512, 8, causal=False)
@@ -92,7 +94,7 @@ def test_top_k_keeps_the_strongest_and_no_more():
     torch.manual_seed(0)
     layer = SelectiveSynchronizationAttention(D, H, causal=True, top_k=3).double()
     x = torch.randn(2, N, D, dtype=torch.double, requires_grad=True)
-    attention = diagnostics(layer, x)["attention"]
+    attention = layer.diagnostics(x)["attention"]
     assert (attention > 0).sum(-1).max() == 3
     v = layer.value(x).unflatten(-1, (H, -1)).transpose(1, 2)
     expected = layer.out((attention @ v).transpose(1, 2).flatten(2))

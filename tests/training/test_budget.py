@@ -8,10 +8,10 @@ import torch
 from configs.compose import compose
 from configs.errors import UserError
 from configs.groups import options
-from configs.schema import MODELS, OptimConfig, TunedConfig
+from configs.schema import MODELS, TunedConfig
 from measures.flops import flops_per_token
 from training.budget import resolve_shape
-from training.build import build_model, parameter_groups, parameters_by_part
+from training.build import build_model, parameters_by_part
 
 MODELS_AND_SCALES = [(model, scale) for model in MODELS for scale in options("scale")]
 
@@ -58,16 +58,6 @@ def test_a_budget_that_cannot_be_met_says_why(overrides: list[str], words: str) 
     assert "\n" not in str(error.value)
 
 
-def test_fsn_native_has_no_mlp_and_no_hidden_matrix_chain() -> None:
-    model = build_model(resolved("model=fsn_native", "scale=smoke").model, 256)
-    kinds = [type(module).__name__ for module in model.modules()]
-    assert "SwiGLU" not in kinds and "PhaseSwiGLU" not in kinds
-    assert kinds.count("CollectiveModes") == len(model.layers)
-    # The only linear maps left are gates, drives of the modes, and the readout: none feeds another.
-    linear = [name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
-    assert set(linear) <= {"gate_content", "drive", "readout"}
-
-
 def test_flops_per_token_against_a_count_by_hand() -> None:
     config = resolved("model=transformer", "scale=smoke")
     model = build_model(config.model, 256)
@@ -89,48 +79,3 @@ def test_flops_per_token_of_synchronization_count_the_whole_window_too() -> None
     attention = (omega + v) + (3 * omega + 2 * v)
     expected = 6 * matrices + config.model.n_layers * heads * 2 * context * attention
     assert flops_per_token(model, context) == pytest.approx(expected, rel=0.02)
-
-
-def test_angles_kernels_and_norms_do_not_decay() -> None:
-    model = build_model(resolved("model=fsn", "scale=smoke").model, 256)
-    groups = parameter_groups(model, OptimConfig(embedding_lr=5.0))
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    decayed = [p for group in groups for p in group["params"] if group["weight_decay"] == 0.1]
-    rest = [p for group in groups for p in group["params"] if group["weight_decay"] == 0.0]
-    assert {names[id(p)].split(".")[-2] for p in decayed} <= {"gate_content", "gate_up", "down", "readout"}
-    assert any("kernel_real" in names[id(p)] for p in rest)
-    assert any("embedding" in names[id(p)] for p in rest)
-    assert len(decayed) + len(rest) == len(names)
-    scaled = [names[id(p)] for group in groups for p in group["params"] if group["lr_scale"] == 5.0]
-    assert scaled == ["embedding.weight"]
-
-
-def test_no_models_embedding_decays() -> None:
-    """Decay grows with the rate in AdamW: decayed, the faster embedding of the baseline would shrink as no other's."""
-    for name in MODELS:
-        model = build_model(resolved(f"model={name}", "scale=smoke").model, 256)
-        groups = parameter_groups(model, OptimConfig(embedding_lr=5.0))
-        of_embedding = [g for g in groups if any(p is model.embedding.weight for p in g["params"])]
-        assert [(g["weight_decay"], g["lr_scale"]) for g in of_embedding] == [(0.0, 5.0)]
-
-
-def test_every_learned_phase_takes_larger_steps() -> None:
-    model = build_model(resolved("model=fsn_native", "scale=smoke").model, 256)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = parameter_groups(model, OptimConfig(embedding_lr=5.0))
-    fast = {names[id(p)].split(".")[-1] for group in groups for p in group["params"] if group["lr_scale"] == 5.0}
-    assert fast == {"weight", "pattern", "angle"}
-    slow = {names[id(p)] for group in groups for p in group["params"] if group["lr_scale"] == 1.0}
-    assert "embedding.weight" not in slow and not any(name.endswith(("pattern", "angle")) for name in slow)
-
-
-def test_kernels_gates_and_readout_take_their_own_rates() -> None:
-    for overrides in (["model=fsn"], ["model=kuramoto", "model.gate=constant"], ["model=fsn", "model.null=learned"]):
-        model = build_model(resolved(*overrides, "scale=smoke").model, 256)
-        names = {id(parameter): name for name, parameter in model.named_parameters()}
-        groups = parameter_groups(model, OptimConfig(embedding_lr=5.0, kernel_lr=2.0, gate_lr=3.0, readout_lr=4.0))
-        rates = {names[id(p)]: group["lr_scale"] for group in groups for p in group["params"]}
-        assert len(rates) == len(names), "every parameter is in one group"
-        for name, rate in rates.items():
-            words = {"embedding": 5.0, "kernel_": 2.0, "gate_c": 3.0, "readout": 4.0}  # gate_c: not SwiGLU's gate_up
-            assert rate == next((value for word, value in words.items() if word in name), 1.0), name

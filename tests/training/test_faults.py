@@ -22,8 +22,8 @@ def after_step(monkeypatch, step, act):
     """Call act(module) when `step` has been measured."""
     measure = Meter.measure
 
-    def measure_and_act(self, trainer, module, *counts):
-        row = measure(self, trainer, module, *counts)
+    def measure_and_act(self, trainer, module, batch):
+        row = measure(self, trainer, module, batch)
         if trainer.global_step == step:
             act(module)
         return row

@@ -13,7 +13,8 @@ from training.meter import Meter
 def measure(meter, step, nats, counts=(6, 24)):
     trainer = SimpleNamespace(global_step=step, world_size=1)
     module = SimpleNamespace(step_nats=torch.tensor(nats), grad_norm=torch.tensor(1.0), lr=0.1)
-    return meter.measure(trainer, module, *counts)
+    n_targets, n_bytes = counts
+    return meter.measure(trainer, module, SimpleNamespace(n_targets=n_targets, n_bytes=n_bytes))
 
 
 def test_bits_per_byte_come_from_the_bytes_behind_the_targets():
@@ -25,6 +26,7 @@ def test_bits_per_byte_come_from_the_bytes_behind_the_targets():
     row = measure(meter, 2, 1.0, (6, 30))
     assert (row["nats"], row["tokens"]) == (2.0, 10)
     assert row["bits_per_byte"] == pytest.approx(2.0 / math.log(2) / 4)
+    assert meter.last_bits == pytest.approx(1.0 / math.log(2) / 5), "of the last step alone"
     measure(meter, 3, 5.0, (10, 10))
     assert measure(meter, 4, 5.0, (10, 10))["bits_per_byte"] == pytest.approx(5.0 / math.log(2)), "counted afresh"
 

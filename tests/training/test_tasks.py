@@ -20,14 +20,15 @@ class Pair(NamedTuple):
     source: Tensor
     translation: Tensor
     n_targets: int
+    n_bytes: int
 
 
 class PairData(LanguageData):
     """Windows of a text and the same windows as their translation."""
 
     def train_dataloader(self):
-        for inputs, targets, n_targets in super().train_dataloader():
-            yield Pair(inputs, inputs.where(targets != IGNORE, IGNORE), n_targets)
+        for inputs, targets, *counts in super().train_dataloader():
+            yield Pair(inputs, inputs.where(targets != IGNORE, IGNORE), *counts)
 
 
 class PairModule(TrainingModule):

@@ -25,7 +25,7 @@ from configs.schema import BenchmarkConfig
 from fsn import SynchronizationAttention
 from measures.flops import count_flops
 from ssa import SelectiveSynchronizationAttention
-from ssa.network import GELU
+from ssa.network import GELU, POSITIONS
 from ssa.published import PublishedSteps
 from training.run_record.environment import require_cuda
 from training.run_record.strict_json import Count, Number
@@ -56,16 +56,33 @@ class SDPA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (y.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
-        return self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        return self.out(self.mix(q, k, v).transpose(1, 2).flatten(2))
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, H, N, d) each -> (B, H, N, d): fused, which holds no N x N matrix."""
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+class ExplicitSoftmax(SDPA):
+    """The same, written out: one N x N matrix of each head is kept for the backward pass, and two are made on the way.
+
+    What attention costs without a fused kernel: the softmax that papers compare the memory of linear forms with.
+    """
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = (q * q.shape[-1] ** -0.5) @ k.mT
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        return scores.masked_fill(future, -torch.inf).softmax(-1) @ v
 
 
 LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
     "sdpa": SDPA,
+    "softmax_explicit": ExplicitSoftmax,
     "transformer": SelfAttention,
     "fsn": SynchronizationAttention,
     "ssa": lambda d_model, n_heads: SelectiveSynchronizationAttention(d_model, n_heads, backend="chunked"),
     "ssa_osn": lambda d_model, n_heads: SelectiveSynchronizationAttention(
-        d_model, n_heads, backend="chunked", lag=1.0, delayed_heads=1, position_share=(0.3, 0.98)
+        d_model, n_heads, backend="chunked", positions=POSITIONS, delayed_heads=1
     ),
     "ssa_bidirectional": lambda d_model, n_heads: SelectiveSynchronizationAttention(
         d_model, n_heads, causal=False, backend="chunked"

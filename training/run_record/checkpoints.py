@@ -16,7 +16,7 @@ from torch import nn
 from configs.compose import resolve
 from configs.errors import UserError
 from configs.schema import RunConfig
-from data.atomic_write import TEMPORARY, WriteError, sync_file, write_atomically
+from data.atomic_write import TEMPORARY, sync_file, write_atomically, write_errors
 from training.build import build_model
 from training.meter import NonFiniteError
 
@@ -94,15 +94,13 @@ class Checkpoints:
         That holds because a run begins with a last.ckpt that is whole, or with none: see `set_aside_damaged`.
         """
         last = self.folder / "last.ckpt"
-        try:
+        with write_errors(last):
             if last.exists():
                 link(last, self.folder / "previous.ckpt")
             if epoch is not None:
                 link(new, self.folder / f"epoch-{epoch:03d}.ckpt")
             os.replace(new, last)
             sync_file(self.folder)
-        except OSError as error:
-            raise WriteError(last, error) from error
 
 
 def link(source: Path, target: Path) -> None:
@@ -171,10 +169,8 @@ def set_aside_damaged(folder: Path) -> None:
             names = (path.with_name(f"{path.name}.damaged-{n}") for n in itertools.count(1))
             aside = next(name for name in names if not name.exists())
             print(f"warning: {error}; skipped, it is now {aside.name}", file=sys.stderr)
-            try:
+            with write_errors(aside):
                 os.replace(path, aside)
-            except OSError as cause:
-                raise WriteError(aside, cause) from cause
 
 
 def newest_whole(run_dir: Path) -> Path | None:

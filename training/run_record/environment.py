@@ -69,13 +69,13 @@ def cpu_name() -> str:
 
 def versions() -> dict[str, str]:
     """Python's version and that of each package that can change a result."""
-    found = {"python": platform.python_version()}
+    by_package = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            by_package[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return by_package
 
 
 def git() -> Git:

@@ -187,11 +187,11 @@ def _written(part: Any, absent: Container[str] = (), prefix: str = "") -> dict[s
     """The keys of a record, or of a part of it, and what is written for them."""
     # Not dataclasses.asdict on the whole: it copies every metric row, which a long run has many of.
     written = {}
-    for entry in fields(part):
-        key, value = prefix + entry.name, getattr(part, entry.name)
-        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-        if entry.init and not (key in absent and value == default):
-            written[entry.name] = _written(value, absent, key + ".") if is_dataclass(value) else value
+    for own in fields(part):
+        key, value = prefix + own.name, getattr(part, own.name)
+        default = own.default if own.default_factory is MISSING else own.default_factory()
+        if own.init and not (key in absent and value == default):
+            written[own.name] = _written(value, absent, key + ".") if is_dataclass(value) else value
     return written
 
 
@@ -207,10 +207,10 @@ def _lacking(written: dict[str, Any], content: dict[str, Any], prefix: str = "")
 def without_absolute_paths(value: Any) -> Any:
     """Plain JSON with each absolute path, alone or after `key=`, cut down to its last part."""
     if isinstance(value, dict):
-        return {key: without_absolute_paths(entry) for key, entry in value.items()}
+        return {key: without_absolute_paths(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [without_absolute_paths(entry) for entry in value]
-    if isinstance(value, str) and (found := ABSOLUTE.fullmatch(value)):
-        key, quote, path = found.groups(default="")
+        return [without_absolute_paths(inner) for inner in value]
+    if isinstance(value, str) and (match := ABSOLUTE.fullmatch(value)):
+        key, quote, path = match.groups(default="")
         return key + quote + os.path.basename(path.rstrip("/")) + quote
     return value

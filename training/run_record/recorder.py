@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from data.atomic_write import WriteError, sync_file, write_atomically
+from data.atomic_write import sync_file, write_atomically, write_errors
 from training.meter import Meter, NonFiniteError, Row
 from training.run_record.environment import peak_resident_bytes
 from training.run_record.record import RunRecord, Throughput, save_record
@@ -46,11 +46,8 @@ class Recorder:
             return
         self.record.metrics.append(row)
         path = self.folder / "metrics.jsonl"
-        try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            raise WriteError(path, error) from error
+        with write_errors(path), open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
         for listener in self.listeners:
             listener(row)
 
@@ -64,10 +61,8 @@ class Recorder:
             return
         self.record.throughput = Throughput(meter.tokens_per_second, meter.seconds)
         self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, peak_memory(self.record.device.kind))
-        try:
+        with write_errors(self.folder / "metrics.jsonl"):
             sync_file(self.folder / "metrics.jsonl")
-        except OSError as error:
-            raise WriteError(self.folder / "metrics.jsonl", error) from error
         save_record(self.record, self.folder / "record.json")
 
     def finish(self, status: str, error: str | None = None) -> None:

@@ -147,8 +147,8 @@ class SynchronyEvaluation(Evaluation):
     heads: list[HeadsOfLayer]
 
 
-def _task(entry: Any) -> Any:
-    return entry.get("task", "loss") if isinstance(entry, dict) else "loss"
+def _task(evaluation: Any) -> Any:
+    return evaluation.get("task", "loss") if isinstance(evaluation, dict) else "loss"
 
 
 AnyEvaluation = Annotated[

@@ -87,12 +87,12 @@ def earlier_run(folder: Path, ours: RunRecord, corpus_path: Path) -> RunRecord |
 def differing_keys(theirs: dict[str, Any], ours: dict[str, Any], most: int = 3) -> str:
     """The first keys that can change a result and differ, as `seed is 1 there and 0 here, ...`; empty if none."""
     theirs, ours = (NOT_IN_HASH_AT_DEFAULT | flat(tree) for tree in (theirs, ours))  # older configs lack newer keys
-    found = [
+    differences = [
         f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
         for key in ours | theirs
         if theirs.get(key) != ours.get(key) and not _ignored(key)
     ]
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
+    return ", ".join(differences[:most]) + (f" and {len(differences) - most} more" if len(differences) > most else "")
 
 
 def _ignored(key: str) -> bool:
@@ -101,7 +101,7 @@ def _ignored(key: str) -> bool:
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested config by its dotted keys, as they are typed: {"model.width": 80, ...}."""
-    found = {}
+    by_key = {}
     for key, value in tree.items():
-        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return found
+        by_key.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return by_key

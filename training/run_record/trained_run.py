@@ -60,13 +60,13 @@ class TrainedRun:
             )
         return corpus
 
-    def add_evaluation(self, entry: dict[str, Any]) -> None:
+    def add_evaluation(self, evaluation: dict[str, Any]) -> None:
         """Append to the record's `evaluations`. While a training run is writing the record, a note says it was not."""
         path = self.folder / "record.json"
         try:
             with FileLock(self.folder / ".lock").acquire(timeout=LOCK_WAIT):
                 record = load_record(path)
-                record.evaluations.append(entry)
+                record.evaluations.append(evaluation)
                 save_record(record, path)
         except Timeout:
             print(f"note: {self.folder} is in training, so this was not added to its record", file=sys.stderr)
@@ -89,18 +89,18 @@ def open_run(path: str, checkpoint: str = "last", device: str = "auto", ssa_back
         torch.set_float32_matmul_precision("high")  # as in training
     folder = record_path(path).parent
     config = _read_config(folder / "config.yaml")
-    found = newest_whole(folder) if checkpoint in ("last", "start") else _checkpoint_file(folder, checkpoint)
-    if found is None:
+    file = newest_whole(folder) if checkpoint in ("last", "start") else _checkpoint_file(folder, checkpoint)
+    if file is None:
         raise UserError(f"{folder} has no whole checkpoint yet; let it train on, or type checkpoint=FILE")
-    content = read_checkpoint(found)
+    content = read_checkpoint(file)
     if content["config_hash"] != record.config_hash:
-        raise UserError(f"{found} is a checkpoint of another run than {folder}; type checkpoint=last")
+        raise UserError(f"{file} is a checkpoint of another run than {folder}; type checkpoint=last")
     start = checkpoint == "start"
-    model, _ = load_model(found, device, start)
+    model, _ = load_model(file, device, start)
     set_backend(model, ssa_backend, device, gradients=False)
     if start:
         return TrainedRun(folder, record, config, Path("start"), 0, model)
-    return TrainedRun(folder, record, config, found, content["global_step"], model)
+    return TrainedRun(folder, record, config, file, content["global_step"], model)
 
 
 def _checkpoint_file(folder: Path, name: str) -> Path:

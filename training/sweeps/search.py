@@ -12,20 +12,17 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
-from typing import TYPE_CHECKING
 
 from configs.errors import UserError
 from configs.search import SweeperConfig
 from configs.sweeps import Job, Sweep
-
-if TYPE_CHECKING:
-    from training.sweeps.swept_run import SweptRun
+from training.sweeps.swept_run import SweptRun
 
 KEY = "optim.lr"
 BEYOND = 2.0  # how far from the grid's ends a rate may lie, as a factor
 DIGITS = 2  # of a proposed rate: a difference of some per cent cannot be told from noise
 
-Runs = Sequence["SweptRun"]
+Runs = Sequence[SweptRun]
 
 
 class Search:
@@ -69,7 +66,9 @@ class Search:
 
     def outcome(self, runs: Runs) -> str:
         """One line a model: its best rate so far, and why the search of it ended or waits."""
-        return "\n".join(f"  {model or 'all runs'}: {self._of(self.losses(runs, model), model)}" for model in self.grid)
+        return "\n".join(
+            f"  {model or 'all runs'}: {self._so_far(self.losses(runs, model), model)}" for model in self.grid
+        )
 
     def losses(self, runs: Runs, model: str) -> dict[float, float | None]:
         """By rate in the order of the runs, the mean over seeds of the final loss (bits per byte): infinity where a
@@ -84,34 +83,32 @@ class Search:
                     loss = float(run.record.final["bits_per_byte"])
                 by_rate.setdefault(rate_of(run.job), []).append(loss)
         return {
-            rate: None if None in found else statistics.mean(loss for loss in found if loss is not None)
-            for rate, found in by_rate.items()
+            rate: None if None in losses else statistics.mean(loss for loss in losses if loss is not None)
+            for rate, losses in by_rate.items()
         }
 
     def model_of(self, job: Job) -> str:
-        """What tells the search of a job from others: its row, and its value on each axis but rate and seed."""
+        """The model of a job, by which its search is named: its row, and its value on each axis but rate and seed."""
         given = dict(text.split("=", 1) for text in job.overrides)
         values = [f"{axis}={given[axis]}" for axis in self.axes if axis not in (KEY, "seed")]
         return " ".join([job.row, *values] if job.row else values)
 
-    def _of(self, tried: Mapping[float, float | None], model: str) -> str:
+    def _so_far(self, tried: Mapping[float, float | None], model: str) -> str:
         known = {rate: loss for rate, loss in tried.items() if loss is not None and math.isfinite(loss)}
         beyond = len(tried) - len(self.grid[model])
         if len(known) < len(tried) and None in tried.values():
-            share = f"{beyond} of {self.config.trials} rates beside the grid's are proposed, not all runs are done"
+            end = f"{beyond} of {self.config.trials} rates beside the grid's are proposed, not all runs are done"
         elif not known:
-            share = "no rate came to its end, so there is nothing to go on from"
+            end = "no rate came to its end, so there is nothing to go on from"
         elif beyond < self.config.trials:
-            share = (
-                f"after {beyond} of {self.config.trials} rates beside the grid's the next would be one that was tried"
-            )
+            end = f"after {beyond} of {self.config.trials} rates beside the grid's the next would be one that was tried"
         else:
-            share = f"{beyond} rate{'s'[: beyond != 1]} beside the grid's"
+            end = f"{beyond} rate{'s'[: beyond != 1]} beside the grid's"
         if not known:
-            return share
+            return end
         best = min(known, key=lambda rate: known[rate])
         edge = ", at the edge of what was tried" if best in (min(tried), max(tried)) and len(tried) > 1 else ""
-        return f"{KEY}={best:g} is best of {len(tried)}{edge}, {known[best]:.4f} bits per byte; {share}"
+        return f"{KEY}={best:g} is best of {len(tried)}{edge}, {known[best]:.4f} bits per byte; {end}"
 
 
 def proposal(tried: Mapping[float, float], low: float, high: float, seed: int) -> float | None:

@@ -32,12 +32,12 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
     print(f"{sweep.name}, profile {sweep.profile}: {sweep.title}")
     if not looks_only:
         print(summary(runs))
-        work(runs, request, sweep.axes, recorded)
+        make_missing(runs, request, sweep.axes, recorded)
     while search and (jobs := search.propose(runs)):
         proposed = look(jobs, sweep.axes, recorded)
         if not looks_only:
             print("\nOptuna proposes " + ", ".join(run.label for run in proposed))
-            work(proposed, request, sweep.axes, recorded)
+            make_missing(proposed, request, sweep.axes, recorded)
         runs += proposed
     if looks_only:
         print(summary(runs) + "\n\n" + state_table(runs))
@@ -46,7 +46,7 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
     return 0 if looks_only else int(any(run.state == "failed" for run in runs))
 
 
-def work(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: Mapping[str, Path]) -> None:
+def make_missing(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: Mapping[str, Path]) -> None:
     """Make those of the runs that are left, say which are not and why, and bring their states up to date."""
     wanted = ("missing", "interrupted", "failed") if request.retry_failed else ("missing", "interrupted")
     todo = [run for run in runs if run.state in wanted and not run.damaged]
@@ -65,8 +65,8 @@ def work(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: 
         return
     for data in {repr(run.config.data): run.config.data for run in todo}.values():
         open_corpus(data)  # once, and before the first run: a corpus that is not there fails them all
-    found = launch([run.job.overrides for run in todo], request.launcher)
-    errors = {run.folder: error for run, error in zip(todo, found, strict=True) if error}
+    outcomes = launch([run.job.overrides for run in todo], request.launcher)
+    errors = {run.folder: error for run, error in zip(todo, outcomes, strict=True) if error}
     for folder, error in errors.items():
         if not (folder / "record.json").exists():
             with contextlib.suppress(WriteError):  # the run's own error says more

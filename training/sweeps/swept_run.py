@@ -18,13 +18,9 @@ from training.budget import resolve_shape
 from training.run_record.record import RunRecord, load_record
 from training.run_record.run_directory import run_directory
 
-SEED = re.compile("0|[1-9][0-9]{0,8}")  # a seed as it is usually typed; others are composed, and refused if need be
-
-
 STATES = ("done", "running", "interrupted", "failed", "missing")
-
-
 FAILED = "failed.txt"  # in the directory of a run that failed before it had a record: why
+SEED = re.compile("0|[1-9][0-9]{0,8}")  # a seed as it is usually typed; others are composed, and refused if need be
 
 
 @dataclass
@@ -47,58 +43,23 @@ def look(jobs: Sequence[Job], axes: Sequence[str], recorded: Mapping[str, Path] 
 
     One that has a record elsewhere (`recorded`: label -> path) is done.
     """
-    found: dict[Path, SweptRun] = {}
+    runs: dict[Path, SweptRun] = {}
     for job, config in configured_jobs(jobs):
         label = label_of(job, axes)
         folder = run_directory(config)
-        if folder in found:
-            raise UserError(f"{found[folder].label} and {label} are one and the same run: leave one out")
+        if folder in runs:
+            raise UserError(f"{runs[folder].label} and {label} are one and the same run: leave one out")
         try:
             state, record = state_of(folder)
-            early = folder / FAILED
-            fault = early.read_text(encoding="utf-8").strip() if state == "failed" and record is None else None
+            without_record = state == "failed" and record is None
+            fault = (folder / FAILED).read_text(encoding="utf-8").strip() if without_record else None
             elsewhere = (recorded or {}).get(label) if state != "done" else None
             if elsewhere:
                 state, record = "done", load_record(elsewhere)
-            found[folder] = SweptRun(job, label, config, folder, state, record, fault, elsewhere=elsewhere)
+            runs[folder] = SweptRun(job, label, config, folder, state, record, fault, elsewhere=elsewhere)
         except UserError as error:  # a damaged record is that run's trouble, not the others'
-            found[folder] = SweptRun(job, label, config, folder, "failed", None, str(error), True)
-    return list(found.values())
-
-
-def label_of(job: Job, axes: Sequence[str]) -> str:
-    """A run's name among those of its sweep: its row, and its value on each axis."""
-    given = dict(text.split("=", 1) for text in job.overrides)
-    return " ".join([*([job.row] if job.row else []), *(f"{axis}={given[axis]}" for axis in axes)])
-
-
-def configured_jobs(jobs: Sequence[Job]) -> list[tuple[Job, RunConfig]]:
-    """Each run with its config, its shape resolved. UserError for a config that cannot be.
-
-    Composing takes a third of a second, so runs that differ in their seed alone, or that several sweeps have, are
-    composed once.
-    """
-    found = []
-    for job in jobs:
-        seed = next((text.partition("=")[2] for text in reversed(job.overrides) if text.startswith("seed=")), "0")
-        if SEED.fullmatch(seed):
-            others = tuple(text for text in job.overrides if not text.startswith("seed="))
-            config = replace(deepcopy(_composed(others)), seed=int(seed))
-        else:
-            config = resolved(job.overrides)
-        found.append((job, config))
-    return found
-
-
-@functools.cache
-def _composed(overrides: tuple[str, ...]) -> RunConfig:
-    return resolved(overrides)
-
-
-def resolved(overrides: Sequence[str]) -> RunConfig:
-    """The config of a run with its shape solved for its vocabulary. UserError for one that cannot be."""
-    config = compose("train", overrides)
-    return resolve_shape(config, vocabulary_size(config.data.tokenizer))
+            runs[folder] = SweptRun(job, label, config, folder, "failed", None, str(error), damaged=True)
+    return list(runs.values())
 
 
 def state_of(folder: Path) -> tuple[str, RunRecord | None]:
@@ -118,3 +79,38 @@ def state_of(folder: Path) -> tuple[str, RunRecord | None]:
 def error_of(run: SweptRun) -> str:
     """Why a run failed, as its record has it, or why it has none."""
     return run.fault or (run.record.error if run.record else None) or "no reason is recorded"
+
+
+def label_of(job: Job, axes: Sequence[str]) -> str:
+    """A run's name among those of its sweep: its row, and its value on each axis."""
+    given = dict(text.split("=", 1) for text in job.overrides)
+    return " ".join([*([job.row] if job.row else []), *(f"{axis}={given[axis]}" for axis in axes)])
+
+
+def configured_jobs(jobs: Sequence[Job]) -> list[tuple[Job, RunConfig]]:
+    """Each run with its config, its shape resolved. UserError for a config that cannot be.
+
+    Composing takes a third of a second, so runs that differ in their seed alone, or that several sweeps have, are
+    composed once.
+    """
+    configured = []
+    for job in jobs:
+        seed = next((text.partition("=")[2] for text in reversed(job.overrides) if text.startswith("seed=")), "0")
+        if SEED.fullmatch(seed):
+            others = tuple(text for text in job.overrides if not text.startswith("seed="))
+            config = replace(deepcopy(_resolved_once(others)), seed=int(seed))
+        else:
+            config = resolved(job.overrides)
+        configured.append((job, config))
+    return configured
+
+
+@functools.cache
+def _resolved_once(overrides: tuple[str, ...]) -> RunConfig:
+    return resolved(overrides)
+
+
+def resolved(overrides: Sequence[str]) -> RunConfig:
+    """The config of a run with its shape solved for its vocabulary. UserError for one that cannot be."""
+    config = compose("train", overrides)
+    return resolve_shape(config, vocabulary_size(config.data.tokenizer))

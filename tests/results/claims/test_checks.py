@@ -382,9 +382,9 @@ def test_costs_of_layers_stand_against_each_baseline_that_was_measured():
     )
     both = cost_of("memory", "sdpa", "softmax_explicit").split("; ")
     assert both == [f"{where}ssa 0.90 times sdpa's memory", f"{where}ssa 0.10 times softmax_explicit's memory"]
-    # To the first layer the medians of ratios, to another the quotient of median times.
+    # Ratios within a pass, whatever the seconds are: those of two passes do not compare.
     assert cost_of("time", "sdpa") == f"{where}ssa 2.00 times sdpa's time"
-    assert cost_of("time", "softmax_explicit") == f"{where}ssa 1.00 times softmax_explicit's time"
+    assert cost_of("time", "softmax_explicit") == f"{where}ssa 0.67 times softmax_explicit's time"
     assert cost_of("FLOPs", "sdpa").startswith("width 64, 2 heads, N = 2,048: ssa 1.24")
     growth = nearest(shown(Growth(layers=["sdpa", "ssa", "fsn"], quantity="time")), cost)
     assert growth.endswith("time from N = 1,024 on: sdpa N^1.00, ssa N^2.00")

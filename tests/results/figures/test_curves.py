@@ -60,9 +60,13 @@ def test_a_last_validation_on_more_bytes_is_drawn_apart_and_stands_in_the_legend
 
 
 def test_tokens_that_are_not_bytes_are_named(record, tmp_path):
-    config = {"model": {"name": "fsn"}, "scale": {"name": "250k"}, "data": {"context": 256, "tokenizer": "bpe"}}
-    text = " ".join(ET.parse(plot_curves([record("fsn", 2.0, config=config)], tmp_path / "a")[1]).getroot().itertext())
-    assert "training tokens (tokenizer bpe)" in text and "byte)" not in text.replace("bits per byte)", "")
+    run = record("fsn", 2.0)
+    tokenizer = {"name": "bpe.json", "sha256": "cd" * 32, "vocabulary_size": 8192}
+    run = replace(run, data=replace(run.data, tokenizer=tokenizer))
+    text = " ".join(ET.parse(plot_curves([run], tmp_path / "a")[1]).getroot().itertext())
+    assert "training tokens (tokenizer bpe.json (cdcdcdcd))" in text and "byte)" not in text.replace(
+        "bits per byte)", ""
+    )
 
 
 def test_between_validations_the_loss_is_linear_in_the_logarithm_of_the_tokens():

@@ -83,6 +83,9 @@ def test_what_cannot_change_a_result_is_no_setting(record):
     assert usual_settings([record("fsn", 2.0), record("fsn", 2.1, config=config)]) == {"fsn": {}}
 
 
+BPE = {"name": "bpe.json", "sha256": "cd" * 32, "vocabulary_size": 8192}
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -90,8 +93,8 @@ def test_what_cannot_change_a_result_is_no_setting(record):
         ({"data": DataInfo("stdlib", "cd" * 32, {"train": 90_000, "validation": 5000, "test": 5000}, {})}, "data is"),
         ({"config": {"model": {"name": "fsn"}, "data": {"context": 128}}}, "data.context is 256 in one and 128"),
         (
-            {"config": {"model": {"name": "fsn"}, "data": {"context": 256, "tokenizer": "bpe"}}},
-            "data.tokenizer is bytes in one and bpe in another",
+            {"data": DataInfo("stdlib", "ab" * 32, {"train": 90_000, "validation": 5000, "test": 5000}, {}, {}, BPE)},
+            r"data.tokenizer is bytes in one and bpe.json \(cdcdcdcd\) in another",
         ),
     ],
 )

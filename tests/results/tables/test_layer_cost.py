@@ -9,6 +9,7 @@ from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import BLOCKS, LAYERS
 from results import target
+from results.document import Document
 from results.evidence.layer_measurements import (
     PROFILES,
     grouped,
@@ -79,7 +80,7 @@ def test_every_layer_and_length_has_its_ratios_and_its_growth(file, tmp_path, mo
         ["ssa_osn", "2.00", "1.50", "1,024, 2,048"],
     ]
     assert f"{100 * (ours / softmax - 1):+.1f} % at 2,048 tokens." in costs.notes[1]
-    assert "Not measured at 2,048 tokens: transformer, fsn, ssa, " in costs.notes[2]
+    assert "Not measured at 2,048 tokens: softmax_explicit, transformer, fsn, ssa, " in costs.notes[2]
     assert (len(costs.data), costs.data[5]["forward_flops"]) == (6, ours)
     assert [(tmp_path / "out" / f"ssa-cost-cpu.{ending}").stat().st_size > 5000 for ending in ("png", "svg")]
 
@@ -99,7 +100,7 @@ def test_blocks_have_a_table_and_a_figure_of_their_own(file, tmp_path, monkeypat
 def test_published_and_softmax_attention_cost_the_same_products():
     counts = {name: forward_flops(name, 32, 2, 96) for name in LAYERS}
     softmax, ours = 8 * 32**2 + 4 * 96 * 32, 8 * 32**2 + 4 * 96 * 32 + 2 * 96 * 16 * 2
-    assert counts["sdpa"] == counts["transformer"] == counts["published"] == softmax
+    assert {counts[name] for name in ("sdpa", "softmax_explicit", "transformer", "published")} == {softmax}
     assert {counts[name] for name in LAYERS if name.startswith("ssa")} == {ours}
 
 
@@ -125,9 +126,29 @@ def test_devices_and_precisions_have_a_table_each(file, tmp_path, monkeypatch):
     assert [name for name, _ in document.figures] == ["ssa-cost-cpu"]
 
 
+def test_another_pass_may_measure_the_unit_again_and_the_first_is_shown(file, tmp_path, monkeypatch):
+    """Ratios are taken within a pass, so a pass that adds a layer has the unit in it too."""
+    file("cpu")
+    later = file("cpu-explicit", layers=("sdpa", "softmax_explicit"), lengths=(512, 1024, 2048, 4096))
+    content = json.loads(later.read_text())
+    for timing in content["timings"]:
+        timing["seconds"] *= 10
+    later.write_text(json.dumps(content))
+    monkeypatch.setattr("results.evidence.layer_measurements.COMMITTED_BENCHES", tmp_path)
+    (group,) = grouped([read_measurement(path) for path in measurement_files(None, tmp_path)])
+    assert [(t.layer, t.tokens) for t in group[1].timings if t.layer == "sdpa"] == [("sdpa", 4096)]
+    document = Document("ssa-cost", "")
+    layer_cost.add_layer_cost(group, document, tmp_path)
+    rows = {(row["layer"], row["N"]): row for row in document.tables[0].rows}
+    assert len(rows) == len(document.tables[0].rows) == 3 + 3 + 4 + 1
+    assert [rows["sdpa", n]["tokens/s"] for n in ("2,048", "4,096")] == ["1,000", "100"]
+    assert rows["softmax_explicit", "2,048"]["time / sdpa"] == "4.00"  # of its own pass
+    assert "share of its peak memory: 1.00 at 1,024, 1.00 at 2,048 tokens." in document.tables[0].notes[2]
+
+
 def test_measurements_that_contradict_or_differ_in_their_unit_are_refused(file):
     one, other = file("a"), file("b", lengths=(2048, 4096))
-    with pytest.raises(UserError, match=r"layers-a.json and .*layers-b.json both measure sdpa at 2,048 tokens"):
+    with pytest.raises(UserError, match=r"layers-a.json and .*layers-b.json both measure ssa_osn at 2,048 tokens"):
         grouped([read_measurement(one), read_measurement(other)])
     other = file("b", layers=("transformer", "ssa"))
     with pytest.raises(UserError, match="ratios are to sdpa in one and to transformer in the other"):

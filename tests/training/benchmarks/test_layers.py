@@ -50,6 +50,17 @@ def test_peak_memory_is_what_was_held_at_once():
     assert 4 * 3000 <= peak_bytes(Holds(), x) < 4 * 4000
 
 
+def test_explicit_softmax_is_sdpa_with_its_matrices_held():
+    torch.manual_seed(0)
+    sdpa, explicit = (benchmark_layers.LAYERS[name](64, 4) for name in ("sdpa", "softmax_explicit"))
+    explicit.load_state_dict(sdpa.state_dict())
+    x = torch.randn(2, 33, 64)
+    assert torch.allclose(explicit(x), sdpa(x), atol=1e-6)
+    fused, held = (peak_bytes(layer, torch.randn(1, 512, 64)) for layer in (sdpa, explicit))
+    matrices = 4 * 512**2 * 4  # heads, N x N, float32
+    assert fused < matrices and 2 * matrices < held < 4 * matrices + fused
+
+
 def test_the_exponent_is_that_of_a_power_law():
     timings = [LayerTiming("ssa", n, 1.0, 1.0, int(3 * n**1.5)) for n in (128, 1024, 2048, 4096)]
     timings[0] = LayerTiming("ssa", 128, 1.0, 1.0, 10**9)  # too short to count
@@ -84,10 +95,10 @@ def test_the_command_prints_a_table_and_writes_what_it_measured(tmp_path):
     [
         (
             ["layers=[sdpa,sssa]"],
-            "legal are sdpa, transformer, fsn, ssa, ssa_osn, ssa_bidirectional, ssa_dense, published, .*; type layers=",
+            "legal are sdpa, softmax_explicit, transformer, .*, published, .*; type layers=",
         ),
         (["lengths=[1]"], "lengths=1: must be at least 2"),
-        (["lengths=[]"], "lengths=0: must be at least 2"),
+        (["lengths=[]"], "lengths=[]: takes one length or more; type for example lengths=[512,1024]"),
         (["n_heads=3"], "d_model=16 is not divisible by n_heads=3"),
         (["n_heads=16"], "is an odd head width"),
         (["precision=bf16"], "measures float32 without compile"),

@@ -183,6 +183,7 @@ FAULTS = [
         lambda content: content["metrics"][0].update(split="all"),
         r"metrics\[0\]: 'all' is none of 'train', ",
     ),
+    (lambda content: content["metrics"][0].update(step=-1), r"metrics\[0\].step is -1: it should be greater than or"),
     (lambda content: content["metrics"][1].pop("bytes"), r"metrics\[1\] lacks 'bytes'"),
     (lambda content: content["metrics"].append([]), r"metrics\[2\] is \[\]: it should be a mapping"),
 ]

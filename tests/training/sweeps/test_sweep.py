@@ -80,8 +80,8 @@ def test_an_interrupted_sweep_goes_on_where_it_was(sweep, tmp_path, monkeypatch,
 
     measure = Meter.measure
 
-    def interrupt(self, trainer, module, n_targets):
-        row = measure(self, trainer, module, n_targets)
+    def interrupt(self, trainer, *counts):
+        row = measure(self, trainer, *counts)
         if trainer.global_step == 3:
             signal.raise_signal(signal.SIGTERM)
         return row
