@@ -46,13 +46,14 @@ class AtEqualCost:
 
 def relative_cost(ours: Sequence[RunRecord], transformers: Sequence[RunRecord]) -> Cost:
     """The cost of runs that differ in the seed alone, over that of such runs of the transformer."""
-    flops, theirs = (statistics.median(run.flops_per_token for run in runs) for runs in (ours, transformers))
+    own, theirs = (statistics.median(run.flops_per_token for run in runs) for runs in (ours, transformers))
+    flops = own / theirs
     if (ratio := _benchmarked(ours[0], transformers[0])) is not None:
-        return Cost(flops / theirs, ratio, True)
+        return Cost(flops, ratio, True)
     speeds = [[run.throughput.tokens_per_second for run in runs] for runs in (ours, transformers)]
     if any(len(of_runs) < 2 or max(of_runs) > STEADY * min(of_runs) for of_runs in speeds):
-        return Cost(flops / theirs, None, False)
-    return Cost(flops / theirs, statistics.median(speeds[1]) / statistics.median(speeds[0]), False)
+        return Cost(flops, None, False)
+    return Cost(flops, statistics.median(speeds[1]) / statistics.median(speeds[0]), False)
 
 
 def at_equal_cost(
