@@ -15,6 +15,8 @@ from results.claims.losses import FinalLevel
 from results.claims.sources import Sources
 from results.claims.table import claims_document, claims_table, judge
 from results.claims.verdict import STATUSES
+from results.evidence.runs import COMMITTED
+from training.run_record.record import load_record
 
 STATED = [
     *((28.9, None), (28.4, None), (18.3, None), (18.7, None), (15, None), (-30, None), (2, None), (3, None)),
@@ -70,7 +72,10 @@ def test_a_level_is_judged_only_with_context_batch_and_windows_and_apart_from_th
     for claim in [*levels, claims["Every 30-epoch seed below 1.611"]]:
         assert judge(claim, nothing()).status == "not comparable"
         assert "context" in claim.hindered.because and "batch" in claim.hindered.because
-    assert "three times the distance of 0.0157" in levels[0].note
+    for model, words in (("transformer", "our transformer"), ("fsn", "our FSN"), ("osn", "our OSN")):
+        path = COMMITTED / "enwiki2015-250k-4m-sliding" / f"{model}-seed3.json"
+        by_stride = {made["stride"]: made["bits_per_byte"] for made in load_record(path).evaluations}
+        assert f"{words} {by_stride[None] - by_stride[64]:.3f}" in " ".join(levels[0].note.split()), model
     judged = ("Every 30-epoch seed below the transformer's 50", "FSN below the transformer by 0.0157, 50 epochs")
     assert {judge(claims[name], nothing()).status for name in judged} == {"not run"}
 
