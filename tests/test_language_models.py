@@ -83,6 +83,18 @@ def test_the_past_is_used_and_order_matters(model: torch.nn.Module) -> None:
     assert (model(swapped)[:, -1] - last).abs().max() > 1e-6
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["transformer", "osn"])
+def test_what_a_block_reports_is_of_what_its_mixer_gets(name: str) -> None:
+    model, inputs = shaken([f"model={name}"]), []
+    for layer in model.layers:
+        layer.mixer.register_forward_pre_hook(lambda mixer, given: inputs.append(given[0]))
+    tokens = torch.randint(0, 256, (2, 9))
+    _, diagnostics = model(tokens, return_diagnostics=True)
+    for layer, x, found in zip(model.layers, inputs, diagnostics, strict=True):
+        assert torch.equal(found["attention"], layer.mixer.diagnostics(x)["attention"])
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_untrained_models_start_near_the_uniform_guess(name: str) -> None:
     torch.manual_seed(0)

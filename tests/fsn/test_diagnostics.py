@@ -58,6 +58,11 @@ def test_a_model_gives_the_diagnostics_of_each_layer() -> None:
     logits, diagnostics = model(tokens, return_diagnostics=True)
     assert torch.equal(logits, model(tokens))
     assert [found["attention"].shape for found in diagnostics] == [(2, 2, 9, 9)] * 3
+    theta = model.embedding(tokens)
+    for layer, found in zip(model.layers, diagnostics, strict=True):
+        _, expected = layer.mixer(theta, return_diagnostics=True)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+        theta = layer(theta)
 
 
 def test_one_attention_call_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
