@@ -72,7 +72,7 @@ tables: $(VENV)/installed ## all tables and figures, from the committed records,
 	@for target in $(TABLES) $(FIGURES); do $(BIN)/python -m results.target $$target || exit $$?; done
 	@$(BIN)/python -m results.claims
 
-claims: $(VENV)/installed ## what the papers claim beside what our records say: reproduced, not reproduced, not run, not comparable
+claims: $(VENV)/installed ## what the papers claim beside what our records say: reproduced, not reproduced, inconclusive, not run, not comparable
 	@$(BIN)/python -m results.claims
 
 report: $(VENV)/installed ## all of them on one page, docs/report.html, with how each number was made

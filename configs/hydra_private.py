@@ -29,7 +29,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "OverridesParser",
     "Override",
     "OverrideType",
-    # A sweep starts runs as Hydra's own sweepers do, but from a list, for the rows of a table are no product: `Plugins`
+    # A sweep starts runs as Hydra's own sweepers do, but from a list, because the rows of a table are no product: `Plugins`
     # makes a launcher, in a context with `Callbacks`, which composes each job with a `ConfigLoader`.
     "Plugins",
     "Callbacks",

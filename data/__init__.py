@@ -1,4 +1,4 @@
-"""Corpora of bytes and the windows that are cut from them.
+"""Corpora of tokens and the windows that are cut from them.
 
 `data.language` (the Lightning data module) is not imported here: Lightning takes seconds, and evaluation or a benchmark
 does without it.

@@ -44,6 +44,7 @@ class Corpus:
     tokenizer: Tokenizer = field(default_factory=Tokenizer)
     # First token, one past the last; empty: as `splits`.
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
+    tokens_sha256: str | None = None  # of the tokens as they lie in the cache, where they are not bytes
     text_path: Path | None = None  # the bytes in the cache, where tokens are not these
 
     @property
@@ -121,11 +122,17 @@ def tokenized(config: DataConfig, text: Corpus, tokenizer: Tokenizer) -> Corpus:
                 write(content)
         return Built(lengths, {})
 
-    recipe = {"source": "tokens", "text_sha256": text.sha256, "splits": text.bytes_per_split()}
-    recipe |= {"tokenizer_sha256": tokenizer.sha256, "dtype": dtype.name}
+    recipe = {"source": "tokens", "text_sha256": text.sha256, "splits": text.bytes_per_split(), **tokenizer.recipe}
     content = cached_corpus(config, recipe, {}, build)
     tokens = {name: (start // dtype.itemsize, stop // dtype.itemsize) for name, (start, stop) in content.splits.items()}
-    return replace(text, path=content.path, tokenizer=tokenizer, tokens=tokens, text_path=text.path)
+    return replace(
+        text,
+        path=content.path,
+        tokenizer=tokenizer,
+        tokens=tokens,
+        tokens_sha256=content.sha256,
+        text_path=text.path,
+    )
 
 
 @contextmanager

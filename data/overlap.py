@@ -29,7 +29,9 @@ def with_overlap(corpus: Corpus) -> Corpus:
     path = corpus.path.with_name(f"overlap-{corpus.sha256}-{starts}.json")
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        if set(found) != {"share", "length", "stride"}:
+            raise ValueError("not what this writes")
+    except (OSError, ValueError, TypeError):
         found = overlap(corpus.text("train"), corpus.text("validation"))
         with suppress(OSError):  # a cache that takes no files: it is counted again next time
             write_whole(path.parent, lambda file: (file.write(json.dumps(found).encode()), path.name)[1])

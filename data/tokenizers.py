@@ -7,6 +7,8 @@ is checked against that: bits per byte are then exact whatever the vocabulary.
 
 import functools
 import hashlib
+import importlib.metadata
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +20,7 @@ from data.files import existing_file, unreadable
 from data.split import NEWLINE, Split
 
 BYTES = "bytes"  # data.tokenizer
+BROKEN = re.compile("([\udc80-\udcff]+)")  # what surrogateescape makes of bytes that are not UTF-8
 CHUNK = 1 << 20  # bytes that are tokenized at a time, cut after a newline (our choice)
 
 
@@ -30,6 +33,12 @@ class Tokenizer:
     content: bytes = field(default=b"", compare=False, repr=False)  # of tokenizer.json
     # (V,) bytes of text that each token stands for; None: one
     token_bytes: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What decides the tokens of a text: another release of the library may cut it otherwise."""
+        library = importlib.metadata.version("tokenizers")
+        return {"tokenizer_sha256": self.sha256, "dtype": np.dtype(self.dtype).name, "library": library, "chunk": CHUNK}
 
     @property
     def vocabulary_size(self) -> int:
@@ -76,28 +85,24 @@ class ByteLevelTokenizer(Tokenizer):
 
     def encode(self, text: bytes) -> np.ndarray:
         """Tokens (n,). UserError where they do not stand for these very bytes."""
-        tokens: list[int] = []
-        rest = text
-        while rest:
-            try:
-                valid, broken, rest = rest.decode(), b"", b""
-            except UnicodeDecodeError as error:  # a split may begin or end within a character, or not be UTF-8
-                valid, broken, rest = rest[: error.start].decode(), rest[error.start : error.end], rest[error.end :]
-            tokens += self.library.encode(valid, add_special_tokens=False).ids if valid else []
-            if lacking := [byte for byte in broken if byte not in self._singles]:
-                raise UserError(
-                    f"data.tokenizer={self.name} has no token for the single byte 0x{lacking[0]:02x} of the text: "
-                    "train it with all 256 bytes as its initial alphabet"
-                )
-            tokens += [self._singles[byte] for byte in broken]
-        found = np.array(tokens, dtype=self.dtype)
-        assert self.token_bytes is not None
-        if int(self.token_bytes[found].sum()) != len(text):
+        # A split may begin or end within a character, or not be UTF-8: each such byte is a token of its own.
+        runs = BROKEN.split(text.decode(errors="surrogateescape"))
+        broken = [run.encode(errors="surrogateescape") for run in runs[1::2]]
+        if lacking := sorted(set(b"".join(broken)) - self._singles.keys()):
+            raise UserError(
+                f"data.tokenizer={self.name} has no token for the single byte 0x{lacking[0]:02x} of the text: "
+                "train it with all 256 bytes as its initial alphabet"
+            )
+        valid = [encoding.ids for encoding in self.library.encode_batch(runs[::2], add_special_tokens=False)]
+        tokens = valid[0]
+        for run, after in zip(broken, valid[1:], strict=True):
+            tokens += [self._singles[byte] for byte in run] + after
+        if b"".join(self.decode(tokens)) != text:
             raise UserError(
                 f"data.tokenizer={self.name} changes the text (a normalizer, a prefix space or an unknown token), so "
                 "bits per byte would be wrong; give a byte-level one with add_prefix_space=false and no normalizer"
             )
-        return found
+        return np.array(tokens, dtype=self.dtype)
 
     def decode(self, tokens: Iterable[int]) -> Iterator[bytes]:
         return (self.pieces[token] for token in tokens)

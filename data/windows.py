@@ -73,7 +73,9 @@ def training_batch(
 
 
 def evaluation_windows(n_tokens: int, context: int, stride: int | None = None) -> int:
-    """How many windows an evaluation of `n_tokens` takes."""
+    """How many windows an evaluation of `n_tokens` takes. ValueError for a stride that would leave tokens out."""
+    if stride is not None and not 1 <= stride <= context:
+        raise ValueError(f"a stride of {stride} is not between 1 and the context, {context}")
     return 1 + -(-max(0, n_tokens - context) // (stride or context)) if n_tokens else 0
 
 

@@ -12,7 +12,7 @@ from configs.entry import fail
 from configs.errors import UserError
 from measures.statistics import difference_over_seeds, mean_over_seeds
 from results.document import Row, markdown
-from results.evidence.settings import TRANSFORMER, usual_settings
+from results.evidence.settings import CIRCUMSTANCES, TRANSFORMER, differing_settings, usual_settings
 from results.figures.curves import drawn, plot_curves
 from results.tables.comparison import OVER_TEXT, comparison
 from results.tables.equal_cost import by_name, cost_table
@@ -60,11 +60,12 @@ def record_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def runs_by_model(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """The finished runs of each model, of the least mean loss first; empty where two have one model and one seed: they
-    differ in more than their seed, and a mean over them would mean nothing.
+    """The finished runs of each model, of the least mean loss first; empty where runs of one model differ in more than
+    their seed, because a mean over them would mean nothing.
     """
     models = by_name((str(record.config["model"]["name"]), record) for record in records)
-    if any(len({run.seed for run in runs}) < len(runs) for runs in models.values()):
+    twice = any(len({run.seed for run in runs}) < len(runs) for runs in models.values())
+    if twice or differing_settings(records, CIRCUMSTANCES):
         return {}
     return dict(sorted(models.items(), key=lambda item: mean_over_seeds(_finals(item[1])).value))
 

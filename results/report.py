@@ -1,7 +1,7 @@
 """All tables and figures on one page: `python -m results.report [output=docs/report.html] [runs=runs]`.
 
 The page is a single HTML file that asks no network for anything: style and figures are in it. It is made from the
-committed records, and those in a folder of runs where one is typed; the same records give the same bytes, but for the
+committed records, and those in a folder of runs where one is typed; the same records give the same bytes, except in the
 line that names the commit. That line has the commit's date, never the clock's.
 """
 

@@ -1,6 +1,6 @@
-"""The budget: shapes solved so that every model has the promised number of parameters; models built from config.
+"""The budget: shapes solved so that every model has the promised number of parameters.
 
-Parameters and floating-point operations are counted on the meta device: nothing is allocated.
+Parameters are counted on the meta device: nothing is allocated.
 """
 
 from dataclasses import replace

@@ -40,10 +40,12 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
     """Trainable parameters by part: "total", "embedding", "mixer", "feed_forward", "norm", "readout", as present."""
     parts: dict[str, int] = {"total": 0}
+    embeddings, readouts = (_named(model, role) for role in ("embeddings", "readouts"))
     for name, parameter in model.named_parameters():
         words = name.split(".")
         part = words[2] if words[0] == "layers" else words[0]
         part = "norm" if part.endswith("norm") else part
+        part = "embedding" if id(parameter) in embeddings else "readout" if id(parameter) in readouts else part
         parts[part] = parts.get(part, 0) + parameter.numel()
         parts["total"] += parameter.numel()
     return parts
@@ -58,12 +60,8 @@ def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any
     special place for an angle, and AdamW's grows with the rate, so it would shrink the transformer's embedding alone.
     The decay of matrices with a multiple is divided by it, so that it stays as it is without one. All are our choice.
     """
-
-    def named(role: str) -> set[int]:
-        return {id(p) for module in model.modules() if hasattr(module, role) for p in getattr(module, role)()}
-
-    multiples = {parameter: getattr(optim, key) or 1.0 for role, key in RATES.items() for parameter in named(role)}
-    undecayed = named("undecayed")
+    multiples = {name: getattr(optim, key) or 1.0 for role, key in RATES.items() for name in _named(model, role)}
+    undecayed = _named(model, "undecayed")
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         decays = parameter.ndim >= 2 and id(parameter) not in undecayed
@@ -72,3 +70,8 @@ def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any
         {"params": group, "weight_decay": optim.weight_decay * decays / multiple, "lr_scale": multiple}
         for (decays, multiple), group in groups.items()
     ]
+
+
+def _named(model: nn.Module, role: str) -> set[int]:
+    """The ids of the parameters that modules of a model name in a role."""
+    return {id(p) for module in model.modules() if hasattr(module, role) for p in getattr(module, role)()}

@@ -47,6 +47,7 @@ class SplitEvaluation:
             "checkpoint": self.run.checkpoint.name,
             "step": self.run.step,
             "context": self.context,
+            "max_bytes": self.config.max_bytes,
         }
         return entry | evaluated_by(self.run.model, next(self.run.model.parameters()).device.type)
 
@@ -61,6 +62,8 @@ def open_split(config: EvaluationConfig) -> SplitEvaluation:
     context = config.context or run.config.data.context
     if context > len(split):
         raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} tokens")
+    if config.stride is not None and config.stride > context:
+        raise UserError(f"stride={config.stride} is longer than the context of {context}: tokens would be left out")
     top_k = getattr(run.config.model, "top_k", None)
     if top_k is not None and top_k > context:
         raise UserError(

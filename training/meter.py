@@ -50,8 +50,7 @@ class Meter:
         self._seconds = 0.0
         self._running_since: float | None = None
         self._sums = Sums()
-        self._counts = (0, 0)  # targets and bytes of the newest batch
-        self._unread: tuple[int, Tensor, torch.cuda.Event] | None = None
+        self._unread: tuple[int, Any, Tensor, torch.cuda.Event] | None = None
 
     @property
     def seconds(self) -> float:
@@ -89,11 +88,10 @@ class Meter:
         All processes must call this together. Raises NonFiniteError.
         """
         step = trainer.global_step
-        self._counts = batch.n_targets, batch.n_bytes
-        self.tokens += self._counts[0]
-        self._sums.tokens += self._counts[0]
-        self._sums.n_bytes += self._counts[1]
-        self._queue(step, torch.stack((module.step_nats, module.grad_norm)))
+        self.tokens += batch.n_targets
+        self._sums.tokens += batch.n_targets
+        self._sums.n_bytes += batch.n_bytes
+        self._queue(step, batch, torch.stack((module.step_nats, module.grad_norm)))
         if step % self.log_every and step != self.total_steps:
             return None
         self._read()
@@ -114,30 +112,30 @@ class Meter:
             "tokens_per_second": sums.tokens / max(self._sums.began - sums.began, 1e-9),
         }
 
-    def _queue(self, step: int, values: Tensor) -> None:
+    def _queue(self, step: int, batch: Any, values: Tensor) -> None:
         """Start to copy a step's numbers to the host, and take in those of the step before."""
         if not values.is_cuda:
-            self._take(step, values)
+            self._take(step, batch, values)
             return
         host = torch.empty(2, pin_memory=True).copy_(values, non_blocking=True)
         copied = torch.cuda.Event()
         copied.record()
         self._read()
-        self._unread = (step, host, copied)
+        self._unread = (step, batch, host, copied)
 
     def _read(self) -> None:
         """Wait for the numbers that are on their way."""
         if self._unread is not None:
-            (step, host, copied), self._unread = self._unread, None
+            (step, batch, host, copied), self._unread = self._unread, None
             copied.synchronize()
-            self._take(step, host)
+            self._take(step, batch, host)
 
-    def _take(self, step: int, values: Tensor) -> None:
+    def _take(self, step: int, batch: Any, values: Tensor) -> None:
         nats, grad_norm = values.tolist()
         for name, value in (("training loss", nats), ("gradient norm", grad_norm)):
             if not math.isfinite(value):
                 raise NonFiniteError(f"the {name} became {value} at step {step}; try a smaller optim.lr")
-        self.last_bits = bits_per_byte(nats, *self._counts)
+        self.last_bits = bits_per_byte(nats, batch.n_targets, batch.n_bytes)
         self._sums.nats += nats
         self._sums.grad_norm += grad_norm
         self._sums.steps += 1

@@ -150,7 +150,12 @@ def data_info(corpus: Corpus) -> DataInfo:
         corpus.bytes_per_split(),
         without_absolute_paths(dict(corpus.source)),
         corpus.tokens_per_split(),
-        {"name": tokenizer.name, "sha256": tokenizer.sha256, "vocabulary_size": tokenizer.vocabulary_size},
+        {
+            "name": tokenizer.name,
+            "sha256": tokenizer.sha256,
+            "vocabulary_size": tokenizer.vocabulary_size,
+            "tokens_sha256": corpus.tokens_sha256,
+        },
     )
 
 
@@ -164,8 +169,8 @@ def checkpoint_to_resume(plan: Plan) -> Path | None:
         different = differing_keys(without_absolute_paths(content["config"]), plan.record.config)
         if content["data_sha256"] != plan.data.corpus.sha256:
             different = different or "its data had another SHA-256"
-        if content.get("tokenizer_sha256") != plan.data.corpus.tokenizer.sha256:  # absent in older ones, of bytes
-            different = different or "its tokenizer had another SHA-256"
+        if content.get("tokens_sha256") != plan.data.corpus.tokens_sha256:  # absent in older ones, of bytes
+            different = different or "its text was cut into other tokens"
         if different:
             raise UserError(f"{checkpoint} belongs to another run: {different}; move it away or say overwrite=true")
         print(f"resuming from step {content['global_step']:,} of {plan.total_steps:,} ({checkpoint})", flush=True)
@@ -179,9 +184,6 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     progress = Progress(plan.total_steps, shown=config.trainer.progress and main)
     recorder = Recorder(record, folder if main else None, [progress.row])
     recorder.start(yaml.safe_dump(config_dict(config), sort_keys=False), step)
-    tokenizer = plan.data.corpus.tokenizer
-    if main and tokenizer.name != BYTES:
-        write_atomically(folder / TOKENIZER, tokenizer.content)
     mirror = WandbMirror(config.logger, folder) if main and config.logger.name == "wandb" else None
     if mirror is not None:
         recorder.listeners.append(mirror.check)
@@ -189,6 +191,9 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     loop = make_loop(plan, recorder, progress, stop)
     trainer = make_trainer(plan, loop)
     try:
+        tokenizer = plan.data.corpus.tokenizer
+        if main and tokenizer.name != BYTES:
+            write_atomically(folder / TOKENIZER, tokenizer.content)
         progress.start(step, next((row["bits_per_byte"] for row in reversed(record.rows("validation"))), None))
         if config.compile:
             plan.model.compile(dynamic=False)
@@ -235,7 +240,7 @@ def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: Graceful
         "config": config_dict(plan.config),
         "config_hash": plan.record.config_hash,
         "data_sha256": plan.data.corpus.sha256,
-        "tokenizer_sha256": plan.data.corpus.tokenizer.sha256,
+        "tokens_sha256": plan.data.corpus.tokens_sha256,
         "vocabulary_size": plan.data.corpus.vocabulary_size,
     }
     return Loop(

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     records, damaged = read_records([*([folders["runs"]] if "runs" in folders else []), COMMITTED])
     document = claims_document(Sources(records, measurements()))
-    document.notes += [f"Left out, for it cannot be read: {reason}." for reason in damaged]
+    document.notes += [f"Left out, because it cannot be read: {reason}." for reason in damaged]
     files = document.write(folders["output"])
     print(document.markdown())
     print("written: " + ", ".join(str(file) for file in files))

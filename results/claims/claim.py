@@ -6,8 +6,8 @@ corpus by content, all seeds. What other runs say to the same question stands ap
 Statuses. `reproduced`: every 95 % interval lies wholly on the claimed side. `not reproduced`: one or more lie wholly on
 the other side, or outside the tolerance. `inconclusive`: neither; the claim was tested and these runs cannot tell.
 `not run`: records are missing. `not comparable`: the protocol of the claim is not known, or no run of ours could follow
-it. A level depends on context, batch and how windows are cut, so it is judged only where its source states them; a
-difference or an order depends on them less and is judged apart.
+it. A level depends on context, batch and how windows are cut, so it is judged only where its source states them.
+Differences and orders are claims of their own: they depend on these too where one model copies better than the other.
 """
 
 from abc import ABC, abstractmethod

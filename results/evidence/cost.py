@@ -20,9 +20,8 @@ from results.evidence.settings import settings_of
 from training.run_record.record import RunRecord
 from training.sweeps.swept_run import configured_jobs
 
-STEADY = (
-    1.2  # most that speeds of runs alike but for the seed may differ by, as a factor, to tell anything (our choice)
-)
+# Most that the speeds of runs that differ in their seed alone may differ by, as a factor, to say anything (our choice).
+STEADY = 1.2
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,14 @@ def _benchmarked(ours: RunRecord, transformer: RunRecord) -> float | None:
 
 def _ratio_in(benchmark: dict[str, Any], record: RunRecord) -> float | None:
     """The record's model there, over the first model: of the same parameters and with a model's settings as it is by
-    default, for that is what a benchmark builds.
+    default, because a benchmark builds that.
     """
     config, name, scale = benchmark["config"], record.config["model"]["name"], record.config["scale"]["name"]
     same_place = (
         config["scale"]["name"] == scale
+        and config["batch_size"] == record.config.get("batch_size")
         and config["context"] == record.config["data"]["context"]
+        and config["threads"] == record.device.threads
         and config["device"] == record.device.kind
         and (config["precision"], config["compile"])
         == (str(record.config.get("precision", "32")), record.config.get("compile", False))

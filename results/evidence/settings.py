@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from configs.compose import NOT_IN_HASH
@@ -77,6 +78,8 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
             config[new] = values[config.pop(old)]
     defaults = _defaults(name)
     config = defaults | {key: value for key, value in BEFORE.items() if key in defaults} | config
+    # Records have the name of a file alone; that its content is another is seen by `tokenizer_of`.
+    config["data.tokenizer"] = Path(str(config["data.tokenizer"])).name
     ignored = tuple(f"{name}." for name in NOT_SETTINGS)
     return {key: value for key, value in config.items() if not f"{key}.".startswith(ignored)}
 

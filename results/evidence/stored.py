@@ -28,16 +28,22 @@ def stored_evaluation(record: RunRecord, task: str, start: bool = False, smoke: 
     checkpoint of a run that is done is that of its final step: one of an earlier epoch is none.
     """
     step = 0 if start else record.final["step"] if record.final else None
-    protocol = min(BYTES[smoke], record.data.bytes["validation"]), int(record.config["data"]["context"])
+    whole, context = record.data.bytes["validation"], int(record.config["data"]["context"])
     fitting = [
         entry
         for entry in record.evaluations
         if entry.get("task") == task
         and entry["split"] == "validation"
         and (entry["step"] == step or (step is None and entry["step"] > 0))
-        and (task != "copy_depth" or (entry["bytes"], entry["context"]) == protocol)
+        and (task != "copy_depth" or (_asked(entry, whole), entry["context"]) == (min(BYTES[smoke], whole), context))
     ]
     return fitting[-1] if fitting else None
+
+
+def _asked(entry: dict[str, Any], whole: int) -> int:
+    """The bytes of text that an evaluation was asked for; where a token is longer, it took what lies within them."""
+    asked = entry.get("max_bytes", entry["bytes"])  # absent in older ones, of bytes
+    return whole if asked is None else min(int(asked), whole)
 
 
 def final_over_text(record: RunRecord) -> Estimate:

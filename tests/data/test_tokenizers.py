@@ -56,12 +56,13 @@ def test_a_character_cut_in_two_is_its_bytes(pair_tokenizer):
         {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": False}},
         {"normalizer": {"type": "Replace", "pattern": {"String": "aa"}, "content": "a"}},
         {"normalizer": {"type": "Strip", "strip_left": True, "strip_right": True}},
+        {"normalizer": {"type": "Lowercase"}},
     ],
 )
 def test_a_tokenizer_that_changes_the_text_is_refused(parts, pair_tokenizer, tmp_path):
     tokenizer = open_tokenizer(changed(pair_tokenizer, tmp_path, **parts))
     with pytest.raises(UserError, match="changes the text"):
-        tokenizer.encode(b"aab \n")
+        tokenizer.encode(b"aab A\n")
 
 
 def test_what_is_no_byte_level_tokenizer_is_refused(pair_tokenizer, tmp_path):

@@ -192,6 +192,8 @@ def test_what_cannot_be_served_is_an_error():
         training_batch(split, 8, 4, 0, 0, index=4)
     with pytest.raises(ValueError, match="does not divide"):
         training_batch(split, 8, 4, 0, 0, 0, world_size=3)
+    with pytest.raises(ValueError, match="a stride of 9 is not between 1 and the context, 8"):
+        list(evaluation_batches(split, 8, 4, stride=9))
     with pytest.raises(ValueError, match="context of 2"):
         steps_per_epoch(100, 1, 4)
     with pytest.raises(ValueError, match="at least 1 token"):

@@ -7,7 +7,7 @@ from torch.func import functional_call, grad, jacrev, jvp, vmap
 from ssa import SelectiveSynchronizationAttention
 
 D, H, N = 12, 2, 7
-BACKENDS = ("chunked", "dense")  # the dense one has plain autograd, but for the order parameter
+BACKENDS = ("chunked", "dense")  # the dense one has plain autograd, except in the order parameter
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

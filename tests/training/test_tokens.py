@@ -45,7 +45,8 @@ def test_every_model_trains_and_reports_true_bits_per_byte(model, make_config, t
     opened = open_run(str(tmp_path / "run"))
     split = opened.corpus(EvaluationDataConfig()).split("validation")
     assert evaluate(opened.model, split, 16).bits_per_byte == pytest.approx(final["bits_per_byte"], abs=1e-6)
-    assert evaluate(opened.model, split, 16, stride=4).bytes == final["bytes"]
+    sliding = evaluate(opened.model, split, 16, stride=4)
+    assert sliding.bytes == final["bytes"] and sliding.bits_per_byte != final["bits_per_byte"]
 
 
 def test_the_start_says_tokens_bytes_and_both_counts_of_parameters(make_config, capsys):
@@ -78,3 +79,8 @@ def test_another_tokenizer_of_that_name_is_refused(make_config, tmp_path, pair_t
     with pytest.raises(UserError, match="tokenizer"):
         run(make_config(f"data.tokenizer={moved}"))
     assert load_record(tmp_path / "run").status == "done"
+    (tmp_path / "run" / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="not the tokenizer that the run was trained with"):
+        _ = open_run(str(tmp_path / "run")).tokenizer
+    with pytest.raises(UserError, match="not the tokenizer that the run was trained with"):
+        open_run(str(tmp_path / "run")).corpus(EvaluationDataConfig())

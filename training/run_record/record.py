@@ -33,11 +33,12 @@ def having(key: str) -> AfterValidator:
 
 @with_config(extra="forbid")
 class TokenizerInfo(TypedDict):
-    """How text became tokens. sha256: of tokenizer.json, None for bytes."""
+    """How text became tokens. sha256: of tokenizer.json; tokens_sha256: of the tokens; both None for bytes."""
 
     name: str
     sha256: str | None
     vocabulary_size: Count
+    tokens_sha256: NotRequired[str | None]
 
 
 @with_config(extra="forbid")
@@ -49,7 +50,7 @@ class DataInfo:
     sha256: str
     bytes: Annotated[dict[str, Count], having("validation")]  # of text, by split: train, validation and test
     source: dict[str, Any]
-    tokens: dict[str, Count] = field(default_factory=dict)  # targets by split; empty where a byte is a token
+    tokens: dict[str, Count] = field(default_factory=dict)  # targets by split; empty in older records, of bytes
     tokenizer: TokenizerInfo = field(default_factory=lambda: {"name": "bytes", "sha256": None, "vocabulary_size": 256})
 
 

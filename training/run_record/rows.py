@@ -79,11 +79,14 @@ MetricRow = Annotated[TrainingRow | ValidationRow, Field(discriminator="split")]
 
 @with_config(extra="forbid")
 class Evaluation(TypedDict):
-    """What every entry of `evaluations` has: what was evaluated. `ssa`: the form of attention that did."""
+    """What every entry of `evaluations` has: what was evaluated. `ssa`: the form of attention that did; `max_bytes`: as
+    asked, null for the whole split, absent in older ones.
+    """
 
     split: str
     checkpoint: str
     step: Count
+    max_bytes: NotRequired[Count | None]
     ssa: NotRequired[str]
 
 

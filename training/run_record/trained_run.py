@@ -44,14 +44,22 @@ class TrainedRun:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """How its tokens read as text."""
-        return open_tokenizer(self.tokenizer_file)
+        """How its tokens read as text. UserError where its copy is not what it was trained with."""
+        tokenizer = open_tokenizer(self.tokenizer_file)
+        if tokenizer.sha256 != self.record.data.tokenizer["sha256"]:
+            raise UserError(f"{self.tokenizer_file} is not the tokenizer that the run was trained with; restore it")
+        return tokenizer
 
     def corpus(self, moved: EvaluationDataConfig) -> Corpus:
         """The corpus the run was trained on. UserError when what is there now has another hash."""
         here = {name: value for name, value in vars(moved).items() if value is not None}
-        here["tokenizer"] = self.tokenizer_file
+        here["tokenizer"] = self.tokenizer_file if self.tokenizer.sha256 else BYTES
         corpus = open_corpus(replace(self.config.data, **here))
+        if self.record.data.tokenizer.get("tokens_sha256") != corpus.tokens_sha256:
+            raise UserError(
+                f"{self.tokenizer_file} cuts the text into other tokens than the run in {self.folder} was trained on; "
+                "restore it, or the release of the tokenizers library in its record"
+            )
         if corpus.sha256 != self.record.data.sha256:
             raise UserError(
                 f"the data {corpus.name} has changed since the run in {self.folder}: its SHA-256 was "

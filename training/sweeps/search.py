@@ -20,7 +20,7 @@ from training.sweeps.swept_run import SweptRun
 
 KEY = "optim.lr"
 BEYOND = 2.0  # how far from the grid's ends a rate may lie, as a factor
-DIGITS = 2  # of a proposed rate: a difference of some per cent cannot be told from noise
+DIGITS = 2  # of a proposed rate: a difference of some per cent is within the noise
 
 Runs = Sequence[SweptRun]
 

@@ -73,6 +73,7 @@ def test_speeds_of_the_runs_tell_the_time_only_where_seeds_agree(record):
 def benchmark(monkeypatch):
     """One of transformer and osn at smoke scale, osn at 1.5 times the time."""
     config = {"scale": {"name": "smoke"}, "context": 256, "device": "cpu", "precision": "32", "compile": False}
+    config |= {"batch_size": 16, "threads": 2}
     timings = [{"model": m, "parameters": 49_000, "ratio": r} for m, r in (("transformer", 1.0), ("osn", 1.5))]
     monkeypatch.setattr(cost, "_benchmarks", lambda: [{"config": config, "timings": timings}])
     return config
@@ -90,9 +91,12 @@ def test_a_benchmark_counts_where_it_is_of_these_models_sizes_and_windows(record
     assert relative_cost(theirs, theirs).time == 1.0
     other_model = trained("osn", "model.lag=0")
     other_size = [replace(ours[0], parameters={"total": 48_000})]
-    for others in (other_model, other_size, trained("osn", "data.context=128"), trained("osn", "precision=bf16")):
+    changed = [trained("osn", change) for change in ("data.context=128", "precision=bf16", "batch_size=8")]
+    for others in (other_model, other_size, *changed):
         assert relative_cost(others, theirs).time is None
-    benchmark["device"] = "cuda"
+    benchmark["threads"] = 1
+    assert relative_cost(ours, theirs).time is None
+    benchmark.update(threads=2, device="cuda")
     assert relative_cost(ours, theirs).time is None
 
 
