@@ -29,8 +29,8 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "OverridesParser",
     "Override",
     "OverrideType",
-    # A sweep starts runs as Hydra's own sweepers do, but from a list, because the rows of a table are no product: `Plugins`
-    # makes a launcher, in a context with `Callbacks`, which composes each job with a `ConfigLoader`.
+    # A sweep starts runs as Hydra's own sweepers do, but from a list, because the rows of a table are no product:
+    # `Plugins` makes a launcher, in a context with `Callbacks`, which composes each job with a `ConfigLoader`.
     "Plugins",
     "Callbacks",
     "ConfigLoader",
