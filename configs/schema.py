@@ -371,8 +371,8 @@ BLOCKS = ("transformer_block", "osn_block", "published_block")  # with a feed-fo
 
 @dataclass
 class BenchmarkConfig:
-    """What `bench.py` measures. task=steps: full training steps (forward, backward, optimizer) of models side by side,
-    and the loading of a batch. task=layers: forward and backward of attention layers against length.
+    """What `bench.py` measures. task=steps: full training steps (forward, backward, optimizer) of models over bytes,
+    side by side, and the loading of a batch. task=layers: forward and backward of attention layers against length.
     """
 
     task: str = setting("steps", names=("steps", "layers"))

@@ -1,4 +1,6 @@
-"""Copy depth: how long the longest earlier match of a byte's context is in a window, and how far back it stands.
+"""Copy depth: how long the longest earlier match of a byte's context is in a window, and how far back it is.
+
+Where a window holds tokens that are not bytes, read token for byte.
 
 Legend: y_0 .. y_{n-1} the bytes a model reads in a window; at i it predicts the byte that follows y_i.
 d_i the largest L for which y_{i-L+1} .. y_i also ends at some j < i: y_{j-L+1} .. y_j, inside the window, which may

@@ -20,7 +20,7 @@ from training.run_record.trained_run import open_run
 from training.sweeps.swept_run import resolved
 
 MODELS = ("kuramoto", "fsn", "transformer")
-FOLDER = Path("runs/demo")
+FOLDER = Path("runs/demo-stdlib")
 # Every validation takes the whole split, so that a curve's points are of the same bytes; a small split keeps it quick.
 SETTINGS = (
     "scale=250k",

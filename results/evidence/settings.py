@@ -102,6 +102,11 @@ def label(record: RunRecord, among: Sequence[RunRecord]) -> str:
     return name if alone else f"{name}, seed {record.seed}"
 
 
+def positions_of(record: RunRecord) -> str:
+    """What lengths in a run's windows count: `bytes`, or `tokens` where a tokenizer made them."""
+    return "tokens" if record.data.tokenizer["sha256"] else "bytes"
+
+
 def tokenizer_of(record: RunRecord) -> str:
     """What made the tokens of a run: `bytes`, or the name of a tokenizer.json and the beginning of its SHA-256."""
     tokenizer = record.data.tokenizer

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from results.evidence.copy_depth import COPIES, Bins, by_depth, by_distance, start
-from results.evidence.settings import TRANSFORMER
+from results.evidence.settings import TRANSFORMER, positions_of
 from results.evidence.stored import Evaluated
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 
@@ -26,6 +26,7 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
 
     bins, classes = by_depth(evaluated), by_distance(evaluated)
     record, entry = evaluated[0]
+    unit = positions_of(record)
     far = Bins.added([bins_of_class for depths, bins_of_class in classes.items() if start(depths) >= COPIES])
     far = far.chosen([k for k in range(len(far.labels)) if far.share(k) >= LEAST])
     with rc_context(REPRODUCIBLE):
@@ -42,9 +43,9 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
         loss.set_title(f"{run}\nfirst {entry['bytes']:,} bytes of {entry['split']}", fontsize=10.5)
         by_depth_.set_title("Difference by depth, 95 % interval", fontsize=10.5)
         by_distance_.set_title(f"Difference by distance, depth {COPIES} or more", fontsize=10.5)
-        loss.set_xlabel("copy depth (bytes of context that match)")
-        by_depth_.set_xlabel("copy depth (bytes of context that match)")
-        by_distance_.set_xlabel("distance of the nearest match (bytes)")
+        loss.set_xlabel(f"copy depth ({unit} of context that match)")
+        by_depth_.set_xlabel(f"copy depth ({unit} of context that match)")
+        by_distance_.set_xlabel(f"distance of the nearest match ({unit})")
         loss.set_ylabel(f"{entry['split']} loss (bits per byte)")
         for axes in (by_depth_, by_distance_):
             axes.set_ylabel(f"minus {TRANSFORMER} (bits per byte)")

@@ -9,7 +9,7 @@ import numpy as np
 from results.document import Document, Row, Table
 from results.evidence.copy_depth import COPIES, LN2, Bins, by_depth, by_distance, start, statements
 from results.evidence.runs import Evidence
-from results.evidence.settings import TRANSFORMER
+from results.evidence.settings import TRANSFORMER, positions_of
 from results.evidence.stored import Evaluated, with_evaluation
 from results.figures.copy_depth import plot_copy_depth
 
@@ -23,9 +23,10 @@ def add_copy_depth(evidence: Evidence, document: Document, folder: Path, stem: s
     if not evaluated:
         document.tables.append(Table("loss by copy depth", [{"depth": "all", "loss": "not run"}], ("depth",), notes))
         return
+    unit = positions_of(evaluated[0][0])
     seeds = "; ".join(f"{model} {' '.join(map(str, runs))}" for model, runs in by_depth(evaluated).bits.items())
     notes = [
-        "Depth: length of the longest earlier match, in the window, of the bytes before the one predicted.",
+        f"Depth: length of the longest earlier match, in the window, of the {unit} before the one predicted.",
         "Means over seeds. ± of a difference is its 95 % interval over text (50 contiguous blocks, the two models "
         "block by block) and seeds (Welch, not paired); over text alone where one of the two has a single seed.",
         f"Seeds: {seeds}.",
@@ -90,7 +91,7 @@ def rows_by_depth(evaluated: Sequence[Evaluated]) -> list[Row]:
 
 
 def rows_by_distance(evaluated: Sequence[Evaluated]) -> list[Row]:
-    """As `rows_by_depth`, a row for each class of depths and each distance of the match (bytes) that occurs."""
+    """As `rows_by_depth`, a row for each class of depths and each distance of the match that occurs."""
     rows = [
         {"depth": depths, **row}
         for depths, bins in by_distance(evaluated).items()

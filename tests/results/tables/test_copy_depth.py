@@ -168,6 +168,15 @@ def test_the_figure_names_models_depths_and_units(evaluated, tmp_path):
         assert words in text
 
 
+@pytest.mark.parametrize("sha256, unit", [(None, "bytes"), ("ab" * 32, "tokens")])
+def test_the_figure_counts_depth_in_what_a_window_holds(evaluated, tmp_path, sha256, unit):
+    runs = [evaluated(model, BASE) for model in ("transformer", "fsn")]
+    for record, _ in runs:
+        record.data = replace(record.data, tokenizer=record.data.tokenizer | {"sha256": sha256})
+    text = " ".join(ET.parse(plot_copy_depth(runs, tmp_path / "copy")[1]).getroot().itertext())
+    assert f"copy depth ({unit} of context that match)" in text and f"nearest match ({unit})" in text
+
+
 def test_a_text_without_deep_copies_leaves_the_distances_empty(evaluated, tmp_path):
     none = {key: np.zeros((BLOCKS, 2, 2), dtype=int).tolist() for key in ("counts", "nats")} | {"depths": CLASSES}
     runs = [evaluated(m, BASE, by_distance=none) for m in ("transformer", "fsn")]
