@@ -1,7 +1,7 @@
 """All statistics of this project. ± is a 95 % interval everywhere; an estimate says over what: seeds, text, or both.
 
 Seeds are drawn at random, so a mean over them has Student's t interval, and the difference of two models Welch's. Runs
-of one seed see the same windows in the same order, but pairing them leaves 98 % of the variance (on the committed
+of one seed see the same windows in the same order, but pairing them leaves 102 % of the variance (on the committed
 records), so seeds are not paired. Text is not drawn at random: neighbouring windows are often of one article, and an
 error over single windows was 2.5 times too small. So an interval over text is a jackknife over 50 contiguous blocks,
 and two models on the same text are compared block by block, which leaves 3 % of the variance. All are our choice.
