@@ -63,7 +63,10 @@ def open_split(config: EvaluationConfig) -> SplitEvaluation:
     if context > len(split):
         raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} tokens")
     if config.stride is not None and config.stride > context:
-        raise UserError(f"stride={config.stride} is longer than the context of {context}: tokens would be left out")
+        raise UserError(
+            f"stride={config.stride} is longer than the context of {context}: tokens would be left out; "
+            f"type stride={context} or less"
+        )
     top_k = getattr(run.config.model, "top_k", None)
     if top_k is not None and top_k > context:
         raise UserError(
