@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from configs.compose import compose
+from measures.statistics import half_width
 from training.run import run
 from training.run_record.record import load_record
 
@@ -73,7 +74,8 @@ def test_the_final_validation_is_found_again(evaluate, run_dir):
     assert entry["bits_per_byte"] == pytest.approx(final["bits_per_byte"], abs=1e-6)
     assert entry["bytes"] == final["bytes"] == load_record(run_dir).data.bytes["validation"]
     assert (entry["split"], entry["checkpoint"], entry["step"], entry["context"]) == ("validation", "last.ckpt", 3, 32)
-    for shown in (f"{entry['nats']:.6f}", f"{entry['bits_per_byte']:.6f}", f"{entry['standard_error']:.6f}"):
+    half = half_width(entry["standard_error"], entry["blocks"])
+    for shown in (f"{entry['nats']:.6f}", f"{entry['bits_per_byte']:.6f}", f"± {half:.6f} bits per byte"):
         assert shown in out
 
 

@@ -19,7 +19,7 @@ def test_lines_where_there_is_no_terminal(capsys, monkeypatch):
     progress.stop()
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("step 11/40 · 2.000 bits/byte · val 3.250 · 1.2k tok/s")
-    assert lines[1:3] == ["validation 500/1,000 bytes", "step 12/40 · validation 1.5000 bits/byte"]
+    assert lines[1:3] == ["validation 500/1,000 targets", "step 12/40 · validation 1.5000 bits/byte"]
     assert "val 1.500" in lines[3] and "0:00:00 left" in lines[3]
 
 

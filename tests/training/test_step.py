@@ -38,6 +38,9 @@ class Averages(nn.Module):
         self.bias = nn.Parameter(torch.tensor(0.5))
         nn.init.zeros_(self.embedding.weight)
 
+    def embeddings(self):
+        return [self.embedding.weight]
+
 
 class Toy(TrainingModule):
     """The squared distance to each byte; remembers which batches it saw, and the rates of every step."""
