@@ -17,8 +17,8 @@ from typing import Any
 from configs.errors import UserError
 from configs.schema import DataConfig
 from data.corpus import Built, Corpus, cached_corpus
+from data.cuts import SPLITS, checked_fractions, split_of_document
 from data.files import existing_file, file_sha256, unreadable, user_path
-from data.splits import SPLITS, checked_fractions, split_of_document
 
 DATASET = "codeparrot/codeparrot-clean-valid"
 REVISION = "4db92d2ec0c1b4c41eeb439cfae16854511d9dcd"  # the commit that public projects pin for this data set

@@ -22,9 +22,9 @@ import numpy as np
 from configs.errors import UserError
 from configs.schema import DataConfig
 from data.atomic_write import write_whole
+from data.cuts import SPLITS
 from data.files import user_path
 from data.split import Split
-from data.splits import SPLITS
 from data.tokenizers import Tokenizer, chunks
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.schema import DataConfig
 from data.corpus import Built, Corpus, cache_errors, cache_folder, cached_corpus
+from data.cuts import SPLITS, checked_fractions
 from data.files import CHUNK, existing_file, file_sha256, unreadable
-from data.splits import SPLITS, checked_fractions
 
 TIMEOUT = 60.0  # seconds without a byte before a download is given up
 

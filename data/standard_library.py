@@ -19,8 +19,8 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.schema import DataConfig
 from data.corpus import Built, Corpus, cached_corpus
+from data.cuts import SPLITS, by_hash, checked_fractions, split_of_units
 from data.files import unreadable
-from data.splits import SPLITS, by_hash, checked_fractions, split_of_units
 
 LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_bundled"})
 GENERATED = ("_sysconfigdata", "config-")

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from configs.errors import UserError
 from configs.schema import DataConfig
 from data.corpus import Built, Corpus, cached_corpus
+from data.cuts import checked_fractions, cut_run
 from data.files import compression_of, existing_file, file_sha256, unpacked_chunks
-from data.splits import checked_fractions, cut_run
 
 
 def open_text(config: DataConfig) -> Corpus:

@@ -9,8 +9,8 @@ from typing import Any
 from configs.errors import UserError
 from configs.sweeps import expand, names
 from data.code import DATASET, REVISION
+from data.cuts import SPLITS
 from data.enwik8 import ENWIK8
-from data.splits import SPLITS
 from results.claims.verdict import Verdict
 from results.evidence.layer_measurements import Measurement, grouped, measurement_files, read_measurement
 from results.evidence.runs import COMMITTED, NOT_RUNS, Evidence, Run, gather

@@ -11,7 +11,7 @@ from pyarrow import parquet
 from configs.errors import UserError
 from configs.schema import DataConfig
 from data import code, open_corpus
-from data.splits import SPLITS, split_of_document
+from data.cuts import SPLITS, split_of_document
 
 DOCUMENTS = [f"# file {i}\r\ndef f{i}():\n    return 'é{i}'" + "\n" * (i % 2) for i in range(300)]
 DOCUMENTS += [DOCUMENTS[3], ""]  # a copy, and an empty one

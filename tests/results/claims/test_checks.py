@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from configs.sweeps import Sweep
+from data.cuts import SPLITS
 from data.enwik8 import ENWIK8
-from data.splits import SPLITS
 from measures.statistics import Estimate
 from results.claims.cost import Flops, Growth, LayerCost
 from results.claims.heads_and_copies import ActiveShare, CopyDepth, LockedEarly, StartDiversity

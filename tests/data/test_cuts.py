@@ -3,7 +3,7 @@
 import pytest
 
 from configs.errors import UserError
-from data.splits import SPLITS, by_hash, checked_fractions, cut_run, split_of_document, split_of_units
+from data.cuts import SPLITS, by_hash, checked_fractions, cut_run, split_of_document, split_of_units
 
 FRACTIONS = (0.9, 0.05, 0.05)
 
