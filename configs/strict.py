@@ -43,13 +43,13 @@ def illegal_value(key: str, value: object, legal: Iterable[str]) -> UserError:
 
 def keys(tree: object, prefix: str = "") -> list[str]:
     """Every dotted key of a tree of dataclass instances, branches included."""
-    found = []
+    names = []
     for f in fields(tree):  # type: ignore[arg-type]
-        found.append(prefix + f.name)
+        names.append(prefix + f.name)
         value = getattr(tree, f.name)
         if is_dataclass(value):
-            found += keys(value, f"{prefix}{f.name}.")
-    return found
+            names += keys(value, f"{prefix}{f.name}.")
+    return names
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Field[Any], Any, Any]]:

@@ -105,12 +105,12 @@ def _folder(folder: Path) -> Collection:
 
 
 def _relative_paths(folder: Path) -> list[str]:
-    found = []
+    relative = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
         paths = [Path(parent) / name for name in names if not name.startswith(".")]
-        found += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
-    return sorted(found)
+        relative += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
+    return sorted(relative)
 
 
 def _content(path: Path) -> bytes:

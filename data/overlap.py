@@ -28,14 +28,14 @@ def with_overlap(corpus: Corpus) -> Corpus:
     starts = "-".join(str(start) for start, _ in corpus.splits.values())
     path = corpus.path.with_name(f"overlap-{corpus.sha256}-{starts}.json")
     try:
-        found = json.loads(path.read_bytes())
-        if set(found) != {"share", "length", "stride"}:
+        facts = json.loads(path.read_bytes())
+        if set(facts) != {"share", "length", "stride"}:
             raise ValueError("not what this writes")
     except (OSError, ValueError, TypeError):
-        found = overlap(corpus.text("train"), corpus.text("validation"))
+        facts = overlap(corpus.text("train"), corpus.text("validation"))
         with suppress(OSError):  # a cache that takes no files: it is counted again next time
-            write_whole(path.parent, lambda file: (file.write(json.dumps(found).encode()), path.name)[1])
-    return replace(corpus, source={**corpus.source, "overlap": found})
+            write_whole(path.parent, lambda file: (file.write(json.dumps(facts).encode()), path.name)[1])
+    return replace(corpus, source={**corpus.source, "overlap": facts})
 
 
 def overlap(training: np.ndarray, validation: np.ndarray) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def overlap(training: np.ndarray, validation: np.ndarray) -> dict[str, Any]:
     shift = np.uint64(64 - 5 - len(hashes).bit_length())
     flags = np.zeros(1 << (64 - int(shift)), dtype=bool)
     flags[hashes >> shift] = True
-    found = np.zeros(len(hashes), dtype=bool)
+    occurs = np.zeros(len(hashes), dtype=bool)
     for start in range(0, len(training) - LENGTH + 1, CHUNK):
         chunk = np.ascontiguousarray(training[start : start + CHUNK + LENGTH - 1])
         n = len(chunk) - LENGTH + 1
@@ -63,10 +63,10 @@ def overlap(training: np.ndarray, validation: np.ndarray) -> dict[str, Any]:
         here = _hashes([words[j : j + n] for j in range(0, LENGTH, 8)])
         at = np.flatnonzero(flags[here >> shift])
         which = np.searchsorted(hashes, here[at]).clip(max=len(hashes) - 1)
-        new = (hashes[which] == here[at]) & ~found[which]
+        new = (hashes[which] == here[at]) & ~occurs[which]
         at, which = at[new], which[new]
-        found[which[(_strings(chunk)[at] == wanted[first[which]]).all(1)]] = True
-    return told | {"share": float(found[of_wanted].mean())}
+        occurs[which[(_strings(chunk)[at] == wanted[first[which]]).all(1)]] = True
+    return told | {"share": float(occurs[of_wanted].mean())}
 
 
 def _strings(split: np.ndarray) -> np.ndarray:

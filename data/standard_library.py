@@ -34,15 +34,15 @@ TABLE_LINE = re.compile(rb"[][(){},:|+\-\\\s]*0[][(){},:|+\-\\\s0]*")  # literal
 
 def source_files(root: Path) -> list[str]:
     """Relative POSIX paths, sorted, of every .py file below `root` that is part of the corpus."""
-    found = []
+    paths = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in LEFT_OUT and not name.startswith(GENERATED)]
-        found += [
+        paths += [
             (Path(folder) / name).relative_to(root).as_posix()
             for name in files
             if name.endswith(".py") and not name.startswith(GENERATED)
         ]
-    return sorted(found)
+    return sorted(paths)
 
 
 def is_table(content: bytes) -> bool:
@@ -51,7 +51,7 @@ def is_table(content: bytes) -> bool:
     """
     if MARK.search(content[:1000]):
         return True
-    literals = LITERAL.sub(lambda found: b"" if found[0].startswith(b"#") else b"0", content)
+    literals = LITERAL.sub(lambda match: b"" if match[0].startswith(b"#") else b"0", content)
     lines = [line for line in literals.splitlines() if line.strip()]
     return sum(TABLE_LINE.fullmatch(line) is not None for line in lines) > len(lines) / 2
 

@@ -96,8 +96,8 @@ def centre(keys: Tensor, key_mask: Tensor | None, known: int | None) -> Tensor:
     real = key_mask[:, some]
     ordered = sample.masked_fill(~real[:, :, None], math.inf).sort(1).values
     places = (real.sum(1) - 1).clamp_min(0) // 2
-    found = ordered.gather(1, places[:, None, None].expand(-1, 1, keys.shape[2]))
-    return found.masked_fill(~real.any(1)[:, None, None], 0)
+    gathered = ordered.gather(1, places[:, None, None].expand(-1, 1, keys.shape[2]))
+    return gathered.masked_fill(~real.any(1)[:, None, None], 0)
 
 
 class _Synchronize(torch.autograd.Function):
@@ -162,8 +162,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         heads, rows, keys = part.heads, part.rows, part.keys
         arguments = chunks.arguments(part)
         dP = torch.bmm(grad[heads, rows], v[heads, keys].transpose(1, 2)).flatten(0, 1)
-        found = gradients(*arguments, dP, *(part.flat(x) for x in (delta, inverse_Z)), limit)
-        weight, du, u_dy, tilt = (x.unflatten(0, part.shape) for x in found)
+        per_pair = gradients(*arguments, dP, *(part.flat(x) for x in (delta, inverse_Z)), limit)
+        weight, du, u_dy, tilt = (x.unflatten(0, part.shape) for x in per_pair)
         if top_k is not None:
             kept = strongest(strengths(*arguments).unflatten(0, part.shape), top_k) > 0
             weight, du, u_dy, tilt = (x * kept for x in (weight, du, u_dy, tilt))
@@ -175,7 +175,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         column_sum[heads, keys] += du.sum(1)
         grad_rho[heads, rows] = -u_dy.sum(-1)
         grad_cos[heads] -= tilt.sum((1, 2))
-        del arguments, dP, found, weight, du, u_dy, tilt  # before the next part's are made
+        del arguments, dP, per_pair, weight, du, u_dy, tilt  # before the next part's are made
     grad_k.addcmul_(column_sum[:, :, None], k, value=2)
     if not same:
         grad_q.addcmul_(row_sum[:, :, None], q, value=2)

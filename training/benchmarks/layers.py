@@ -185,14 +185,14 @@ def forward_flops(layer: str, d_model: int, n_heads: int, tokens: int) -> int:
         return count_flops(lambda: built(x)) // tokens
 
 
-def growth(timings: Sequence[LayerTiming], layer: str, of: Callable[[LayerTiming], float]) -> float | None:
+def growth(timings: Sequence[LayerTiming], layer: str, quantity: Callable[[LayerTiming], float]) -> float | None:
     """b of the fit a N^b to a layer's time or memory over the lengths from `FIT_FROM` on, least squares on logarithms
     (our choice); None for fewer than two such lengths.
     """
-    found = [(t.tokens, of(t)) for t in timings if t.layer == layer and t.tokens >= FIT_FROM]
-    if len({n for n, _ in found}) < 2:
+    points = [(t.tokens, quantity(t)) for t in timings if t.layer == layer and t.tokens >= FIT_FROM]
+    if len({n for n, _ in points}) < 2:
         return None
-    N, value = np.log(np.array(found, dtype=np.float64)).T
+    N, value = np.log(np.array(points, dtype=np.float64)).T
     return float(np.polyfit(N, value, 1)[0])
 
 

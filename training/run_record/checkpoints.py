@@ -175,13 +175,13 @@ def set_aside_damaged(folder: Path) -> None:
 
 def newest_whole(run_dir: Path) -> Path | None:
     """The checkpoint to go on from: the one with the most steps that is whole. Damaged ones are named on stderr."""
-    found = []
+    whole = []
     for path in sorted((run_dir / "checkpoints").glob("*.ckpt")):
         try:
-            found.append((read_checkpoint(path)["global_step"], path.name == "last.ckpt", path))
+            whole.append((read_checkpoint(path)["global_step"], path.name == "last.ckpt", path))
         except UserError as error:
             print(f"warning: {error}; skipped", file=sys.stderr)
-    return max(found)[-1] if found else None
+    return max(whole)[-1] if whole else None
 
 
 def load_model(path: Path, device: str | torch.device = "cpu", start: bool = False) -> tuple[nn.Module, dict[str, Any]]:
