@@ -26,7 +26,7 @@ def by_head(model: nn.Module, split: Split, context: int) -> ByHead:
     length = min(context, LONGEST)
     n_windows = min(WINDOWS, len(split) // length)
     windows = torch.from_numpy(split.tokens[: n_windows * length].astype(np.int64)).view(n_windows, 1, length)
-    found: dict[str, Tensor] = {}
+    sums: dict[str, Tensor] = {}
     for window in windows.to(next(model.parameters()).device):
         # Not through __call__, which would compile a compiled model once more.
         _, layers = model.forward(window, return_diagnostics=True)
@@ -34,10 +34,10 @@ def by_head(model: nn.Module, split: Split, context: int) -> ByHead:
             value = [layer[name].float() for layer in layers if layer[name].ndim in (1, 3) and name not in NOT_SHOWN]
             if value:  # (H,), or (1, H, N)
                 means = torch.stack([v if v.ndim == 1 else v.mean((0, 2)) for v in value]) / n_windows
-                found[name] = found[name] + means if name in found else means
-        if not found:  # nothing by head: the transformer shows its maps alone
+                sums[name] = sums[name] + means if name in sums else means
+        if not sums:  # nothing by head: the transformer shows its maps alone
             return {}
-    return {name: means.tolist() for name, means in found.items()}
+    return {name: means.tolist() for name, means in sums.items()}
 
 
 def warnings(found: ByHead, context: int) -> list[str]:
