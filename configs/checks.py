@@ -4,7 +4,7 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.fields import limits_of
-from configs.schema import BLOCKS, LAYERS, BenchmarkConfig, EvaluationConfig, RunConfig
+from configs.schema import BLOCKS, LAYERS, BenchmarkConfig, EvaluationConfig, RunConfig, StringsConfig
 from configs.strict import leaves
 
 
@@ -17,6 +17,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         if scale not in scales:
             raise UserError(f"model.tuned.{scale}: tuned values belong to a scale; legal are {', '.join(scales)}")
         _check_divides(f"model.tuned.{scale}.n_heads", tuned.n_heads, f"model.tuned.{scale}.width", tuned.width)
+    _check_task(config)
     if contradiction := model.contradiction(data.context):
         raise UserError(contradiction)
     if data.source == "text" and not data.path:
@@ -35,6 +36,27 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         needs = limits_of(field).needs
         if needs is not None and value != default and not needs.holds(config):
             raise UserError(f"{key} changes nothing here: it needs {needs.says}; leave it out, or type that too")
+
+
+def _check_task(config: RunConfig) -> None:
+    """UserError where the data is not of the task, or strings cannot be as they are asked for."""
+    data, trainer = config.data, config.trainer
+    if config.task != data.task:
+        if config.task == "recall":
+            raise UserError(
+                f"task=recall recalls strings that are made, and data={data.name} is text: type data=repeat64, "
+                "data=repeat6, data=mqar or data=selective_copying"
+            )
+        raise UserError(f"data={data.name} is strings for task=recall: type task=recall too")
+    if not isinstance(data, StringsConfig):
+        return
+    for key, length in (("data.context", data.context), *(("data.lengths", length) for length in data.lengths)):
+        if reason := data.impossible(length):
+            raise UserError(f"{key}={length}: {reason}")
+    if trainer.max_steps is None:
+        raise UserError(
+            "task=recall makes new strings without end, so there are no epochs: type trainer.max_steps=1000"
+        )
 
 
 def check_evaluation(config: EvaluationConfig) -> None:

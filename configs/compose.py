@@ -51,9 +51,10 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> RunConfig:
     Raises UserError, one line, for an unknown key, a bad type, an illegal name or an impossible value.
     """
     values = _plain(cfg)
-    model = values.get("model")
+    model, data = values.get("model"), values.get("data")
     name = model.get("name") if isinstance(model, Mapping) else model
-    config: RunConfig = typed(schema("train", name), values)
+    source = data.get("source") if isinstance(data, Mapping) else None
+    config: RunConfig = typed(schema("train", name, source), values)
     check_run(config, options("scale"))
     return config
 
@@ -85,7 +86,7 @@ def config_hash(config: RunConfig) -> str:
         branch = values
         for part in path:
             branch = branch[part]
-        if key in NOT_IN_HASH or branch[name] == NOT_IN_HASH_AT_DEFAULT[key]:
+        if name in branch and (key in NOT_IN_HASH or branch[name] == NOT_IN_HASH_AT_DEFAULT[key]):
             del branch[name]
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]

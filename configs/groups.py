@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from configs.hydra_private import hydra_of_its_own
-from configs.schema import MODELS, BenchmarkConfig, EvaluationConfig, RunConfig
+from configs.schema import MODELS, STRINGS, BenchmarkConfig, DataConfig, EvaluationConfig, RunConfig
 from configs.strict import illegal_value
 
 FOLDER = Path(__file__).parent
@@ -19,7 +19,8 @@ LAUNCHERS = "launcher"
 SWEEPERS = "sweeper"
 
 # The typed defaults lie under the YAML files, so that each key exists and its default is written once, in schema.py.
-for _name, _node in {"run": RunConfig, "evaluation": EvaluationConfig, "benchmark": BenchmarkConfig, **MODELS}.items():
+_OF_ENTRIES = {"run": RunConfig, "evaluation": EvaluationConfig, "benchmark": BenchmarkConfig}
+for _name, _node in {**_OF_ENTRIES, **MODELS, "text": DataConfig, **STRINGS}.items():
     ConfigStore.instance().store(group="schema", name=_name, node=_node)
 
 
@@ -42,15 +43,24 @@ def defaults(entry: str) -> dict[str, str]:
     return chosen
 
 
-def schema(entry: str, model: str | None = None) -> Any:
-    """The typed defaults of an entry point, with the keys of this model. Raises UserError for an unknown model."""
+def source_of(data: str | None) -> str | None:
+    """The source that an option of the group data names: repeat64 -> repeat."""
+    path = FOLDER / "data" / f"{data}.yaml"
+    return str(OmegaConf.load(path).source) if path.exists() else None
+
+
+def schema(entry: str, model: str | None = None, source: str | None = None) -> Any:
+    """The typed defaults of an entry point, with the keys of this model and of data from this source.
+
+    Raises UserError for an unknown model.
+    """
     if entry == "eval":
         return EvaluationConfig()
     if entry == "bench":
         return BenchmarkConfig()
     if model not in MODELS:
         raise illegal_value("model", model, sorted(MODELS))
-    return RunConfig(model=MODELS[model]())
+    return RunConfig(model=MODELS[model](), data=STRINGS.get(source or "", DataConfig)())
 
 
 def compose_with_hydra(entry: str, overrides: Sequence[str] = ()) -> DictConfig:

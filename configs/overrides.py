@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.errors import UserError
-from configs.groups import compose_with_hydra, defaults, groups, options, schema
+from configs.groups import compose_with_hydra, defaults, groups, options, schema, source_of
 from configs.hydra_private import Override, OverridesParser, OverrideType
-from configs.schema import MODELS
+from configs.schema import MODELS, STRINGS, DataConfig
 from configs.strict import keys, nearest, type_error, unknown_key
 
 # Keys of a sweep's command line, not of a run: see configs.sweeps.
@@ -39,7 +39,7 @@ def compose_strictly(entry: str, overrides: Sequence[str]) -> DictConfig:
             chosen_here.append(str(override.input_line))
         else:
             settings.append(override)
-    tree = schema(entry, chosen.get("model"))
+    tree = schema(entry, chosen.get("model"), source_of(chosen.get("data")))
     legal = keys(tree)
     for override in settings:
         _check_setting(override, legal)
@@ -117,6 +117,14 @@ def _check_setting(override: Override, legal: list[str]) -> None:
         raise UserError(
             f"this model has no key '{key}'; {', '.join(having)} have: leave it out, or type model={having[0]}"
         )
+    with_key = [
+        name
+        for name in (options("data") if key.startswith("data.") and "model.name" in legal else ())
+        if key in _keys_of_data(name)
+    ]
+    if key not in legal and with_key:
+        guess = "text" if "text" in with_key else with_key[0]
+        raise UserError(f"this data has no key '{key}'; {', '.join(with_key)} have: leave it out, or type data={guess}")
     if key not in legal or override.package is not None:
         raise unknown_key(given.lstrip("+~"), legal, value or "...")
     if override.is_delete():
@@ -131,6 +139,10 @@ def _check_setting(override: Override, legal: list[str]) -> None:
         raise UserError(f"{given}={value}: {group} is chosen as a whole; type {group}={guess}")
     if key == "model.tuned":
         raise UserError(f"{given}={value}: tuned values are kept in configs/model; for one run type optim.lr=0.003")
+
+
+def _keys_of_data(option: str) -> set[str]:
+    return {f"data.{field.name}" for field in fields(STRINGS.get(source_of(option) or "", DataConfig))}
 
 
 def _example(entry: str, word: str, legal: list[str]) -> str:

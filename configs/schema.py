@@ -19,7 +19,9 @@ MOST_THREADS = 1024  # torch crashes on absurd numbers instead of refusing them
 PRECISIONS = ("32", "bf16")
 BACKENDS = ("auto", "chunked", "flex", "dense")  # as in ssa.backends
 
-MODELS: dict[str, type["ModelConfig"]] = {}  # filled by the classes below, as they are made
+# Filled by the classes below, as they are made.
+MODELS: dict[str, type["ModelConfig"]] = {}
+STRINGS: dict[str, type["StringsConfig"]] = {}  # by data.source
 
 
 @dataclass
@@ -214,6 +216,115 @@ class DataConfig:
     context: int = setting(256, at_least(2))  # tokens a window holds
     cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
 
+    task: ClassVar[str] = "language"
+
+    @property
+    def counts_tables(self) -> bool:
+        """Whether a budget of parameters counts the embedding and readout tables of the vocabulary."""
+        return self.tokenizer == "bytes"
+
+
+@dataclass
+class StringsConfig:
+    """Strings of symbols that are made as they are needed, for task=recall (`data.strings`). One class a kind."""
+
+    kind: ClassVar[str]  # data.source
+    task: ClassVar[str] = "recall"
+    counts_tables: ClassVar[bool] = True
+
+    name: str = setting("???", NAME, example="mine")  # what records and tables call them
+    source: str = setting("???", names=("repeat", "mqar", "selective_copying"))
+    alphabet: int = setting(64, at_least(2))  # different symbols, the vocabulary
+    context: int = setting(128, at_least(4))  # symbols a string holds
+    # ours: symbols of the strings that the last validation takes too, each length by itself
+    lengths: list[int] = setting([128, 256, 512], at_least(4), example=[128, 256])
+    strings: int = setting(256, at_least(1))  # that a validation takes of each length
+
+    def __init_subclass__(cls) -> None:
+        STRINGS[cls.kind] = cls
+
+    def impossible(self, length: int) -> str | None:
+        """Why there is no string of so many symbols, with what to type; None: there are."""
+        return None
+
+
+@dataclass
+class RepeatConfig(StringsConfig):
+    """A random string, followed by itself."""
+
+    kind: ClassVar[str] = "repeat"
+    CHANCE: ClassVar[float] = 0.05
+
+    def unscored(self, length: int) -> int:
+        """First symbols of the second copy that are not scored, because nothing or too little tells them.
+
+        So many that as many match by chance at under 0.05 places of the first copy, length / 2 / alphabet^n (our
+        choice): 2 of 64 where symbols are 64, 4 where they are 6.
+        """
+        n = 1
+        while length / 2 / self.alphabet**n > self.CHANCE:
+            n += 1
+        return n
+
+    def impossible(self, length: int) -> str | None:
+        if length % 2:
+            return f"a string of {length} symbols is no string twice; type an even number"
+        if self.unscored(length) >= length // 2:
+            return f"with {self.alphabet} symbols none of {length} is told by those before it; type a larger number"
+        return None
+
+
+@dataclass
+class QueriesConfig(StringsConfig):
+    """Multi-query associative recall."""
+
+    kind: ClassVar[str] = "mqar"
+
+    pairs: int = setting(8, at_least(1))  # keys with a value, in strings of `context` symbols; in longer ones more
+    # gaps between a pair and its query have a probability proportional to gap^(power - 1)
+    power: float = setting(0.01, above(0))
+
+    def pairs_of(self, length: int) -> int:
+        """Pairs in a string of so many symbols: in proportion to its length, one at least."""
+        return max(1, self.pairs * length // self.context)
+
+    def impossible(self, length: int) -> str | None:
+        pairs = self.pairs_of(length)
+        if length % 2:
+            return f"pairs and queries take two symbols each, and {length} is odd; type an even number"
+        if 4 * pairs > length:
+            return (
+                f"{pairs} pairs and their queries take {4 * pairs} symbols, more than {length}; type fewer data.pairs"
+            )
+        if pairs > self.alphabet // 2 - 1:
+            return (
+                f"{pairs} pairs in {length} symbols take as many different keys, and data.alphabet={self.alphabet} has "
+                f"{self.alphabet // 2 - 1}; type data.alphabet={2 * pairs + 2} or more"
+            )
+        return None
+
+
+@dataclass
+class SelectiveCopyingConfig(StringsConfig):
+    """Symbols among noise, to be repeated in order."""
+
+    kind: ClassVar[str] = "selective_copying"
+
+    content: int = setting(16, at_least(1))  # symbols to be repeated, in strings of any length
+
+    def impossible(self, length: int) -> str | None:
+        if self.alphabet < 4:
+            return f"noise and marker leave {self.alphabet - 2} symbols to choose from; type data.alphabet=4 or more"
+        if 2 * self.content > length:
+            return (
+                f"{self.content} symbols and their copies take {2 * self.content} places, more than {length}; "
+                f"type data.content={length // 2} or less"
+            )
+        return None
+
+
+OF_TEXT = Need("task=language", lambda run: run.task == "language")
+
 
 @dataclass
 class TrainerConfig:
@@ -227,9 +338,9 @@ class TrainerConfig:
     # steps between validations, besides the one at each epoch's end
     val_every: int | None = setting(None, at_least(1), example=500)
     # first bytes of the split that validations before the last take; None: all
-    val_bytes: int | None = setting(None, at_least(1), example=100_000)
+    val_bytes: int | None = setting(None, at_least(1), example=100_000, needs=OF_TEXT)
     # first bytes of the split that the last validation takes; None: all
-    last_val_bytes: int | None = setting(None, at_least(1), example=1_000_000)
+    last_val_bytes: int | None = setting(None, at_least(1), example=1_000_000, needs=OF_TEXT)
     checkpoint_epochs: list[int] = setting([], at_least(1), example=[10, 30])  # epochs whose checkpoint is kept
     checkpoint_every: int = setting(200, at_least(1))  # steps between the checkpoints a run resumes from
     log_every: int = setting(10, at_least(1))  # steps between training rows of the record
@@ -304,12 +415,13 @@ class LoggerConfig:
 class RunConfig:
     model: Any = None  # one of MODELS
     scale: ScaleConfig = field(default_factory=ScaleConfig)
-    data: DataConfig = field(default_factory=DataConfig)
+    data: Any = None  # DataConfig, or one of STRINGS
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     ssa: SSAConfig = field(default_factory=SSAConfig)
-    task: str = setting("language", names=("language",))
+    # language: text, each token from those before it | recall: strings that are made, symbols that stood there before
+    task: str = setting("language", names=("language", "recall"))
     seed: int = setting(0, SEED)
     batch_size: int = setting(16, at_least(1))  # windows per optimizer step, over all devices
     precision: str = setting("32", names=PRECISIONS)
@@ -322,6 +434,8 @@ class RunConfig:
 
 ON_TEXT = ("loss", "synchrony", "copy_depth", "coupling")  # the tasks that read a split
 IN_WINDOWS = ("loss", "copy_depth")  # and those that read it in windows as they are asked for
+WITH_SPLIT = (*ON_TEXT, "recall")
+AT_LENGTH = (*IN_WINDOWS, "recall")
 
 
 @dataclass
@@ -340,16 +454,18 @@ class EvaluationConfig:
     # loss: bits per byte of a split | sample: write text | synchrony: what the heads look at, with a picture
     # copy_depth: bits per byte by how long a byte's context matches what came before
     # coupling: trained coupling functions and order parameters of an FSN, with a picture
-    task: str = setting("loss", names=("loss", "sample", "synchrony", "copy_depth", "coupling"))
-    split: str = setting("test", names=("train", "validation", "test"), tasks=ON_TEXT)
+    # recall: accuracy and nats of a run with task=recall, on strings of any length
+    task: str = setting("loss", names=("loss", "sample", "synchrony", "copy_depth", "coupling", "recall"))
+    split: str = setting("test", names=("train", "validation", "test"), tasks=WITH_SPLIT)
     checkpoint: str = "last"  # last: the newest whole one | start: step 0 | a .ckpt file, of the run or by its path
-    # tokens a window holds; None: as in training
-    context: int | None = setting(None, at_least(2), example=256, tasks=IN_WINDOWS)
+    # tokens a window, or symbols a string holds; None: as in training
+    context: int | None = setting(None, at_least(2), example=256, tasks=AT_LENGTH)
     # targets that a window adds, each with context - stride tokens before it or more; None: the context
     stride: int | None = setting(None, at_least(1), example=64, tasks=("loss",))
-    # windows per forward pass; does not change the result
-    batch_size: int = setting(64, at_least(1), tasks=IN_WINDOWS)
+    # windows or strings per forward pass; does not change the result
+    batch_size: int = setting(64, at_least(1), tasks=AT_LENGTH)
     max_bytes: int | None = setting(None, at_least(1), example=100_000, tasks=IN_WINDOWS)  # first bytes of the split
+    strings: int = setting(1000, at_least(1), tasks=("recall",))  # new ones, that no run has seen
     data: EvaluationDataConfig = field(default_factory=EvaluationDataConfig)
     # auto: the kind that the run was trained on, if it is there | cpu | cuda
     device: str = setting("auto", names=("auto", "cpu", "cuda"))

@@ -10,12 +10,10 @@ from training.run_record.record import DataInfo, RunRecord
 COUNTS = ("total", "without_tables")  # of parameters; the others are parts
 
 
-def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch: int, folder: Path) -> str:
+def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch: int | None, folder: Path) -> str:
     """What is about to be run; `config` with its shape resolved."""
-    model, optim, data = config.model, config.optim, record.data
+    model, optim = config.model, config.optim
     parts = ", ".join(f"{name} {n:,}" for name, n in record.parameters.items() if name not in COUNTS)
-    windows = f"{config.batch_size} x {config.data.context} tokens"
-    epochs = total_steps / steps_per_epoch
     warmup = f"{optim.warmup_steps} steps of warm-up"
     if optim.warmup_steps >= total_steps:
         warmup += " (longer than the run: the peak is never reached)"
@@ -24,18 +22,42 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
         f"feed-forward {model.ff_width}",
         "parameters": f"{record.parameters['total']:,} ({parts})",
         **({"budget": _budget(record)} if "without_tables" in record.parameters else {}),
-        "data": f"{data.name}, {data.bytes['train']:,} bytes, sha256 {data.sha256[:12]}, "
-        f"{data.bytes['validation']:,} of validation",
-        "tokens": _tokens(data),
-        **({"overlap": told_overlap(**data.source["overlap"])} if "overlap" in data.source else {}),
-        "training": f"{total_steps:,} steps of {windows}, {epochs:.3g} epochs, "
-        f"about {epochs * data.tokens['train']:,.0f} tokens",
+        **(
+            _strings(config, record.data, total_steps)
+            if steps_per_epoch is None
+            else _corpus(config, record.data, total_steps, total_steps / steps_per_epoch)
+        ),
         "optimizer": f"{optim.name}, learning rate {optim.lr:g}, {optim.schedule}, {warmup}",
         "device": f"{record.device.count} {record.device.kind} ({record.device.name}), "
         f"{record.device.threads} threads, precision {config.precision}",
         "run": str(folder),
     }
     return "\n".join(row(name, text) for name, text in rows.items())
+
+
+def _corpus(config: RunConfig, data: DataInfo, total_steps: int, epochs: float) -> dict[str, str]:
+    windows = f"{config.batch_size} x {config.data.context} tokens"
+    return {
+        "data": f"{data.name}, {data.bytes['train']:,} bytes, sha256 {data.sha256[:12]}, "
+        f"{data.bytes['validation']:,} of validation",
+        "tokens": _tokens(data),
+        **({"overlap": told_overlap(**data.source["overlap"])} if "overlap" in data.source else {}),
+        "training": f"{total_steps:,} steps of {windows}, {epochs:.3g} epochs, "
+        f"about {epochs * data.tokens['train']:,.0f} tokens",
+    }
+
+
+def _strings(config: RunConfig, data: DataInfo, total_steps: int) -> dict[str, str]:
+    strings = config.data
+    tokens = total_steps * config.batch_size * strings.context
+    others = [str(length) for length in strings.lengths if length != strings.context]
+    return {
+        "data": f"{data.name}, {strings.alphabet} symbols, strings of {strings.context}, of which "
+        f"{data.source['scored']} are scored, sha256 {data.sha256[:12]}",
+        "validation": f"{strings.strings} strings, none of training"
+        + (f"; at the end of {', '.join(others)} symbols too" if others else ""),
+        "training": f"{total_steps:,} steps of {config.batch_size} new strings, {tokens:,} symbols read",
+    }
 
 
 def _budget(record: RunRecord) -> str:
@@ -78,10 +100,17 @@ def _interval(row: dict[str, Any]) -> str:
 def outcome(record: RunRecord, folder: Path) -> str:
     """What came out of a run that is done."""
     final = record.final or {}
+    after = f"after {final['step']:,} steps, {record.throughput.tokens_per_second:,.0f} tokens/s: {folder}"
+    if "accuracy" in final:
+        return (
+            f"accuracy {final['accuracy']:.4f}, {final['nats']:.4f} nats per scored symbol on {final['strings']} strings "
+            f"of {final['context']} symbols{_other_lengths(final)} {after}"
+        )
     whole = record.data.bytes["validation"]
     share = f"all {whole:,}" if final["bytes"] == whole else f"the first {final['bytes']:,} of {whole:,}"
-    return (
-        f"{final['bits_per_byte']:.4f} bits/byte{_interval(final)} on "
-        f"{share} validation bytes after {final['step']:,} steps, "
-        f"{record.throughput.tokens_per_second:,.0f} tokens/s: {folder}"
-    )
+    return f"{final['bits_per_byte']:.4f} bits/byte{_interval(final)} on {share} validation bytes {after}"
+
+
+def _other_lengths(final: dict[str, Any]) -> str:
+    others = [at for at in final.get("lengths", []) if at["context"] != final["context"]]
+    return "".join(f", {at['accuracy']:.4f} on strings of {at['context']}" for at in others)

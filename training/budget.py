@@ -10,7 +10,6 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import ModelConfig, RunConfig
-from data.tokenizers import BYTES
 from training.build import build_model, parameters_by_part
 
 
@@ -40,7 +39,7 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
     model = replace(model, **shape).for_context(config.data.context)
     if model.ff_width is None:
         model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size))
-    counted = budgeted_parameters(model, config.data.tokenizer, vocabulary_size)
+    counted = budgeted_parameters(model, config.data.counts_tables, vocabulary_size)
     if abs(counted - scale.parameters) > scale.tolerance * scale.parameters:
         raise UserError(
             f"model={model.name} scale={scale.name}: model.ff_width={model.ff_width} gives {counted:,} parameters"
@@ -52,8 +51,8 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
 
 def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> int:
     """The feed-forward width whose parameter count is nearest to the budget."""
-    budget, tokenizer = config.scale.parameters, config.data.tokenizer
-    one, two = (budgeted_parameters(replace(model, ff_width=width), tokenizer, vocabulary_size) for width in (1, 2))
+    budget, tables = config.scale.parameters, config.data.counts_tables
+    one, two = (budgeted_parameters(replace(model, ff_width=width), tables, vocabulary_size) for width in (1, 2))
     if one > budget:
         raise UserError(
             f"model={model.name} scale={config.scale.name}: {model.n_layers} layers of width {model.width} and a "
@@ -70,15 +69,15 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int)
     return ff_width
 
 
-def budgeted_parameters(model: ModelConfig, tokenizer: str, vocabulary_size: int) -> int:
+def budgeted_parameters(model: ModelConfig, tables: bool, vocabulary_size: int) -> int:
     """The trainable parameters that a budget is about, counted on the meta device: all where a token is a byte.
 
-    With a larger vocabulary the tables of the embedding and the readout would be most of a small model, and of some
+    With a vocabulary of tokens (`tables` false) the tables of the embedding and the readout would be most of a small model, and of some
     models more than of others: they are left out then (our choice).
     """
     with torch.device("meta"):
         parts = parameters_by_part(build_model(model, vocabulary_size))
-    return parts["total"] if tokenizer == BYTES else without_tables(parts)
+    return parts["total"] if tables else without_tables(parts)
 
 
 def without_tables(parts: dict[str, int]) -> int:
@@ -87,4 +86,4 @@ def without_tables(parts: dict[str, int]) -> int:
 
 
 def _without(config: RunConfig) -> str:
-    return "" if config.data.tokenizer == BYTES else " without the embedding and readout tables"
+    return "" if config.data.counts_tables else " without the embedding and readout tables"

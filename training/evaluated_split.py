@@ -1,7 +1,8 @@
 """One of a run's splits as `eval.py` evaluates it: opened, gone through with a bar on a terminal, recorded."""
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,12 +24,8 @@ class SplitEvaluation:
 
     def go(self, measure: Callable[..., Result], **more: Any) -> Result:
         """What `measure` finds, which takes the arguments of `measures.loss.evaluate`, and `more` of them."""
-        from rich.console import Console
-        from rich.progress import Progress
-
         asked, precision = self.config, self.run.config.precision
-        with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-            bar = progress.add_task(asked.split)
+        with progress_of(asked.split) as on_progress:
             return measure(
                 self.run.model,
                 self.split,
@@ -36,7 +33,7 @@ class SplitEvaluation:
                 asked.batch_size,
                 asked.max_bytes,
                 precision,
-                on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+                on_progress=on_progress,
                 **more,
             )
 
@@ -50,6 +47,26 @@ class SplitEvaluation:
             "max_bytes": self.config.max_bytes,
         }
         return entry | evaluated_by(self.run.model, next(self.run.model.parameters()).device.type)
+
+
+@contextlib.contextmanager
+def progress_of(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal's stderr: call what it gives with how much is done, and how much there is."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task(name)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+def require_top_k(run: TrainedRun, context: int) -> None:
+    """UserError where a context is shorter than what a head of the run picks from."""
+    top_k = getattr(run.config.model, "top_k", None)
+    if top_k is not None and top_k > context:
+        raise UserError(
+            f"context={context} is shorter than the run's model.top_k={top_k}; type context={top_k} or more"
+        )
 
 
 def open_split(config: EvaluationConfig) -> SplitEvaluation:
@@ -67,9 +84,5 @@ def open_split(config: EvaluationConfig) -> SplitEvaluation:
             f"stride={config.stride} is longer than the context of {context}: tokens would be left out; "
             f"type stride={context} or less"
         )
-    top_k = getattr(run.config.model, "top_k", None)
-    if top_k is not None and top_k > context:
-        raise UserError(
-            f"context={context} is shorter than the run's model.top_k={top_k}; type context={top_k} or more"
-        )
+    require_top_k(run, context)
     return SplitEvaluation(run, config, split, context)

@@ -10,10 +10,10 @@ from typing import Any
 import lightning as L
 import torch
 
-from data.windows import Batch
 from measures.by_head import ByHead, warnings
 from training.meter import Meter
 from training.progress import Progress
+from training.recall import RecallValidation
 from training.run_record.checkpoints import Checkpoints
 from training.run_record.recorder import Recorder
 from training.signals import GracefulStop, Interrupted
@@ -31,7 +31,7 @@ class Loop(L.Callback):
         self,
         meter: Meter,
         checkpoints: Checkpoints,
-        validation: Validation,
+        validation: Validation | RecallValidation,
         recorder: Recorder,
         progress: Progress,
         stop: GracefulStop,
@@ -53,15 +53,15 @@ class Loop(L.Callback):
         self._validate_and_stop(trainer, pl_module)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: TrainingModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: TrainingModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if not pl_module.ends_step(batch_idx):
             return
         row = self.meter.measure(trainer, pl_module, batch)
         if row is not None:
             self.recorder.add(row)
-        bits = self.meter.last_bits * trainer.world_size  # about: each process knows its share alone
-        self.progress.step(trainer.global_step, bits, self.meter.tokens_per_second)
+        loss = self.meter.last_loss * trainer.world_size  # about: each process knows its share alone
+        self.progress.step(trainer.global_step, loss, self.meter.tokens_per_second)
         if self.checkpoints.due(trainer.global_step):
             self._checkpoint(trainer)
         self._validate_and_stop(trainer, pl_module)

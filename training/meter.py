@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
-from measures.bits_per_byte import bits_per_byte
 from training.step import TrainingModule
+from training.units import BITS_PER_BYTE, Unit
 
 Row = dict[str, Any]
 
@@ -38,15 +38,19 @@ class Meter:
     """Measures each step; its counts are part of every checkpoint.
 
     A row's nats and grad_norm are means over the steps since the row before. On a GPU a step's numbers are read
-    while the next step runs, so reading them does not hold the device up.
+    while the next step runs, so reading them does not hold the device up. Rows have no epoch where the data has no end
+    (`steps_per_epoch` None).
     """
 
-    def __init__(self, steps_per_epoch: int, total_steps: int, log_every: int) -> None:
+    def __init__(
+        self, steps_per_epoch: int | None, total_steps: int, log_every: int, unit: Unit = BITS_PER_BYTE
+    ) -> None:
         self.steps_per_epoch = steps_per_epoch
+        self.unit = unit
         self.total_steps = total_steps
         self.log_every = log_every
         self.tokens = 0
-        self.last_bits = math.nan  # per byte; this process's share, for display
+        self.last_loss = math.nan  # in its unit; this process's share, for display
         self._seconds = 0.0
         self._running_since: float | None = None
         self._sums = Sums()
@@ -84,13 +88,13 @@ class Meter:
     def measure(self, trainer: L.Trainer, module: TrainingModule, batch: Any) -> Row | None:
         """Take the numbers of the step just made; a train row every `log_every` steps and at the last one.
 
-        `batch` counts the targets of the global batch, `n_targets`, and the bytes of text behind them, `n_bytes`.
+        `batch` counts the targets of the global batch, `n_targets`, and what `unit` takes from it.
         All processes must call this together. Raises NonFiniteError.
         """
         step = trainer.global_step
-        self.tokens += batch.n_targets
-        self._sums.tokens += batch.n_targets
-        self._sums.n_bytes += batch.n_bytes
+        self.tokens += self.unit.tokens(batch)
+        self._sums.tokens += self.unit.tokens(batch)
+        self._sums.n_bytes += self.unit.bytes(batch)
         self._queue(step, batch, torch.stack((module.step_nats, module.grad_norm)))
         if step % self.log_every and step != self.total_steps:
             return None
@@ -102,11 +106,10 @@ class Meter:
             nats = float(trainer.strategy.reduce(share, reduce_op="sum"))
         return {
             "step": step,
-            "epoch": step / self.steps_per_epoch,
+            **({} if self.steps_per_epoch is None else {"epoch": step / self.steps_per_epoch}),
             "tokens": self.tokens,
             "split": "train",
-            "nats": nats,
-            "bits_per_byte": bits_per_byte(nats, sums.tokens, sums.n_bytes),
+            **self.unit.losses(nats, sums.tokens, sums.n_bytes),
             "lr": module.lr,
             "grad_norm": sums.grad_norm / sums.steps,
             "tokens_per_second": sums.tokens / max(self._sums.began - sums.began, 1e-9),
@@ -135,7 +138,7 @@ class Meter:
         for name, value in (("training loss", nats), ("gradient norm", grad_norm)):
             if not math.isfinite(value):
                 raise NonFiniteError(f"the {name} became {value} at step {step}; try a smaller optim.lr")
-        self.last_bits = bits_per_byte(nats, batch.n_targets, batch.n_bytes)
+        self.last_loss = self.unit.losses(nats, batch.n_targets, self.unit.bytes(batch))[self.unit.key]
         self._sums.nats += nats
         self._sums.grad_norm += grad_norm
         self._sums.steps += 1

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: bits per byte, speed and time left."""
+"""What a person sees while a run trains: loss, speed and time left."""
 
 import contextlib
 import sys
@@ -7,6 +7,7 @@ from typing import Any
 
 from training.announce import duration
 from training.meter import Row
+from training.units import BITS_PER_BYTE, Unit
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 SMOOTHING = 0.98  # of the displayed training loss: weight of a step over that of the step after it
@@ -15,10 +16,11 @@ SMOOTHING = 0.98  # of the displayed training loss: weight of a step over that o
 class Progress:
     """A live bar on a terminal's stderr, a plain line now and then elsewhere, nothing when not `shown`."""
 
-    def __init__(self, total_steps: int, shown: bool) -> None:
+    def __init__(self, total_steps: int, shown: bool, unit: Unit = BITS_PER_BYTE) -> None:
         self.total_steps = total_steps
         self.shown = shown
-        self._bits, self._weight = 0.0, 0.0  # weighted sum of the training loss, and sum of its weights
+        self.unit = unit
+        self._loss, self._weight = 0.0, 0.0  # weighted sum of the training loss, and sum of its weights
         self._validation = "-"
         self._started: tuple[float, int] | None = None  # when, and at which step
         self._last_line = time.monotonic()
@@ -27,7 +29,7 @@ class Progress:
         self._validating: Any = None
 
     def start(self, step: int, last_validation: float | None) -> None:
-        """Show the state the run starts or resumes from. `last_validation`: bits per byte."""
+        """Show the state the run starts or resumes from. `last_validation`: in the unit."""
         self._started = (time.monotonic(), step)
         if last_validation is not None:
             self._validation = f"{last_validation:.3f}"
@@ -52,15 +54,15 @@ class Progress:
         self._training = self._bar.add_task("train", total=self.total_steps, completed=step, text="")
         self._bar.start()
 
-    def step(self, step: int, bits: float, tokens_per_second: float) -> None:
-        """One optimizer step is done; bits: its training loss, bits per byte."""
+    def step(self, step: int, loss: float, tokens_per_second: float) -> None:
+        """One optimizer step is done; loss: that of training, in the unit."""
         if not self.shown:
             return
-        self._bits = SMOOTHING * self._bits + bits
+        self._loss = SMOOTHING * self._loss + loss
         self._weight = SMOOTHING * self._weight + 1
-        mean, speed = self._bits / self._weight, tokens_per_second / 1000
+        mean, speed = self._loss / self._weight, tokens_per_second / 1000
         # Short enough for a terminal of 80 columns.
-        text = f"{mean:.3f} bits/byte · val {self._validation} · {speed:.1f}k tok/s"
+        text = f"{mean:.3f} {self.unit.short} · val {self._validation} · {speed:.1f}k tok/s"
         if self._bar is not None:
             self._bar.update(self._training, completed=step, text=text)
         elif time.monotonic() - self._last_line >= LINE_EVERY or step == self.total_steps:
@@ -82,12 +84,14 @@ class Progress:
         """A row of the record; of a validation its result is shown."""
         if row["split"] != "validation":
             return
-        self._validation = f"{row['bits_per_byte']:.3f}"
+        self._validation = f"{row[self.unit.key]:.3f}"
         if self._bar is not None and self._validating is not None:
             self._bar.remove_task(self._validating)
             self._validating = None
         if self.shown and self._bar is None:
-            self._line(f"step {row['step']}/{self.total_steps} · validation {row['bits_per_byte']:.4f} bits/byte")
+            accuracy = f" · accuracy {row['accuracy']:.4f}" if "accuracy" in row else ""
+            loss = f"{row[self.unit.key]:.4f} {self.unit.short}"
+            self._line(f"step {row['step']}/{self.total_steps} · validation {loss}{accuracy}")
 
     def stop(self) -> None:
         """Leave the terminal as it was."""

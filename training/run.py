@@ -19,9 +19,7 @@ from configs.compose import config_dict, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
 from data.atomic_write import WriteError, write_atomically
-from data.corpus import Corpus
-from data.language import LanguageData
-from data.tokenizers import BYTES
+from data.training_data import TrainingData
 from measures.flops import flops_per_token
 from ssa.backends import fallen_back
 from training import announce
@@ -40,7 +38,7 @@ from training.run_record.checkpoints import (
     remove_half_written,
     set_aside_damaged,
 )
-from training.run_record.record import DataInfo, RunRecord, without_absolute_paths
+from training.run_record.record import RunRecord, without_absolute_paths
 from training.run_record.recorder import Recorder, now
 from training.run_record.run_directory import TOKENIZER, claimed, differing_keys, earlier_run, run_directory
 from training.run_record.wandb_mirror import WandbMirror
@@ -59,7 +57,7 @@ class Plan:
     folder: Path
     kind: str  # cpu | cuda
     task: Task
-    data: LanguageData
+    data: TrainingData
     model: nn.Module
     total_steps: int
     record: RunRecord
@@ -89,7 +87,7 @@ def run(config: RunConfig) -> RunRecord:
                 train(plan, stop, Path(os.environ[RESUME]) if RESUME in os.environ else None, main)
             return plan.record
         with claimed(plan.folder, config.overwrite):
-            earlier = earlier_run(plan.folder, plan.record, plan.data.corpus.path)
+            earlier = earlier_run(plan.folder, plan.record, plan.data.place)
             if earlier is not None and earlier.status == "done":
                 print(f"already finished: {announce.outcome(earlier, plan.folder)}")
                 return earlier
@@ -116,21 +114,20 @@ def make_plan(config: RunConfig) -> Plan:
     kind = environment.device_kind(config)
     task = TASKS[config.task]
     data = task.data(config)
-    corpus = data.corpus
-    config = resolve_shape(config, corpus.vocabulary_size)
+    config = resolve_shape(config, data.vocabulary_size)
     total = total_steps(config.trainer, data.steps_per_epoch)
     environment.prepare(config, kind)
-    model = build_model(config.model, corpus.vocabulary_size)
+    model = build_model(config.model, data.vocabulary_size)
     set_backend(model, config.ssa.backend, kind, gradients=True)
     parameters = parameters_by_part(model)
-    if corpus.tokenizer.name != BYTES:
+    if not config.data.counts_tables:
         parameters["without_tables"] = without_tables(parameters)
     record = RunRecord(
         config=without_absolute_paths(config_dict(config)),
         config_hash=config_hash(config),
         parameters=parameters,
         flops_per_token=flops_per_token(model, config.data.context),
-        data=data_info(corpus),
+        data=task.info(data),
         seed=config.seed,
         device=environment.device(config, kind),
         versions=environment.versions(),
@@ -141,24 +138,6 @@ def make_plan(config: RunConfig) -> Plan:
     return Plan(config, run_directory(config), kind, task, data, model, total, record)
 
 
-def data_info(corpus: Corpus) -> DataInfo:
-    """What the record tells of a corpus."""
-    tokenizer = corpus.tokenizer
-    return DataInfo(
-        corpus.name,
-        corpus.sha256,
-        corpus.bytes_per_split(),
-        without_absolute_paths(dict(corpus.source)),
-        corpus.tokens_per_split(),
-        {
-            "name": tokenizer.name,
-            "sha256": tokenizer.sha256,
-            "vocabulary_size": tokenizer.vocabulary_size,
-            "tokens_sha256": corpus.tokens_sha256,
-        },
-    )
-
-
 def checkpoint_to_resume(plan: Plan) -> Path | None:
     """The newest whole checkpoint of the run directory. UserError when it is that of another run."""
     remove_half_written(plan.folder)
@@ -167,9 +146,11 @@ def checkpoint_to_resume(plan: Plan) -> Path | None:
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
         different = differing_keys(without_absolute_paths(content["config"]), plan.record.config)
-        if content["data_sha256"] != plan.data.corpus.sha256:
+        if content["data_sha256"] != plan.record.data.sha256:
             different = different or "its data had another SHA-256"
-        if content.get("tokens_sha256") != plan.data.corpus.tokens_sha256:  # absent in older ones, of bytes
+        if content.get("tokens_sha256") != plan.record.data.tokenizer.get(
+            "tokens_sha256"
+        ):  # absent in older ones, of bytes
             different = different or "its text was cut into other tokens"
         if different:
             raise UserError(f"{checkpoint} belongs to another run: {different}; move it away or say overwrite=true")
@@ -181,7 +162,8 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     """Bring the run to its end, from a checkpoint or from the start, and keep its record whatever happens."""
     config, folder, record = plan.config, plan.folder, plan.record
     step = 0 if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
-    progress = Progress(plan.total_steps, shown=config.trainer.progress and main)
+    unit = plan.task.unit
+    progress = Progress(plan.total_steps, config.trainer.progress and main, unit)
     recorder = Recorder(record, folder if main else None, [progress.row])
     recorder.start(yaml.safe_dump(config_dict(config), sort_keys=False), step)
     mirror = WandbMirror(config.logger, folder) if main and config.logger.name == "wandb" else None
@@ -191,10 +173,9 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     loop = make_loop(plan, recorder, progress, stop)
     trainer = make_trainer(plan, loop)
     try:
-        tokenizer = plan.data.corpus.tokenizer
-        if main and tokenizer.name != BYTES:
-            write_atomically(folder / TOKENIZER, tokenizer.content)
-        progress.start(step, next((row["bits_per_byte"] for row in reversed(record.rows("validation"))), None))
+        if main and plan.data.tokenizer_file is not None:
+            write_atomically(folder / TOKENIZER, plan.data.tokenizer_file)
+        progress.start(step, next((row[unit.key] for row in reversed(record.rows("validation"))), None))
         if config.compile:
             plan.model.compile(dynamic=False)
         os.environ.pop(RESUME, None)
@@ -239,12 +220,12 @@ def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: Graceful
     identity = {
         "config": config_dict(plan.config),
         "config_hash": plan.record.config_hash,
-        "data_sha256": plan.data.corpus.sha256,
-        "tokens_sha256": plan.data.corpus.tokens_sha256,
-        "vocabulary_size": plan.data.corpus.vocabulary_size,
+        "data_sha256": plan.record.data.sha256,
+        "tokens_sha256": plan.record.data.tokenizer.get("tokens_sha256"),
+        "vocabulary_size": plan.data.vocabulary_size,
     }
     return Loop(
-        Meter(per_epoch, total, trainer.log_every),
+        Meter(per_epoch, total, trainer.log_every, plan.task.unit),
         Checkpoints(
             plan.folder / "checkpoints", trainer.checkpoint_every, trainer.checkpoint_epochs, per_epoch, total, identity
         ),

@@ -6,12 +6,15 @@ from configs.errors import UserError
 from configs.schema import OptimConfig, TrainerConfig
 
 
-def total_steps(trainer: TrainerConfig, steps_per_epoch: int) -> int:
-    """Optimizer steps of the whole run: the smaller of max_steps and max_epochs. UserError when neither is set."""
+def total_steps(trainer: TrainerConfig, steps_per_epoch: int | None) -> int:
+    """Optimizer steps of the whole run: the smaller of max_steps and, where data has an end (not None), max_epochs.
+
+    UserError when neither is set.
+    """
     limits = []
     if trainer.max_steps is not None:
         limits.append(trainer.max_steps)
-    if trainer.max_epochs is not None:
+    if trainer.max_epochs is not None and steps_per_epoch is not None:
         limits.append(trainer.max_epochs * steps_per_epoch)
     if not limits:
         raise UserError("a run needs an end: set trainer.max_steps or trainer.max_epochs")

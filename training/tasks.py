@@ -2,13 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from configs.schema import RunConfig
 from data.language import LanguageData
 from data.overlap import with_overlap
+from data.recall import RecallData
 from data.sources import open_corpus
+from data.strings import Strings
+from data.training_data import TrainingData
 from training.language import LanguageModule
+from training.recall import RecallModule, RecallValidation
+from training.run_record.record import DataInfo, without_absolute_paths
 from training.step import TrainingModule
+from training.units import BITS_PER_BYTE, NATS_PER_SYMBOL, Unit
 from training.validation import Validation
 
 
@@ -16,17 +23,42 @@ from training.validation import Validation
 class Task:
     """The parts of a task that are made from a config."""
 
-    data: Callable[[RunConfig], LanguageData]
+    data: Callable[[RunConfig], TrainingData]
+    info: Callable[[Any], DataInfo]  # what the record tells of the data
     module: type[TrainingModule]
-    validation: Callable[[RunConfig, LanguageData, int], Validation]  # the last one: optimizer steps of the run
+    # The last argument: optimizer steps of the run.
+    validation: Callable[[RunConfig, Any, int], Validation | RecallValidation]
+    unit: Unit = BITS_PER_BYTE
 
 
 def language_data(config: RunConfig) -> LanguageData:
     """The corpus of `data` in batches. UserError for one that is not there, or cannot be cut as asked."""
-    micro = config.trainer.micro_batch_size
-    per_pass = None if micro is None else micro * config.trainer.devices
     corpus = with_overlap(open_corpus(config.data))
-    return LanguageData(corpus, config.data.context, config.batch_size, config.seed, per_pass)
+    return LanguageData(corpus, config.data.context, config.batch_size, config.seed, _per_pass(config))
+
+
+def _per_pass(config: RunConfig) -> int | None:
+    micro = config.trainer.micro_batch_size
+    return None if micro is None else micro * config.trainer.devices
+
+
+def language_info(data: LanguageData) -> DataInfo:
+    """What the record tells of a corpus."""
+    corpus = data.corpus
+    tokenizer = corpus.tokenizer
+    return DataInfo(
+        corpus.name,
+        corpus.sha256,
+        corpus.bytes_per_split(),
+        without_absolute_paths(dict(corpus.source)),
+        corpus.tokens_per_split(),
+        {
+            "name": tokenizer.name,
+            "sha256": tokenizer.sha256,
+            "vocabulary_size": tokenizer.vocabulary_size,
+            "tokens_sha256": corpus.tokens_sha256,
+        },
+    )
 
 
 def language_validation(config: RunConfig, data: LanguageData, total_steps: int) -> Validation:
@@ -44,4 +76,30 @@ def language_validation(config: RunConfig, data: LanguageData, total_steps: int)
     )
 
 
-TASKS: dict[str, Task] = {"language": Task(language_data, LanguageModule, language_validation)}
+def recall_data(config: RunConfig) -> RecallData:
+    """The strings of `data` in batches."""
+    return RecallData(Strings(config.data), config.data.context, config.batch_size, config.seed, _per_pass(config))
+
+
+def recall_info(data: RecallData) -> DataInfo:
+    """What the record tells of strings: they are no text, and have no bytes of it."""
+    strings, config = data.strings, data.strings.config
+    return DataInfo(
+        config.name,
+        strings.sha256,
+        {"validation": 0},
+        strings.source,
+        {"validation": config.strings * strings.scored(config.context)},
+        {"name": "symbols", "sha256": None, "vocabulary_size": strings.vocabulary_size},
+    )
+
+
+def recall_validation(config: RunConfig, data: RecallData, total_steps: int) -> RecallValidation:
+    """Loss and accuracy on strings of the split validation."""
+    return RecallValidation(data.strings, data.context, config.precision, total_steps, config.trainer.val_every)
+
+
+TASKS: dict[str, Task] = {
+    "language": Task(language_data, language_info, LanguageModule, language_validation),
+    "recall": Task(recall_data, recall_info, RecallModule, recall_validation, NATS_PER_SYMBOL),
+}

@@ -4,7 +4,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
+from configs.errors import UserError
 from configs.schema import EvaluationConfig
+from training.attention_backend import evaluated_by
 from training.run_record.trained_run import TrainedRun, open_run
 
 
@@ -111,6 +113,42 @@ def coupling(config: EvaluationConfig, figure: bool = True) -> None:
     run.add_evaluation(entry)
 
 
+def recall(config: EvaluationConfig) -> None:
+    """Print what the model recalls of strings of a length, and add it to the run's record."""
+    from measures.recall import recall as measure
+    from training.evaluated_split import progress_of, require_top_k
+
+    run = _open(config)
+    strings, context = run.strings(), config.context or run.config.data.context
+    if reason := run.config.data.impossible(context):
+        raise UserError(f"context={context}: {reason}")
+    require_top_k(run, context)
+    with progress_of(config.split) as on_progress:
+        result = measure(
+            run.model,
+            strings,
+            context,
+            config.strings,
+            config.split,
+            config.batch_size,
+            run.config.precision,
+            run.config.seed,
+            on_progress=on_progress,
+        )
+    trained = "as in training" if context == run.config.data.context else f"trained on {run.config.data.context}"
+    print(f"run             {run.folder}")
+    print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
+    print(
+        f"strings         {run.config.data.name}, {result.strings:,} of {config.split}, {result.targets:,} scored symbols"
+    )
+    print(f"length          {context} symbols a string, {trained}")
+    print(f"accuracy        {result.accuracy:.6f} of the scored symbols, between 0 and 1")
+    print(f"nats            {result.nats:.6f} per scored symbol")
+    entry = {"task": "recall", "split": config.split, "checkpoint": run.checkpoint.name, "step": run.step}
+    entry |= evaluated_by(run.model, next(run.model.parameters()).device.type)
+    run.add_evaluation(entry | asdict(result))
+
+
 def write_text(config: EvaluationConfig) -> None:
     """Stream the prompt and what the model makes of it."""
     import torch
@@ -137,4 +175,5 @@ TASKS: dict[str, Callable[[EvaluationConfig], None]] = {
     "synchrony": synchrony,
     "copy_depth": copy_depth,
     "coupling": coupling,
+    "recall": recall,
 }

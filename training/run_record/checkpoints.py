@@ -61,13 +61,13 @@ class Checkpoints:
         folder: Path,
         every: int,
         epochs: list[int],
-        steps_per_epoch: int,
+        steps_per_epoch: int | None,
         total_steps: int,
         extra: dict[str, Any],
     ) -> None:
         self.folder = folder
         self.every = every
-        self.kept = {epoch * steps_per_epoch: epoch for epoch in epochs}
+        self.kept = {epoch * steps_per_epoch: epoch for epoch in epochs} if steps_per_epoch else {}
         self.total_steps = total_steps
         self.extra = extra
         self.saved_step: int | None = None

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from configs.errors import UserError
 from data.atomic_write import write_atomically
-from training.run_record.rows import AnyConfig, AnyEvaluation, ByHead, MetricRow, ValidationRow
+from training.run_record.rows import AnyConfig, AnyEvaluation, ByHead, FinalRow, MetricRow
 from training.run_record.strict_json import CheckedAs, Count, Number, read_strictly
 
 # An absolute path, alone or after `key=`, in quotes or not.
@@ -44,7 +44,7 @@ class TokenizerInfo(TypedDict):
 @with_config(extra="forbid")
 @dataclass
 class DataInfo:
-    """The corpus that was modelled."""
+    """The corpus that was modelled, or the strings: these have no bytes of text, and no end of training."""
 
     name: str
     sha256: str
@@ -113,7 +113,7 @@ class RunRecord:
     error: str | None = None
     finished: str | None = None
     # The last validation row of a run that is done.
-    final: Annotated[dict[str, Any] | None, CheckedAs(ValidationRow | None)] = None
+    final: Annotated[dict[str, Any] | None, CheckedAs(FinalRow | None)] = None
     throughput: Throughput = field(default_factory=Throughput)
     peak_memory_bytes: Count = 0
     # Of a run with Selective Synchronization Attention: which form of it trained and evaluated (ssa.backends).

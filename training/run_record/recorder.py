@@ -81,6 +81,8 @@ def _numbers(row: Row) -> Iterator[tuple[str, Any]]:
     for name, value in row.items():
         if name == "synchrony":  # quantity -> layer -> head
             yield from ((f"{name} {key}", x) for key, layers in value.items() for heads in layers for x in heads)
+        elif name == "lengths":
+            yield from ((f"{key} at {each['context']} symbols", x) for each in value for key, x in each.items())
         else:
             yield name, value
 

@@ -33,23 +33,36 @@ class AnyConfig(TypedDict):
 
 
 @with_config(extra="forbid")
-class Row(TypedDict):
-    """What every row of `metrics` has. nats: per target; bits per byte: of the text that the targets stand for."""
+class AnyRow(TypedDict):
+    """What every row of `metrics` has. nats: per target."""
 
     step: Count
-    epoch: Number
     tokens: Count
     nats: Number
+
+
+class Row(AnyRow):
+    """A row of a language model. bits per byte: of the text that the targets stand for."""
+
+    epoch: Number
     bits_per_byte: Number
 
 
-class TrainingRow(Row):
+class Training(TypedDict):
     """Means of nats and grad_norm over the steps since the row before."""
 
     split: Literal["train"]
     lr: Number
     grad_norm: Number
     tokens_per_second: Number
+
+
+class TrainingRow(Row, Training):
+    pass
+
+
+class RecallTrainingRow(AnyRow, Training):
+    """Of task=recall: tokens are symbols that were read, of which the targets are some; there is no epoch."""
 
 
 class Loss(TypedDict):
@@ -74,7 +87,43 @@ class ValidationRow(Row, Loss):
     synchrony: NotRequired[dict[str, ByHead]]
 
 
-MetricRow = Annotated[TrainingRow | ValidationRow, Field(discriminator="split")]
+class Recalled(TypedDict):
+    """On so many strings of `context` symbols, of which `targets` in all are scored. accuracy: 0 to 1."""
+
+    context: Count
+    strings: Count
+    targets: Count
+    nats: Number
+    accuracy: Annotated[float, Field(strict=True, ge=0, le=1)]
+
+
+@with_config(extra="forbid")
+class RecalledAtLength(Recalled):
+    pass
+
+
+class RecallRow(AnyRow, Recalled):
+    """A validation of task=recall. `lengths`: of the last one, on strings of other lengths too."""
+
+    split: Literal["validation"]
+    lengths: NotRequired[list[RecalledAtLength]]
+    synchrony: NotRequired[dict[str, ByHead]]
+
+
+LanguageRow = Annotated[TrainingRow | ValidationRow, Field(discriminator="split")]
+RecallMetricRow = Annotated[RecallTrainingRow | RecallRow, Field(discriminator="split")]
+
+
+def _of_text(row: Any) -> Any:
+    return "recall" if isinstance(row, dict) and "bits_per_byte" not in row and "epoch" not in row else "language"
+
+
+MetricRow = Annotated[
+    Annotated[LanguageRow, Tag("language")] | Annotated[RecallMetricRow, Tag("recall")], Discriminator(_of_text)
+]
+FinalRow = Annotated[
+    Annotated[ValidationRow, Tag("language")] | Annotated[RecallRow, Tag("recall")], Discriminator(_of_text)
+]
 
 
 @with_config(extra="forbid")
@@ -150,6 +199,12 @@ class SynchronyEvaluation(Evaluation):
     heads: list[HeadsOfLayer]
 
 
+class RecallEvaluation(Evaluation, Recalled):
+    """eval.py task=recall."""
+
+    task: Literal["recall"]
+
+
 def _task(evaluation: Any) -> Any:
     return evaluation.get("task", "loss") if isinstance(evaluation, dict) else "loss"
 
@@ -158,6 +213,7 @@ AnyEvaluation = Annotated[
     Annotated[LossEvaluation, Tag("loss")]
     | Annotated[CopyDepthEvaluation, Tag("copy_depth")]
     | Annotated[CouplingEvaluation, Tag("coupling")]
-    | Annotated[SynchronyEvaluation, Tag("synchrony")],
+    | Annotated[SynchronyEvaluation, Tag("synchrony")]
+    | Annotated[RecallEvaluation, Tag("recall")],
     Discriminator(_task),
 ]

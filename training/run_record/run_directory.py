@@ -58,7 +58,7 @@ def _lock(folder: Path) -> FileLock:
     return lock
 
 
-def earlier_run(folder: Path, ours: RunRecord, corpus_path: Path) -> RunRecord | None:
+def earlier_run(folder: Path, ours: RunRecord, data_place: str) -> RunRecord | None:
     """The record of the run that was begun here, or None.
 
     Raises UserError when that run has another config than `ours`, or was begun on other data.
@@ -79,7 +79,7 @@ def earlier_run(folder: Path, ours: RunRecord, corpus_path: Path) -> RunRecord |
     then, now = record.data.sha256, ours.data.sha256
     if then != now:
         raise UserError(
-            f"the data {record.data.name} ({corpus_path}) has changed since the run in {folder} began:"
+            f"the data {record.data.name} ({data_place}) has changed since the run in {folder} began:"
             f" its SHA-256 was {then[:12]}... and is {now[:12]}...; restore it or say overwrite=true"
         )
     return record

@@ -16,6 +16,7 @@ from configs.schema import EvaluationDataConfig, RunConfig
 from data.atomic_write import WriteError
 from data.corpus import Corpus
 from data.sources import open_corpus
+from data.strings import Strings
 from data.tokenizers import BYTES, Tokenizer, open_tokenizer
 from training.attention_backend import set_backend
 from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint
@@ -45,6 +46,7 @@ class TrainedRun:
     @property
     def tokenizer(self) -> Tokenizer:
         """How its tokens read as text. UserError where its copy is not what it was trained with."""
+        self._require("language", "recalls strings, no text: type task=recall")
         tokenizer = open_tokenizer(self.tokenizer_file)
         if tokenizer.sha256 != self.record.data.tokenizer["sha256"]:
             raise UserError(f"{self.tokenizer_file} is not the tokenizer that the run was trained with; restore it")
@@ -52,6 +54,7 @@ class TrainedRun:
 
     def corpus(self, moved: EvaluationDataConfig) -> Corpus:
         """The corpus the run was trained on. UserError when what is there now has another hash."""
+        self._require("language", "recalls strings, no text: type task=recall")
         here = {name: value for name, value in vars(moved).items() if value is not None}
         here["tokenizer"] = self.tokenizer_file if self.tokenizer.sha256 else BYTES
         corpus = open_corpus(replace(self.config.data, **here))
@@ -67,6 +70,21 @@ class TrainedRun:
                 + ("" if self.config.data.path is None else " or type data.path=FILE")
             )
         return corpus
+
+    def strings(self) -> Strings:
+        """The strings the run was trained to recall. UserError where they are now made otherwise."""
+        self._require("recall", "is a language model, of text: type task=loss")
+        strings = Strings(self.config.data)
+        if strings.sha256 != self.record.data.sha256:
+            raise UserError(
+                f"the strings {self.record.data.name} are made otherwise than when {self.folder} was trained: take the "
+                f"code of its commit, {(self.record.git.commit or 'unknown')[:7]}"
+            )
+        return strings
+
+    def _require(self, task: str, otherwise: str) -> None:
+        if self.config.task != task:
+            raise UserError(f"the run in {self.folder} {otherwise}")
 
     def add_evaluation(self, evaluation: dict[str, Any]) -> None:
         """Append to the record's `evaluations`. While a training run is writing the record, a note says it was not."""

@@ -107,12 +107,15 @@ def mirror(folder: Path, settings: dict[str, Any], stdin: TextIO) -> None:
 
 
 def values_of(row: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers of a row by W&B's names: validation/nats, synchrony/theta/layer0.head1."""
+    """The numbers of a row by W&B's names: validation/nats, synchrony/theta/layer0.head1, validation/accuracy_at_256."""
     for name, value in row.items():
         if name == "synchrony":
             for quantity, layers in value.items():
                 for layer, heads in enumerate(layers):
                     yield from ((f"synchrony/{quantity}/layer{layer}.head{h}", x) for h, x in enumerate(heads))
+        elif name == "lengths":
+            for at in value:
+                yield from ((f"{row['split']}/{key}_at_{at['context']}", at[key]) for key in ("nats", "accuracy"))
         elif name not in ("step", "split"):
             yield f"{row['split']}/{name}", value
 

@@ -17,6 +17,7 @@ from configs.errors import UserError
 from configs.search import SweeperConfig
 from configs.sweeps import Job, Sweep
 from training.sweeps.swept_run import SweptRun
+from training.units import unit_of
 
 KEY = "optim.lr"
 BEYOND = 2.0  # how far from the grid's ends a rate may lie, as a factor
@@ -71,7 +72,7 @@ class Search:
         )
 
     def losses(self, runs: Runs, model: str) -> dict[float, float | None]:
-        """By rate in the order of the runs, the mean over seeds of the final loss (bits per byte): infinity where a
+        """By rate in the order of the runs, the mean over seeds of the final loss (in its task's unit): infinity where a
         seed failed, None where one is not done.
         """
         by_rate: dict[float, list[float | None]] = {}
@@ -80,7 +81,7 @@ class Search:
                 # By its record: what a launcher could not start says nothing of the rate, and is made after a restart.
                 loss = math.inf if run.record is not None and run.record.status == "failed" else None
                 if run.state == "done" and run.record is not None and run.record.final is not None:
-                    loss = float(run.record.final["bits_per_byte"])
+                    loss = float(run.record.final[unit_of(run.record.config).key])
                 by_rate.setdefault(rate_of(run.job), []).append(loss)
         return {
             rate: None if None in losses else statistics.mean(loss for loss in losses if loss is not None)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from configs.sweeps import Request, expand
 from data.atomic_write import WriteError, write_atomically
-from data.sources import open_corpus
+from data.sources import open_data
 from training.announce import duration
 from training.sweeps.launch import launch
 from training.sweeps.search import Search
 from training.sweeps.swept_run import FAILED, STATES, SweptRun, error_of, look
+from training.units import BITS_PER_BYTE, unit_of
 
 
 def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int:
@@ -64,7 +65,7 @@ def make_missing(runs: list[SweptRun], request: Request, axes: Sequence[str], re
     if not todo:
         return
     for data in {repr(run.config.data): run.config.data for run in todo}.values():
-        open_corpus(data)  # once, and before the first run: a corpus that is not there fails them all
+        open_data(data)  # once, and before the first run: a corpus that is not there fails them all
     outcomes = launch([run.job.overrides for run in todo], request.launcher)
     errors = {run.folder: error for run, error in zip(todo, outcomes, strict=True) if error}
     for folder, error in errors.items():
@@ -126,11 +127,12 @@ def _seconds(run: SweptRun) -> float:
 def state_table(runs: Sequence[SweptRun]) -> str:
     """One line a run: its state, how far it is and what came out; below, why those failed that did."""
     rows = []
+    unit = unit_of({"task": runs[0].config.task}) if runs else BITS_PER_BYTE
     for run in runs:
         last = (run.record.final or (run.record.metrics or [{}])[-1]) if run.record else {}
-        result = f"{last['bits_per_byte']:.4f}" if run.state == "done" else ""
+        result = f"{last[unit.key]:.4f}" if run.state == "done" else ""
         rows.append((run.state, run.label, f"{last['tokens']:,}" if last else "", result, str(run.folder)))
-    head = ("state", "run", "tokens", "bits per byte", "folder")
+    head = ("state", "run", "tokens", unit.words, "folder")
     width = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
     lines = ([*(cell.ljust(w) for cell, w in zip(row, width, strict=False)), row[4]] for row in [head, *rows])
     failed = [f"failed: {run.label}: {error_of(run)}" for run in runs if run.state == "failed"]
