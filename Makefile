@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-TABLES := table-learning-rates table-fsn-enwik8 table-fsn-code table-fsn-scale table-fsn-ablation table-ssa-lm table-ssa-ablation table-ssa-mt table-ssa-synchrony table-ssa-cost
+TABLES := table-learning-rates table-fsn-enwik8 table-fsn-code table-fsn-scale table-fsn-ablation table-ssa-lm table-ssa-ablation table-ssa-mt table-ssa-synchrony table-ssa-cost table-recall
 FIGURES := figure-copy-depth figure-coupling
 # PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run.
 GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),"data.path=$$DATA_PATH") $(if $(DATA_NAME),"data.name=$$DATA_NAME") $(ARGS)
@@ -63,6 +63,7 @@ table-ssa-ablation: ## OSN, one change at a time
 table-ssa-mt: ## OSN in translation
 table-ssa-synchrony: ## diversity of heads, share of active pairs
 table-ssa-cost: ## throughput, memory and FLOPs of attention layers against length; PROFILE measures them
+table-recall: ## accuracy and loss of recall of synthetic strings, by kind, against steps and length
 figure-copy-depth: ## loss by the length of the longest earlier match
 figure-coupling: ## the coupling functions that an FSN learns
 $(TABLES) $(FIGURES): $(VENV)/installed

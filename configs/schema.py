@@ -250,15 +250,19 @@ class StringsConfig:
 
 @dataclass
 class RepeatConfig(StringsConfig):
-    """A random string, followed by itself."""
+    """A random string, and then its end again."""
 
     kind: ClassVar[str] = "repeat"
     CHANCE: ClassVar[float] = 0.05
 
-    def unscored(self, length: int) -> int:
-        """First symbols of the second copy that are not scored, because nothing or too little tells them.
+    # ours: least distance of a copy, as a share of the half string that is random; 1: that is followed by itself, so
+    # that a head which looks a fixed distance back recalls it whatever stands there
+    least_distance: float = setting(0.5, above(0, 1))
 
-        So many that as many match by chance at under 0.05 places of the first copy, length / 2 / alphabet^n (our
+    def unscored(self, length: int) -> int:
+        """First symbols of the copy that are not scored, because nothing or too little tells them.
+
+        So many that as many match by chance at under 0.05 places of the random half, length / 2 / alphabet^n (our
         choice): 2 of 64 where symbols are 64, 4 where they are 6.
         """
         n = 1
@@ -268,7 +272,7 @@ class RepeatConfig(StringsConfig):
 
     def impossible(self, length: int) -> str | None:
         if length % 2:
-            return f"a string of {length} symbols is no string twice; type an even number"
+            return f"a string of {length} symbols has no half; type an even number"
         if self.unscored(length) >= length // 2:
             return f"with {self.alphabet} symbols none of {length} is told by those before it; type a larger number"
         return None

@@ -79,7 +79,7 @@ def requested(arguments: Sequence[str]) -> Request | None:
     given = [text for text in arguments if text.partition("=")[0].lstrip("+") == "sweeps"]
     if not given:
         for key, _, value in (text.partition("=") for text in arguments):
-            if value in names() and "." not in key and key not in groups():  # +sweep=fsn-enwik8
+            if value in names() and "." not in key and key not in _keys_of_runs():  # +sweep=fsn-enwik8
                 raise unknown_key(key.lstrip("+"), ["+sweeps"], value)
         return None
     request = Request(given[-1].partition("=")[2])
@@ -115,12 +115,16 @@ def requested(arguments: Sequence[str]) -> Request | None:
 def _no_slip(key: str, value: str) -> None:
     """UserError for a key of no run that is most like one of a sweep: stauts=true, sweepr.trials=3."""
     first, dot, rest = key.partition(".")
-    of_runs = [*groups(), *keys(schema("train", defaults("train").get("model")))]
+    of_runs = _keys_of_runs()
     if first.lstrip("+~") in of_runs or "/" in key:
         return
     guess = nearest(first, [*OF_SWEEPS, *of_runs])
     if guess in OF_SWEEPS:
         raise unknown_key(key, [f"{guess}{dot}{rest}"], value)
+
+
+def _keys_of_runs() -> list[str]:
+    return [*groups(), *keys(schema("train", defaults("train").get("model")))]
 
 
 def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sweep:

@@ -1,20 +1,21 @@
-"""Strings of symbols to recall: what stood earlier in a string has to be said again. Each is a pure function of its seed,
-its split, its length and its number in it, so any can be made again, on any number of devices.
+"""Strings of symbols to recall: what stood earlier in a string has to be said again. Each is a pure function of seed,
+split, length and its number there, so that any can be made again, on any number of devices.
 
-Legend: n strings of a batch, N symbols a string holds, A symbols of the alphabet (0 .. A - 1), K pairs, M content symbols,
-r (n, ..) draws: 64 raw bits each, of which the lowest or the highest are used.
+Legend: n strings of a batch, N symbols a string holds, A symbols of the alphabet (0 .. A - 1), K pairs, M content
+symbols, r (n, ..) draws: 64 raw bits each.
 
 Three kinds, `data.source`:
 
-repeat. A string of L = N / 2 symbols drawn alike from all A, and then the same again. Scored is the second copy but its
-first symbols, which nothing tells (`RepeatConfig.unscored`). A head that looks L places back, whatever stands there, does
-it too at the trained length, not at another.
+repeat (our choice). A string of L = N / 2 symbols, each drawn from all A, and then its last d symbols again and again,
+up to L of them: x_t = x_(t - d). The distance d is drawn from least_distance L .. L. Were it L in all strings, a head
+that looks L places back would do, whatever stands there. Scored is the second half but its first symbols, which
+nothing tells (`RepeatConfig.unscored`).
 
 mqar. Multi-query associative recall (Arora, Eyuboglu et al. 2023, arXiv 2312.04927), as in their `multiquery_ar` of
-HazyResearch/zoology: K pairs of a key, one of 1 .. A/2 - 1, and a value, one of A/2 .. A - 1, no key and no value twice;
-then each key once more as a query, at an even place after the pairs. These places are drawn without replacement, the g-th
-(from 1) with a weight of g^(power - 1). Where there is neither pair nor query stands any symbol. Scored is the value at
-each query, and nothing else.
+HazyResearch/zoology: K pairs of a key, one of 1 .. A/2 - 1, and a value, one of A/2 .. A - 1, no key and no value
+twice; then each key once more as a query, at an even distance after the pairs. These places are drawn without
+replacement, the g-th (from 1) with a weight of g^(power - 1). Where there is neither pair nor query stands any symbol.
+Scored is the value at each query, and nothing else. Longer strings have more pairs, as in their Figure 2.
 
 selective_copying. Selective copying (Gu and Dao 2023, arXiv 2312.00752, after Jing et al. 2019, arXiv 1706.02761): M
 content symbols, each drawn from 1 .. A - 2, at random places of N - M, noise (0) at the others; then M markers (A - 1),
@@ -23,6 +24,7 @@ content (our choice).
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -52,10 +54,13 @@ class StringBatch(NamedTuple):
 
 
 def repeat(r: np.ndarray, config: RepeatConfig, N: int) -> Made:
-    once = (r % np.uint64(config.alphabet)).astype(np.int64)  # (n, L)
-    inputs = np.concatenate([once, once], 1)
+    L = N // 2
+    least = min(L, math.ceil(config.least_distance * L))
+    d = least + (r[:, :1] % np.uint64(L - least + 1)).astype(np.int64)  # (n, 1)
+    once = (r[:, 1:] % np.uint64(config.alphabet)).astype(np.int64)  # (n, L)
+    inputs = np.concatenate([once, np.take_along_axis(once, L - d + np.arange(L) % d, 1)], 1)
     targets = np.full_like(inputs, IGNORE)
-    first = N // 2 + config.unscored(N)  # scored symbol
+    first = L + config.unscored(N)  # scored symbol
     targets[:, first - 1 : -1] = inputs[:, first:]
     return inputs, targets
 
@@ -104,7 +109,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "repeat": Kind(repeat, lambda config, N: N // 2, lambda config, N: N // 2 - config.unscored(N)),
+    "repeat": Kind(repeat, lambda config, N: 1 + N // 2, lambda config, N: N // 2 - config.unscored(N)),
     "mqar": Kind(
         mqar,
         lambda config, N: config.alphabet - 1 + (N - 2 * config.pairs_of(N)) // 2 + N,

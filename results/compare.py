@@ -28,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--figure", type=Path, help="write the validation curves to FILE.png and FILE.svg")
     asked = parser.parse_args(arguments)
     records = [load_record(path) for path in record_files(asked.records)]
+    if any(record.config.get("task") == "recall" for record in records):
+        raise UserError(
+            "a run with task=recall has accuracies, no bits per byte: type make table-recall ARGS=runs=FOLDER"
+        )
     rows = comparison(records)
     print(f"{markdown(rows)}\n\n{OVER_TEXT}")
     if "settings" in rows[0]:

@@ -103,8 +103,8 @@ def outcome(record: RunRecord, folder: Path) -> str:
     after = f"after {final['step']:,} steps, {record.throughput.tokens_per_second:,.0f} tokens/s: {folder}"
     if "accuracy" in final:
         return (
-            f"accuracy {final['accuracy']:.4f}, {final['nats']:.4f} nats per scored symbol on {final['strings']} strings "
-            f"of {final['context']} symbols{_other_lengths(final)} {after}"
+            f"accuracy {final['accuracy']:.4f}, {final['nats']:.4f} nats per scored symbol on {final['strings']} "
+            f"strings of {final['context']} symbols{_other_lengths(final)} {after}"
         )
     whole = record.data.bytes["validation"]
     share = f"all {whole:,}" if final["bytes"] == whole else f"the first {final['bytes']:,} of {whole:,}"

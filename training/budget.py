@@ -72,8 +72,8 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int)
 def budgeted_parameters(model: ModelConfig, tables: bool, vocabulary_size: int) -> int:
     """The trainable parameters that a budget is about, counted on the meta device: all where a token is a byte.
 
-    With a vocabulary of tokens (`tables` false) the tables of the embedding and the readout would be most of a small model, and of some
-    models more than of others: they are left out then (our choice).
+    With a vocabulary of tokens (`tables` false) the tables of the embedding and the readout would be most of a small
+    model, and of some models more than of others: they are left out then (our choice).
     """
     with torch.device("meta"):
         parts = parameters_by_part(build_model(model, vocabulary_size))

@@ -138,9 +138,8 @@ def recall(config: EvaluationConfig) -> None:
     trained = "as in training" if context == run.config.data.context else f"trained on {run.config.data.context}"
     print(f"run             {run.folder}")
     print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
-    print(
-        f"strings         {run.config.data.name}, {result.strings:,} of {config.split}, {result.targets:,} scored symbols"
-    )
+    counts = f"{result.strings:,} of {config.split}, {result.targets:,} scored symbols"
+    print(f"strings         {run.config.data.name}, {counts}")
     print(f"length          {context} symbols a string, {trained}")
     print(f"accuracy        {result.accuracy:.6f} of the scored symbols, between 0 and 1")
     print(f"nats            {result.nats:.6f} per scored symbol")

@@ -44,14 +44,17 @@ def require_one(protocols: Sequence[Protocol], table: str) -> None:
         raise UserError(f"{table}: these runs cannot stand in one table: they differ in {values}")
 
 
-def footnotes(records: Sequence[RunRecord]) -> list[str]:
-    """What a reader has to know of how the runs were made: changed code, other data, other libraries or devices."""
+def footnotes(records: Sequence[RunRecord], one_data: bool = True) -> list[str]:
+    """What a reader has to know of how the runs were made: changed code, other data, other libraries or devices.
+
+    `one_data`: all numbers should be of the same data.
+    """
     notes = []
     if dirty := [record for record in records if any(part["git"]["dirty"] for part in _parts(record))]:
         runs = [f"{record.config['model']['name']} seed {record.seed}" for record in dirty]
         notes.append(f"Made with uncommitted changes to the code: {few(runs)}.")
     for what, values in (
-        ("The data had different content (SHA-256)", [record.data.sha256[:12] for record in records]),
+        ("The data had different content (SHA-256)", [record.data.sha256[:12] for record in records if one_data]),
         ("Computed in different precisions", [str(record.config.get("precision", "32")) for record in records]),
         ("Computed on different devices", [_every(record, lambda part: _device(part["device"])) for record in records]),
     ):

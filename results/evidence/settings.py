@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.compose import NOT_IN_HASH
 from configs.errors import UserError
-from configs.schema import MODELS, FSNConfig, RunConfig
+from configs.schema import MODELS, STRINGS, DataConfig, FSNConfig, RunConfig
 from training.run_record.record import RunRecord
 from training.run_record.run_directory import flat
 
@@ -76,16 +76,18 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     for old, (new, values) in RENAMED.items():
         if old in config:
             config[new] = values[config.pop(old)]
-    defaults = _defaults(name)
+    defaults = _defaults(name, config.get("data.source"))
     config = defaults | {key: value for key, value in BEFORE.items() if key in defaults} | config
     # Records have the name of a file alone; that its content is another is seen by `tokenizer_of`.
-    config["data.tokenizer"] = Path(str(config["data.tokenizer"])).name
+    if "data.tokenizer" in config:
+        config["data.tokenizer"] = Path(str(config["data.tokenizer"])).name
     ignored = tuple(f"{name}." for name in NOT_SETTINGS)
     return {key: value for key, value in config.items() if not f"{key}.".startswith(ignored)}
 
 
-def _defaults(model: str) -> dict[str, Any]:
-    defaults = flat(asdict(RunConfig()) | {"model": asdict(MODELS[model]()) if model in MODELS else {}})
+def _defaults(model: str, source: str | None = None) -> dict[str, Any]:
+    data = STRINGS.get(source or "", DataConfig)()
+    defaults = flat(asdict(RunConfig(data=data)) | {"model": asdict(MODELS[model]()) if model in MODELS else {}})
     had_dropped = issubclass(MODELS.get(model, FSNConfig), FSNConfig)
     return defaults | {key: value for key, value in DROPPED.items() if had_dropped and key not in defaults}
 

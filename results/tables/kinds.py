@@ -7,7 +7,7 @@ from typing import Any
 from configs.sweeps import Sweep
 from results.document import Document
 from results.evidence.runs import Evidence, gather
-from results.tables import checkpoints, copy_depth, coupling, heads, rates, scale, variants
+from results.tables import checkpoints, copy_depth, coupling, heads, rates, recall, scale, variants
 
 Adder = Callable[[Evidence, Document, Path, str], None]
 
@@ -19,12 +19,13 @@ ADDERS: dict[str, Adder] = {
     "copy_depth": copy_depth.add_copy_depth,
     "coupling": coupling.add_coupling,
     "synchrony": heads.add_heads,
+    "recall": recall.add_recall,
 }
 
 
 def gather_for(sweep: Sweep, *arguments: Any) -> list[Evidence]:
     """The evidence for a sweep as its kind takes it; `arguments` are those of `results.evidence.runs.gather`."""
-    return (rates.gather_all if sweep.kind == "rates" else gather)(sweep, *arguments)
+    return {"rates": rates.gather_all, "recall": recall.gather_kinds}.get(sweep.kind, gather)(sweep, *arguments)
 
 
 def add_tables(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:

@@ -107,7 +107,7 @@ def mirror(folder: Path, settings: dict[str, Any], stdin: TextIO) -> None:
 
 
 def values_of(row: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers of a row by W&B's names: validation/nats, synchrony/theta/layer0.head1, validation/accuracy_at_256."""
+    """The numbers of a row by W&B's names: validation/nats, synchrony/theta/layer0.head1, ...accuracy_at_256."""
     for name, value in row.items():
         if name == "synchrony":
             for quantity, layers in value.items():

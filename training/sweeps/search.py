@@ -72,8 +72,8 @@ class Search:
         )
 
     def losses(self, runs: Runs, model: str) -> dict[float, float | None]:
-        """By rate in the order of the runs, the mean over seeds of the final loss (in its task's unit): infinity where a
-        seed failed, None where one is not done.
+        """By rate in the order of the runs, the mean over seeds of the final loss: infinity where a seed
+        failed, None where one is not done.
         """
         by_rate: dict[float, list[float | None]] = {}
         for run in runs:
