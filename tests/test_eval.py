@@ -229,3 +229,59 @@ def test_coupling_is_measured_drawn_and_recorded(evaluate, trained, run_dir, tmp
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("error: task=coupling is for runs of fsn, fsn_native and kuramoto")
     assert load_record(run_dir).evaluations == []
+
+
+@pytest.fixture(scope="module")
+def recalled(tmp_path_factory):
+    """A finished run with task=recall, made once."""
+    folder = tmp_path_factory.mktemp("recalled")
+    text = ("data=text", "data.context=32")
+    strings = (
+        "task=recall",
+        "data=repeat64",
+        "data.context=16",
+        "data.lengths=[32]",
+        "data.strings=70",
+        "trainer.val_every=1",
+    )
+    run(compose("train", [*(s for s in SETTINGS if s not in text), *strings, f"run_dir={folder / 'run'}"]))
+    return folder / "run"
+
+
+def test_the_final_recall_is_found_again_at_every_length(evaluate, recalled):
+    final = load_record(recalled).final
+    for length, expected in ((16, final), (32, final["lengths"][0])):
+        code, out, _ = evaluate(
+            f"run={recalled}", "task=recall", f"context={length}", "split=validation", "strings=70", "batch_size=9"
+        )
+        assert code == 0 and f"accuracy        {expected['accuracy']:.6f}" in out
+        entry = load_record(recalled).evaluations[-1]
+        assert entry["nats"] == pytest.approx(expected["nats"], abs=1e-6)
+        assert entry["accuracy"] == expected["accuracy"] and entry["targets"] == expected["targets"]
+        assert (entry["task"], entry["split"], entry["step"], entry["context"]) == ("recall", "validation", 3, length)
+    code, out, _ = evaluate(f"run={recalled}", "task=recall")
+    assert code == 0 and "1,000 of test" in out and "16 symbols a string, as in training" in out and "byte" not in out
+
+
+@pytest.mark.parametrize("task", ["loss", "sample", "synchrony", "copy_depth", "coupling"])
+def test_a_run_of_strings_has_no_text(evaluate, recalled, task):
+    code, out, err = evaluate(f"run={recalled}", f"task={task}")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    if task != "coupling":  # a transformer has no kernels either
+        assert err.strip().endswith("recalls strings, no text: type task=recall")
+
+
+def test_a_run_of_text_recalls_no_strings(evaluate, run_dir):
+    code, out, err = evaluate(f"run={run_dir}", "task=recall")
+    assert (code, out) == (2, "") and err.strip().endswith("is a language model, of text: type task=loss")
+
+
+def test_a_length_of_which_there_is_no_string_is_one_line(evaluate, recalled):
+    code, _, err = evaluate(f"run={recalled}", "task=recall", "context=33")
+    assert code == 2 and "error: context=33: a string of 33 symbols has no half; type an even number" in err
+
+
+def test_strings_that_are_made_otherwise_now_are_told(evaluate, recalled, monkeypatch):
+    monkeypatch.setattr("data.strings.STREAM", 1)
+    code, _, err = evaluate(f"run={recalled}", "task=recall")
+    assert code == 2 and "the strings repeat64 are made otherwise than when" in err

@@ -10,36 +10,12 @@ from data.overlap import with_overlap
 from data.recall import RecallData
 from data.sources import open_corpus
 from data.strings import Strings
-from data.training_data import TrainingData
 from training.language import LanguageModule
 from training.recall import RecallModule, RecallValidation
 from training.run_record.record import DataInfo, without_absolute_paths
 from training.step import TrainingModule
 from training.units import BITS_PER_BYTE, NATS_PER_SYMBOL, Unit
 from training.validation import Validation
-
-
-@dataclass(frozen=True)
-class Task:
-    """The parts of a task that are made from a config."""
-
-    data: Callable[[RunConfig], TrainingData]
-    info: Callable[[Any], DataInfo]  # what the record tells of the data
-    module: type[TrainingModule]
-    # The last argument: optimizer steps of the run.
-    validation: Callable[[RunConfig, Any, int], Validation | RecallValidation]
-    unit: Unit = BITS_PER_BYTE
-
-
-def language_data(config: RunConfig) -> LanguageData:
-    """The corpus of `data` in batches. UserError for one that is not there, or cannot be cut as asked."""
-    corpus = with_overlap(open_corpus(config.data))
-    return LanguageData(corpus, config.data.context, config.batch_size, config.seed, _per_pass(config))
-
-
-def _per_pass(config: RunConfig) -> int | None:
-    micro = config.trainer.micro_batch_size
-    return None if micro is None else micro * config.trainer.devices
 
 
 def language_info(data: LanguageData) -> DataInfo:
@@ -59,6 +35,29 @@ def language_info(data: LanguageData) -> DataInfo:
             "tokens_sha256": corpus.tokens_sha256,
         },
     )
+
+
+@dataclass(frozen=True)
+class Task:
+    """The parts of a task that are made from a config."""
+
+    data: Callable[[RunConfig], Any]  # TrainingData
+    module: type[TrainingModule]
+    # The last argument: optimizer steps of the run.
+    validation: Callable[[RunConfig, Any, int], Validation | RecallValidation]
+    info: Callable[[Any], DataInfo] = language_info  # what the record tells of the data
+    unit: Unit = BITS_PER_BYTE
+
+
+def language_data(config: RunConfig) -> LanguageData:
+    """The corpus of `data` in batches. UserError for one that is not there, or cannot be cut as asked."""
+    corpus = with_overlap(open_corpus(config.data))
+    return LanguageData(corpus, config.data.context, config.batch_size, config.seed, _per_pass(config))
+
+
+def _per_pass(config: RunConfig) -> int | None:
+    micro = config.trainer.micro_batch_size
+    return None if micro is None else micro * config.trainer.devices
 
 
 def language_validation(config: RunConfig, data: LanguageData, total_steps: int) -> Validation:
@@ -100,6 +99,6 @@ def recall_validation(config: RunConfig, data: RecallData, total_steps: int) -> 
 
 
 TASKS: dict[str, Task] = {
-    "language": Task(language_data, language_info, LanguageModule, language_validation),
-    "recall": Task(recall_data, recall_info, RecallModule, recall_validation, NATS_PER_SYMBOL),
+    "language": Task(language_data, LanguageModule, language_validation),
+    "recall": Task(recall_data, RecallModule, recall_validation, recall_info, NATS_PER_SYMBOL),
 }

@@ -12,7 +12,9 @@ from configs.groups import compose_with_hydra, defaults, groups, options, schema
 from configs.overrides import compose_strictly
 from configs.schema import (
     MODELS,
+    STRINGS,
     BenchmarkConfig,
+    DataConfig,
     EvaluationConfig,
     FSNConfig,
     LoggerConfig,
@@ -22,7 +24,9 @@ from configs.schema import (
 )
 from configs.strict import keys, leaves
 
+RECALL = ["task=recall", "trainer.max_steps=10"]
 NEEDS = {("data", "text"): ["data.path=corpus.txt"]}
+NEEDS |= {("data", name): RECALL for name in ("repeat64", "repeat6", "mqar", "selective_copying")}
 
 
 @pytest.mark.parametrize(("group", "option"), [(group, option) for group in groups() for option in options(group)])
@@ -34,7 +38,7 @@ def test_every_option_composes(group, option):
 def test_every_key_of_the_schema_is_in_the_composed_config():
     config = compose("train")
     assert isinstance(config, RunConfig)
-    assert keys(config) == keys(RunConfig(model=FSNConfig()))
+    assert keys(config) == keys(RunConfig(model=FSNConfig(), data=DataConfig()))
     assert set(defaults("train")) == set(groups())
 
 
@@ -107,6 +111,7 @@ def test_evaluation_config():
 
 def test_every_default_and_example_is_a_value_that_its_field_takes():
     trees = [schema("eval"), schema("bench"), *(schema("train", name) for name in ("transformer", "fsn", "osn"))]
+    trees += [schema("train", "fsn", source) for source in STRINGS]
     for key, field, _, default in (leaf for tree in trees for leaf in leaves(tree)):
         limits = limits_of(field)
         assert not limits.names or default == "???" or default in limits.names, key

@@ -166,7 +166,10 @@ def test_impossible_value(plain, changes, says):
     ("line", "says"),
     [
         ("", "type run=PATH"),
-        ("run=x task=los", "task=los: legal values are loss, sample, synchrony, copy_depth, coupling; type task=loss"),
+        (
+            "run=x task=los",
+            "task=los: legal values are loss, sample, synchrony, copy_depth, coupling, recall; type task=loss",
+        ),
         ("run=x split=tset", "legal values are train, validation, test; type split=test"),
         ("run=x model=fsn", "unknown key 'model'"),
         ("runs=x", "unknown key 'runs': the nearest is 'run'; type run=x"),

@@ -89,6 +89,7 @@ def test_the_command_line_has_the_last_word(written) -> None:
 
 def test_what_a_command_line_asks() -> None:
     assert requested(["model=fsn"]) is None
+    assert requested(["task=recall", "data=repeat64"]) is None, "a task of a run, and a sweep of the same name"
     name = names()[0]
     asked = requested(["-m", f"+sweeps={name}", "profile=smoke", "status=true", "launcher=joblib", "seed=1,2"])
     assert asked is not None

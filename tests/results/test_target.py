@@ -141,9 +141,10 @@ def smoke(tmp_path_factory):
 def test_smoke_of_every_target(smoke, capsys):
     texts = {target: smoke(target) for target in sorted(targets(), key=lambda target: target.endswith("scale"))}
     for target, text in texts.items():
-        assert "stdlib" in text or target in ("table-ssa-mt", "table-ssa-cost"), target
+        assert "stdlib" in text or target in ("table-ssa-mt", "table-ssa-cost", "table-recall"), target
         assert "missing" not in text and ("not run" not in text or target in ("table-ssa-mt", "table-ssa-lm")), text
     assert "## stdlib, smoke, profile smoke: difference to transformer" in texts["table-fsn-enwik8"]
+    assert "| repeat64 | repeat6 |" in texts["table-recall"] and "bits per byte" not in texts["table-recall"]
     assert "| 16+" in texts["figure-copy-depth"] and "layer" in texts["figure-coupling"]
     losses, costs = texts["table-fsn-ablation"].split("cost beside loss")
     assert losses.count("one seed") == 7 and costs.count("| transformer ") == 1
