@@ -130,11 +130,13 @@ def add_recall(evidence: Evidence, document: Document, folder: Path, stem: str) 
         document.tables.append(Table(title, longer, LEFT))
     if any(run.record for run in evidence.runs):
         plot_recall(panels(kinds, models), folder / stem)
-        caption = "accuracy at the scored symbols by kind of string: above against training steps, below at the end "
-        caption += (
-            "against the length of a string, the dotted line being the trained length; means over seeds, bands from "
+        caption = (
+            f"{evidence.corpus}: accuracy at the scored symbols, a column a kind. Above against training steps, below "
         )
-        caption += "the least to the largest; grey: a guess among the symbols that it could be"
+        caption += (
+            "at the end against the length of a string, the dotted line being the trained length. Means over seeds, "
+        )
+        caption += "bands from the least to the largest; grey: a guess among the symbols that it could be"
         document.figures.append((stem, caption))
 
 
@@ -156,7 +158,7 @@ def describe(kinds: Mapping[str, Kind]) -> list[str]:
 
 
 def panels(kinds: Mapping[str, Kind], models: Sequence[str]) -> list[Panel]:
-    """The two series of each model in each kind: accuracy by step, and by length at the end."""
+    """The two series of each model in each kind that has a run: accuracy by step, and by length at the end."""
     drawn = []
     for name, kind in kinds.items():
         by_step: dict[str, Series] = {}
@@ -168,7 +170,8 @@ def panels(kinds: Mapping[str, Kind], models: Sequence[str]) -> list[Panel]:
                 {at["context"]: at["accuracy"] for at in row.get("lengths", [])} for row in kind.finals(model).values()
             ]
             by_length[model] = _means(ends)
-        drawn.append(Panel(name, kind.strings.context, _guess(kind.strings), by_step, by_length))
+        if any(by_step.values()):
+            drawn.append(Panel(name, kind.strings.context, _guess(kind.strings), by_step, by_length))
     return drawn
 
 
