@@ -6,13 +6,16 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from configs.compose import config_dict
+from configs.errors import UserError
 from configs.sweeps import Job, Sweep
 from data.strings import Strings
+from results.compare import main as compare
 from results.document import Document
 from results.figures.recall import plot_recall
+from results.report import Section, SourceTree, render
 from results.tables.kinds import add_tables, gather_for
-from results.tables.recall import panels
-from training.run_record.record import DataInfo
+from results.tables.recall import Kind, panels
+from training.run_record.record import DataInfo, save_record
 from training.sweeps.swept_run import configured_jobs
 
 KINDS = ("repeat64", "mqar")
@@ -122,8 +125,6 @@ def test_each_other_axis_is_a_part_of_its_own():
 
 
 def test_the_figure_holds_every_kind_and_model(recorded, tmp_path):
-    from results.tables.recall import Kind
-
     of = sweep()
     (evidence,) = gather_for(of, recorded(of, [[0.1, 0.2, 0.3]] * 4 + [[0.3, 0.4, 0.5]] * 4))
     kinds = {}
@@ -138,3 +139,21 @@ def test_the_figure_holds_every_kind_and_model(recorded, tmp_path):
     for words in ("repeat64", "mqar", "training steps", "accuracy at scored symbols", "transformer", "fsn", "a guess"):
         assert words in text
     assert "osn" not in text
+
+
+def test_the_report_tells_of_such_runs_without_bytes(recorded, tmp_path):
+    of = sweep(seeds=(0,))
+    (evidence,) = gather_for(of, recorded(of, [[0.1, 0.2, 0.3]] * 4))
+    document = Document("recall", "Recall", runs=evidence.runs)
+    section = Section("table-recall", document, runs=dict(enumerate(evidence.records, 1)))
+    page = render([section], SourceTree(None, "", None))
+    assert "accuracy 0.3000, 1.7000 nats per scored symbol after 15,360 tokens" in page
+    assert "strings that are made, 256 symbols" in page and "bits per byte" not in page and "0 bytes" not in page
+
+
+def test_comparing_them_in_bits_per_byte_is_refused(recorded, tmp_path):
+    of = sweep(seeds=(0,), kinds=("mqar",), models=("fsn",))
+    ((_, one),) = recorded(of, [[0.1, 0.2, 0.3]])
+    save_record(one, tmp_path / "one.json")
+    with pytest.raises(UserError, match="has accuracies, no bits per byte: type make table-recall"):
+        compare([str(tmp_path / "one.json")])
