@@ -199,7 +199,7 @@ class ScaleConfig:
 @dataclass
 class DataConfig:
     name: str = setting("???", NAME, example="mine")  # what records and tables call the corpus
-    source: str = setting("???", names=("stdlib", "enwik8", "code", "text"))
+    source: str = setting("???", names=("stdlib", "enwik8", "code", "text", "text8", "text27"))
     path: str | None = setting(None, NOT_EMPTY, example="FILE")  # a local file or folder, not the official source
     split: list[float] = setting(
         [0.9, 0.05, 0.05],
@@ -209,7 +209,8 @@ class DataConfig:
             of_list=True,
         ),
     )
-    # bytes: a token is a byte | FILE: a byte-level tokenizer.json of the tokenizers library
+    # bytes: a token is a byte | characters: so it is, and the vocabulary is of the bytes that the training text has
+    # FILE: a byte-level tokenizer.json of the tokenizers library
     tokenizer: str = setting("bytes", NOT_EMPTY, example="bytes")
     context: int = setting(256, at_least(2))  # tokens a window holds
     cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony

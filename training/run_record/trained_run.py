@@ -14,9 +14,10 @@ from configs.compose import resolve
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig, RunConfig
 from data.atomic_write import WriteError
+from data.characters import CharacterTokenizer
 from data.corpus import Corpus
 from data.sources import open_corpus
-from data.tokenizers import BYTES, Tokenizer, open_tokenizer
+from data.tokenizers import CHARACTERS, ONE_BYTE, Tokenizer, open_tokenizer
 from training.attention_backend import set_backend
 from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint
 from training.run_record.environment import require_cuda
@@ -39,12 +40,15 @@ class TrainedRun:
 
     @property
     def tokenizer_file(self) -> str:
-        """The run's own copy of its tokenizer, as `data.tokenizer` takes it; "bytes" where it has none."""
-        return BYTES if self.config.data.tokenizer == BYTES else str(self.folder / TOKENIZER)
+        """The run's own copy of its tokenizer, as `data.tokenizer` takes it; its name where that is all there is."""
+        name = self.config.data.tokenizer
+        return name if name in ONE_BYTE else str(self.folder / TOKENIZER)
 
     @property
     def tokenizer(self) -> Tokenizer:
         """How its tokens read as text. UserError where its copy is not what it was trained with."""
+        if self.config.data.tokenizer == CHARACTERS:
+            return CharacterTokenizer(alphabet=self.record.data.tokenizer["characters"].encode("latin-1"))
         tokenizer = open_tokenizer(self.tokenizer_file)
         if tokenizer.sha256 != self.record.data.tokenizer["sha256"]:
             raise UserError(f"{self.tokenizer_file} is not the tokenizer that the run was trained with; restore it")
@@ -53,7 +57,7 @@ class TrainedRun:
     def corpus(self, moved: EvaluationDataConfig) -> Corpus:
         """The corpus the run was trained on. UserError when what is there now has another hash."""
         here = {name: value for name, value in vars(moved).items() if value is not None}
-        here["tokenizer"] = self.tokenizer_file if self.tokenizer.sha256 else BYTES
+        here["tokenizer"] = self.tokenizer_file
         corpus = open_corpus(replace(self.config.data, **here))
         if self.record.data.tokenizer.get("tokens_sha256") != corpus.tokens_sha256:
             raise UserError(
