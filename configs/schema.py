@@ -209,7 +209,7 @@ class DataConfig:
             of_list=True,
         ),
     )
-    # bytes: a token is a byte | characters: so it is, and the vocabulary is of the bytes that the training text has
+    # bytes: a token is a byte | characters: likewise, of a vocabulary of the bytes that the training text has
     # FILE: a byte-level tokenizer.json of the tokenizers library
     tokenizer: str = setting("bytes", NOT_EMPTY, example="bytes")
     context: int = setting(256, at_least(2))  # tokens a window holds
@@ -355,7 +355,8 @@ class EvaluationConfig:
     # auto: the kind that the run was trained on, if it is there | cpu | cuda
     device: str = setting("auto", names=("auto", "cpu", "cuda"))
     ssa: SSAConfig = field(default_factory=SSAConfig)  # of an osn; not what it was trained with
-    prompt: str = setting("", tasks=("sample",))  # what the text begins with; empty: a newline
+    # what the text begins with; empty: a newline, or a space where the vocabulary has none
+    prompt: str = setting("", tasks=("sample",))
     length: int = setting(400, at_least(1), tasks=("sample",))  # tokens to write after the prompt
     temperature: float = setting(0.8, at_least(0), tasks=("sample",))  # 0 takes the likeliest token
     # draw from the likeliest tokens that hold this much probability

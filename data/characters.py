@@ -70,8 +70,8 @@ def alphabet_of(corpus: Corpus) -> bytes:
     for name, found in zip(SPLITS[1:], others, strict=True):
         if lacking := sorted(found - train):
             raise UserError(
-                f"the {name} split of {corpus.name} has the byte 0x{lacking[0]:02x} ({bytes(lacking[:1])!r}), which its "
-                "training split lacks; type data.tokenizer=bytes, or another data.split"
+                f"data.tokenizer=characters: the {name} split of {corpus.name} has the byte 0x{lacking[0]:02x} "
+                f"({chr(lacking[0])!r}), which its training split lacks; type data.tokenizer=bytes"
             )
     return bytes(sorted(train))
 

@@ -1,7 +1,8 @@
 """How a corpus is cut into train, validation and test. Every cut is a pure function of what is cut.
 
-Our choice: a single file is cut into three runs of bytes, one of letters alone where words begin; a collection of documents by the hash of their content, so
-that identical documents stay together; a library by whole packages, so that modules that resemble each other do too.
+Our choice: a single file is cut into three runs of bytes, one of letters alone where words begin; a collection of
+documents by the hash of their content, so that identical documents stay together; a library by whole packages, so that
+modules that resemble each other do too.
 """
 
 import hashlib

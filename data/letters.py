@@ -1,10 +1,10 @@
 """Any text as that of text8: lower-case letters a-z and single spaces.
 
-As Mahoney's wikifil.pl ends (http://mattmahoney.net/dc/textdata.html): upper case becomes lower case, a digit becomes
-its English word, and every other run of characters one space. Our choice is what comes before, where wikifil.pl makes a
-space of all that is not ASCII: text is read as UTF-8 and decomposed (NFKD), and accents and soft hyphens are dropped, so
-that `naïve` is `naive` and not `na ve`; a few Latin letters that have no decomposition are written out, `ß` as `ss`.
-Mark-up stays, as words: wikifil.pl takes it out first, but knows that of Wikipedia alone.
+As the end of Mahoney's wikifil.pl (http://mattmahoney.net/dc/textdata.html): upper case becomes lower case, a digit
+its English word, and every other run of characters one space. That script makes a space of all that is not ASCII.
+Our choice instead: text is read as UTF-8 and decomposed (NFKD), then accents and soft hyphens are dropped, so that
+`naïve` is `naive` and not `na ve`; a few Latin letters that have no decomposition are written out, `ß` as `ss`. Mark-up
+stays, as words: the script takes it out before, but only knows that of Wikipedia.
 """
 
 import codecs
@@ -24,7 +24,7 @@ WORDS = [(str(digit).encode(), f" {word} ".encode()) for digit, word in enumerat
 # NFKD leaves these as they are.
 WRITTEN_OUT = {
     **{"ß": "ss", "ẞ": "ss", "æ": "ae", "œ": "oe", "þ": "th"},
-    **{"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ı": "i"},
+    **{"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "\N{LATIN SMALL LETTER DOTLESS I}": "i"},
 }
 SPELLED = {
     form.encode(): plain.encode() for c, plain in WRITTEN_OUT.items() for form in {c, c.upper()} if form > "\x7f"

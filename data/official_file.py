@@ -65,8 +65,8 @@ def _check_split(config: DataConfig, official: OfficialFile) -> None:
     if any(abs(asked - share) > 1e-6 for asked, share in zip(checked_fractions(config.split), shares, strict=True)):
         sizes = " / ".join(f"{n:,}" for n in official.split)
         raise UserError(
-            f"data.split={list(config.split)} cannot be used with data={official.member}, whose split is fixed ({sizes} bytes); "
-            "leave data.split out, or use data=text data.path=FILE"
+            f"data.split={list(config.split)} cannot be used with data={official.member}, whose split is fixed "
+            f"({sizes} bytes); leave data.split out, or use data=text data.path=FILE"
         )
 
 

@@ -5,8 +5,8 @@ from data.corpus import Corpus
 from data.letters import LETTERS
 from data.official_file import OfficialFile, open_official
 
-# Size and MD5 of the member (3bea1919...) are published at http://mattmahoney.net/dc/textdata.html. The two SHA-256
-# values are those that independent public projects pin; a zip of that SHA-256 has the size that others give, 31,344,016.
+# Size and MD5 of the member (3bea1919...) are published at http://mattmahoney.net/dc/textdata.html.
+# The two SHA-256 values are those that independent public projects pin, one of the zip next to its size, 31,344,016.
 TEXT8 = OfficialFile(
     url="http://mattmahoney.net/dc/text8.zip",
     zip_sha256="a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",

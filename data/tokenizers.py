@@ -1,9 +1,9 @@
 """Tokenizers: how bytes of text become tokens, and how many bytes of text each token stands for.
 
-`bytes`: a token is a byte. `characters` (data/characters.py): so it is, but only bytes that the training text has are
-in the vocabulary, so it follows from the corpus and is known once that is open. Any other is a file of the `tokenizers` library (tokenizer.json) that works on bytes ("byte
-level", as GPT-2's does), so that no text is unknown and every byte is behind exactly one token. What a tokenizer gives
-is checked against that: bits per byte are then exact whatever the vocabulary.
+`bytes`: a token is a byte. `characters` (data/characters.py): likewise, but the vocabulary has only those bytes that
+the training text has, so it follows from the corpus. Any other is a file of the `tokenizers` library (tokenizer.json)
+that works on bytes ("byte level", as GPT-2's does), so that no text is unknown and every byte is behind exactly one
+token. What a tokenizer gives is checked against that: bits per byte are then exact whatever the vocabulary.
 """
 
 import functools

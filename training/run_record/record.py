@@ -33,8 +33,9 @@ def having(key: str) -> AfterValidator:
 
 @with_config(extra="forbid")
 class TokenizerInfo(TypedDict):
-    """How text became tokens. sha256: of tokenizer.json, None where there is none; tokens_sha256: of the tokens, None for
-    bytes; characters: the bytes of the vocabulary as Latin-1, token 0 first, where it follows from the corpus.
+    """How text became tokens. sha256: of tokenizer.json; tokens_sha256: of the tokens. None where there is none of it.
+
+    characters: the bytes of the vocabulary as Latin-1, token 0 first, where it follows from the corpus.
     """
 
     name: str
