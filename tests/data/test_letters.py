@@ -56,6 +56,10 @@ def test_a_text_is_its_letters(text, wanted):
     assert of(text.encode()) == wanted.encode() == by_rules(text)
 
 
+def test_every_combining_mark_of_latin_letters_is_dropped():
+    assert of("".join(f"a{chr(mark)}b" for mark in range(0x300, 0x370)).encode()) == b"ab" * 0x70
+
+
 def test_what_is_not_utf8_is_a_space():
     assert of(b"a\xffb\xc3") == b"a b "
 
