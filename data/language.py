@@ -2,7 +2,7 @@
 
 from configs.errors import UserError
 from data.corpus import Corpus
-from data.tokenizers import BYTES
+from data.tokenizers import ONE_BYTE
 from data.training_data import TrainingData
 from data.windows import Batch, steps_per_epoch, training_batch
 
@@ -27,7 +27,7 @@ class LanguageData(TrainingData):
         self.corpus = corpus
         self.vocabulary_size = corpus.vocabulary_size
         self.place = str(corpus.path)
-        self.tokenizer_file = None if corpus.tokenizer.name == BYTES else corpus.tokenizer.content
+        self.tokenizer_file = None if corpus.tokenizer.name in ONE_BYTE else corpus.tokenizer.content
         self.steps_per_epoch = steps_per_epoch(corpus.tokens_per_split()["train"], context, batch_size)
 
     def batch(self, step: int, rank: int, world_size: int, micro: int) -> Batch:

@@ -217,12 +217,14 @@ def describe_newest(folder: Path) -> str:
 def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: GracefulStop) -> Loop:
     """The parts that work around each step, from the config."""
     trainer, per_epoch, total = plan.config.trainer, plan.data.steps_per_epoch, plan.total_steps
+    tokenizer = plan.record.data.tokenizer
     identity = {
         "config": config_dict(plan.config),
         "config_hash": plan.record.config_hash,
         "data_sha256": plan.record.data.sha256,
-        "tokens_sha256": plan.record.data.tokenizer.get("tokens_sha256"),
+        "tokens_sha256": tokenizer.get("tokens_sha256"),
         "vocabulary_size": plan.data.vocabulary_size,
+        **({"characters": tokenizer["characters"]} if "characters" in tokenizer else {}),
     }
     return Loop(
         Meter(per_epoch, total, trainer.log_every, plan.task.unit),

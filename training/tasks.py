@@ -12,7 +12,7 @@ from data.sources import open_corpus
 from data.strings import Strings
 from training.language import LanguageModule
 from training.recall import RecallModule, RecallValidation
-from training.run_record.record import DataInfo, without_absolute_paths
+from training.run_record.record import DataInfo, TokenizerInfo, without_absolute_paths
 from training.step import TrainingModule
 from training.units import BITS_PER_BYTE, NATS_PER_SYMBOL, Unit
 from training.validation import Validation
@@ -22,18 +22,21 @@ def language_info(data: LanguageData) -> DataInfo:
     """What the record tells of a corpus."""
     corpus = data.corpus
     tokenizer = corpus.tokenizer
+    told: TokenizerInfo = {
+        "name": tokenizer.name,
+        "sha256": tokenizer.sha256,
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "tokens_sha256": corpus.tokens_sha256,
+    }
+    if tokenizer.characters is not None:
+        told["characters"] = tokenizer.characters
     return DataInfo(
         corpus.name,
         corpus.sha256,
         corpus.bytes_per_split(),
         without_absolute_paths(dict(corpus.source)),
         corpus.tokens_per_split(),
-        {
-            "name": tokenizer.name,
-            "sha256": tokenizer.sha256,
-            "vocabulary_size": tokenizer.vocabulary_size,
-            "tokens_sha256": corpus.tokens_sha256,
-        },
+        told,
     )
 
 

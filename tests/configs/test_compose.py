@@ -25,7 +25,7 @@ from configs.schema import (
 from configs.strict import keys, leaves
 
 RECALL = ["task=recall", "trainer.max_steps=10"]
-NEEDS = {("data", "text"): ["data.path=corpus.txt"]}
+NEEDS = {("data", name): ["data.path=corpus.txt"] for name in ("text", "text27")}
 NEEDS |= {("data", name): RECALL for name in ("repeat64", "repeat6", "mqar", "selective_copying")}
 
 
