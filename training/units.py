@@ -48,6 +48,6 @@ class PerByte(Unit):
 BITS_PER_BYTE, NATS_PER_SYMBOL = PerByte(), Unit()
 
 
-def unit_of(config: dict[str, Any]) -> Unit:
-    """That of a recorded run's task, by its plain config."""
-    return NATS_PER_SYMBOL if config.get("task") == "recall" else BITS_PER_BYTE
+def unit_of(task: str) -> Unit:
+    """That of a value of `task`."""
+    return NATS_PER_SYMBOL if task == "recall" else BITS_PER_BYTE

@@ -17,7 +17,6 @@ from configs.errors import UserError
 from configs.search import SweeperConfig
 from configs.sweeps import Job, Sweep
 from training.sweeps.swept_run import SweptRun
-from training.units import unit_of
 
 KEY = "optim.lr"
 BEYOND = 2.0  # how far from the grid's ends a rate may lie, as a factor
@@ -81,7 +80,8 @@ class Search:
                 # By its record: what a launcher could not start says nothing of the rate, and is made after a restart.
                 loss = math.inf if run.record is not None and run.record.status == "failed" else None
                 if run.state == "done" and run.record is not None and run.record.final is not None:
-                    loss = float(run.record.final[unit_of(run.record.config).key])
+                    final = run.record.final
+                    loss = float(final["bits_per_byte" if "bits_per_byte" in final else "nats"])  # of text, of strings
                 by_rate.setdefault(rate_of(run.job), []).append(loss)
         return {
             rate: None if None in losses else statistics.mean(loss for loss in losses if loss is not None)

@@ -127,7 +127,7 @@ def _seconds(run: SweptRun) -> float:
 def state_table(runs: Sequence[SweptRun]) -> str:
     """One line a run: its state, how far it is and what came out; below, why those failed that did."""
     rows = []
-    unit = unit_of({"task": runs[0].config.task}) if runs else BITS_PER_BYTE
+    unit = unit_of(runs[0].config.task) if runs else BITS_PER_BYTE
     for run in runs:
         last = (run.record.final or (run.record.metrics or [{}])[-1]) if run.record else {}
         result = f"{last[unit.key]:.4f}" if run.state == "done" else ""

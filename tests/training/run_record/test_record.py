@@ -175,7 +175,7 @@ FAULTS = [
     ),
     (lambda content: content.update(final={"split": "validation"}), "final lacks 'step'"),
     (lambda content: content["evaluations"].append({"task": "synchrony"} | WHERE), r"\[4\] lacks 'windows'"),
-    (lambda content: content["evaluations"].append({"task": "recall"} | WHERE), r"\[4\]: 'recall' is none of 'loss', "),
+    (lambda content: content["evaluations"].append({"task": "recal"} | WHERE), r"\[4\]: 'recal' is none of 'loss', "),
     (lambda content: content["evaluations"].append([]), r"evaluations\[4\] is \[\]: it should be a mapping"),
     (lambda content: content["metrics"][0].pop("bits_per_byte"), r"metrics\[0\] lacks 'bits_per_byte'"),
     (lambda content: content["metrics"][0].pop("split"), r"metrics\[0\] lacks 'split'"),
