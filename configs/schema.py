@@ -78,6 +78,17 @@ class TransformerConfig(ModelConfig):
     rope_base: float = setting(10_000.0, above(1))
     # ours, for comparison with osn: heads whose keys have the content of the token before
     delayed_heads: int = setting(0, at_least(0), example=2)
+    # ours, for comparison with fsn: heads whose scores start with a bias towards the token 0, 1, ... back
+    lag_heads: int = setting(0, at_least(0), example=4)
+    # ours: first layers that have such heads; None: all
+    helped_layers: int | None = setting(
+        None,
+        at_least(1),
+        example=1,
+        needs=Need(
+            "model.delayed_heads=1 or model.lag_heads=4", lambda run: run.model.delayed_heads or run.model.lag_heads
+        ),
+    )
 
 
 @dataclass

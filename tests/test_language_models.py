@@ -18,6 +18,7 @@ VARIANTS = [
     ["model=fsn", "model.null=learned", "model.kernel=copying"],
     ["model=fsn", "model.null=none", "model.grading=0", "model.gate_spread=0"],
     ["model=transformer", "model.delayed_heads=1"],
+    ["model=transformer", "model.delayed_heads=1", "model.lag_heads=2", "model.helped_layers=1"],
     ["model=osn", "model.lag=0", "model.delayed_heads=0"],
     ["model=osn", "model.query_frequency=separate", "model.frequency_width=5", "model.position=false", "model.lag=0"],
 ]
