@@ -13,7 +13,6 @@ from blocks.decoder import Decoder, DecoderBlock
 from blocks.rotary import Rotary
 from blocks.swiglu import SwiGLU
 
-
 LAG_LADDER = (8, 100.0)  # pairs and base of the ladder of positional parts: 1 to 0.02 rad a token (our choice)
 LAG_STRENGTH = 6.0  # beta at the start: the token beside the peak weighs e^-4 of it (our choice, as FSN's lag heads)
 

@@ -29,7 +29,18 @@ NOT_IN_HASH = (
     "trainer.log_every",
 )
 # Keys that are newer than runs on disk, with the value that those ran with: left out where they have it.
-NOT_IN_HASH_AT_DEFAULT = {"data.tokenizer": "bytes", "model.lag_heads": 0, "model.helped_layers": None}
+NOT_IN_HASH_AT_DEFAULT = {
+    "data.tokenizer": "bytes",
+    "model.lag_heads": 0,
+    "model.helped_layers": None,
+    "model.local_layers": 0,
+    "model.reach": 8,
+    "model.local_coupling": 0.75,
+    "model.copying_layers": 0,
+    "model.copying_share": 0.5,
+    "model.copying_coupling": 0.75,
+    "model.copying_gate": 2.0,
+}
 
 
 def compose(entry: str, overrides: Sequence[str] = ()) -> Any:

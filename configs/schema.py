@@ -91,6 +91,10 @@ class TransformerConfig(ModelConfig):
     )
 
 
+LOCAL = Need("model.local_layers=1", lambda run: run.model.local_layers > 0)
+COPYING = Need("model.copying_layers=1", lambda run: run.model.copying_layers > 0)
+
+
 @dataclass
 class FSNConfig(ModelConfig):
     """Also `kuramoto` (harmonics 1, no delay, no frustration) and `fsn_native` (feed_forward: native)."""
@@ -120,6 +124,15 @@ class FSNConfig(ModelConfig):
     # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the drift is fast
     grading: float = setting(1.0, at_least(0))
     rope_base: float = setting(10_000.0, above(1))  # ours: as the transformer has it
+    # ours: first layers with coupling to the last few tokens in place of attention; see fsn/local_coupling.py
+    local_layers: int = setting(0, at_least(0), example=1)
+    reach: int = setting(8, at_least(1), needs=LOCAL)  # ours: tokens back that it reaches
+    local_coupling: float = setting(0.75, FINITE, needs=LOCAL)  # ours: its strength at the start, one token back
+    # ours: last layers with a copying head beside their attention; see fsn/copying.py
+    copying_layers: int = setting(0, at_least(0), example=1)
+    copying_share: float = setting(0.5, above(0, 1), needs=COPYING)  # ours: of the phases, those it couples
+    copying_coupling: float = setting(0.75, FINITE, needs=COPYING)  # ours: its strength at the start, of each harmonic
+    copying_gate: float = setting(2.0, FINITE, needs=COPYING)  # ours: its gates at the start
 
     def rates(self) -> tuple[str, ...]:
         return ("kernel_lr", "gate_lr", *(["readout_lr"] if self.readout == "linear" else []))

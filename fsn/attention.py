@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from blocks.rotary import Rotary
 from fsn.causal_attention import causal_attention
 from fsn.kernel import initial_kernel
-from fsn.phases import Features, features, harmonics
+from fsn.phases import Features, features, harmonics, later
 
 NEVER = -1e4  # a score whose weight is exactly zero beside any other
 
@@ -106,8 +106,8 @@ class SynchronizationAttention(nn.Module):
         q, k = self._query_key(state, cos, sin)
         powers = harmonics(state, self.harmonics)
         if self.delay:
-            q, k = self._with_null(q, _later(k))
-            v = self._values(powers, [Features(_later(power.cos), _later(power.sin)) for power in powers])
+            q, k = self._with_null(q, later(k))
+            v = self._values(powers, [Features(later(power.cos), later(power.sin)) for power in powers])
             v = torch.cat((torch.zeros_like(v[:, :, :1]), v[:, :, 1:]), dim=2)  # the null slot
         else:
             v = self._values(powers)
@@ -119,12 +119,12 @@ class SynchronizationAttention(nn.Module):
 
         attention (B, H, N, N): weight of token u for query t, zero for what may not be attended; null (B, H, N): the
         rest of each row, on the null slot; order_parameter (B, H, N) in [0, 1]: mean over the head's coordinates of
-        |sum_u A_tu e^{i theta_u}|, how much the attended tokens agree; gate (B, N, d).
+        |sum_u A_tu e^{i theta_u}|, how much the attended tokens agree; gate (B, H, N): mean of g over the same.
         """
         length = state.cos.shape[1]
         q, k = self._query_key(state, *self.rotary.table(length, state.cos.dtype))
         if self.delay:
-            q, k = self._with_null(q, _later(k))
+            q, k = self._with_null(q, later(k))
         scores = q @ k.transpose(2, 3) * self.scale
         future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
         weights = scores.masked_fill(future, float("-inf")).softmax(-1)
@@ -136,7 +136,7 @@ class SynchronizationAttention(nn.Module):
             "attention": attention,
             "null": null,
             "order_parameter": torch.hypot(real, imaginary).mean(-1),
-            "gate": self._gate(state).transpose(1, 2).flatten(2).expand_as(state.cos),
+            "gate": self._gate(state).mean(-1).expand_as(null),
         }
 
     def init_cache(self, batch_size: int) -> dict[str, Any]:
@@ -219,8 +219,3 @@ class SynchronizationAttention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, d) -> (B, H, N, d_h)."""
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-
-
-def _later(x: Tensor) -> Tensor:
-    """Slot u takes token u - 1, slot 0 takes zeros, along the tokens (..., N, last)."""
-    return F.pad(x[..., :-1, :], (0, 0, 1, 0))

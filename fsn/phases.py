@@ -7,6 +7,7 @@ are never wrapped and need no normalisation.
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -35,3 +36,8 @@ def harmonics(first: Features, n: int) -> list[Features]:
             Features(last.cos * first.cos - last.sin * first.sin, last.cos * first.sin + last.sin * first.cos)
         )
     return powers
+
+
+def later(x: Tensor) -> Tensor:
+    """Slot u takes token u - 1, slot 0 takes zeros, along the tokens (..., N, last)."""
+    return F.pad(x[..., :-1, :], (0, 0, 1, 0))
