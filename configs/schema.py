@@ -131,8 +131,10 @@ class FSNConfig(ModelConfig):
     # ours: last layers with a copying head beside their attention; see fsn/copying.py
     copying_layers: int = setting(0, at_least(0), example=1)
     copying_share: float = setting(0.5, above(0, 1), needs=COPYING)  # ours: of the phases, those it couples
-    copying_coupling: float = setting(0.75, FINITE, needs=COPYING)  # ours: its strength at the start, of each harmonic
+    copying_coupling: float = setting(1.0, FINITE, needs=COPYING)  # ours: its strength at the start
     copying_gate: float = setting(2.0, FINITE, needs=COPYING)  # ours: its gates at the start
+    # ours: of a phase gates, feed-forward and readout see 2: cos and sin | 1: the cosine against a learned reference
+    quadratures: int = setting(2, at_least(1, 2), example=1)
 
     def rates(self) -> tuple[str, ...]:
         return ("kernel_lr", "gate_lr", *(["readout_lr"] if self.readout == "linear" else []))
