@@ -133,7 +133,7 @@ class FSNConfig(ModelConfig):
     copying_share: float = setting(0.5, above(0, 1), needs=COPYING)  # ours: of the phases, those it couples
     copying_coupling: float = setting(1.0, FINITE, needs=COPYING)  # ours: its strength at the start
     copying_gate: float = setting(2.0, FINITE, needs=COPYING)  # ours: its gates at the start
-    # ours: of a phase gates, feed-forward and readout see 2: cos and sin | 1: the cosine against a learned reference
+    # ours: of a phase gates and feed-forward see 2: cos and sin | 1: the cosine against a learned reference
     quadratures: int = setting(2, at_least(1, 2), example=1)
 
     def rates(self) -> tuple[str, ...]:

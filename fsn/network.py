@@ -171,8 +171,7 @@ class FSN(Decoder):
             layers.append(FSNLayer(mixer, block, copying))
         super().__init__(embedding, layers, norm=None)  # phases are read through their features, which are bounded
         if readout == "linear":
-            self.observed = Observed(n_phases, quadratures)
-            self.readout: nn.Linear | None = nn.Linear(self.observed.width, vocabulary_size, bias=False)
+            self.readout: nn.Linear | None = nn.Linear(2 * n_phases, vocabulary_size, bias=False)
             nn.init.normal_(self.readout.weight, std=0.02)  # our choice: first predictions are nearly uniform
         else:
             self.readout = None
@@ -184,7 +183,7 @@ class FSN(Decoder):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of final states theta (..., d)."""
-        state = features(hidden)
+        joined = features(hidden).joined()
         if self.readout is not None:
-            return self.readout(self.observed(state))
-        return F.linear(state.joined(), self.readout_scale * features(self.embedding.weight).joined())
+            return self.readout(joined)
+        return F.linear(joined, self.readout_scale * features(self.embedding.weight).joined())

@@ -192,8 +192,6 @@ def readout(model: FSN, theta: Tensor) -> Tensor:
         for c in range(len(theta)):
             if model.readout is None:
                 logit = logit + model.readout_scale * torch.cos(theta[c] - phases[c])
-            elif model.observed.reference is not None:
-                logit = logit + model.readout.weight[v, c] * torch.cos(theta[c] - model.observed.reference[c])
             else:
                 on_cos, on_sin = model.readout.weight[v, c], model.readout.weight[v, c + len(theta)]
                 logit = logit + on_cos * torch.cos(theta[c]) + on_sin * torch.sin(theta[c])
