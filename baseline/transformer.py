@@ -13,26 +13,51 @@ from blocks.decoder import Decoder, DecoderBlock
 from blocks.rotary import Rotary
 from blocks.swiglu import SwiGLU
 
+LAG_LADDER = (8, 100.0)  # pairs and base of the ladder of positional parts: 1 to 0.02 rad a token (our choice)
+LAG_STRENGTH = 6.0  # beta at the start: the token beside the peak weighs e^-4 of it (our choice, as FSN's lag heads)
+
 
 class SelfAttention(nn.Module):
     """Causal multi-head attention with rotary positions: (B, N, D) -> (B, N, D).
 
     `delayed_heads` (our choice, for comparison with OSN): so many heads' keys have the content of the token before; the
     first token's are zero there. Olsson et al. 2022 ("In-context learning and induction heads") call such keys smeared.
-    Raises ValueError when d_model is not divisible by n_heads, the head width is odd, or delayed_heads is not between 0
-    and n_heads.
+
+    `lag_heads` (our choice, for comparison with FSN): so many heads add a positional part to their scores,
+    sum_f beta_hf cos(nu_f (t - u) + psi_hf), which starts with its peak h tokens back for h = 0, 1, ... beta (H, F) and
+    psi (H, F) are learned; nu is a rotary ladder of its own.
+    Raises ValueError when d_model is not divisible by n_heads, the head width is odd, or delayed_heads or lag_heads is
+    not between 0 and n_heads.
     """
 
-    def __init__(self, d_model: int, n_heads: int, rope_base: float = 10_000.0, delayed_heads: int = 0) -> None:
+    def __init__(
+        self, d_model: int, n_heads: int, rope_base: float = 10_000.0, delayed_heads: int = 0, lag_heads: int = 0
+    ) -> None:
         super().__init__()
         if d_model % n_heads or d_model // n_heads % 2:
             raise ValueError(f"width {d_model} does not split into {n_heads} heads of an even width")
-        if not 0 <= delayed_heads <= n_heads:
-            raise ValueError(f"delayed_heads={delayed_heads} is not between 0 and the {n_heads} heads there are")
-        self.n_heads, self.delayed_heads = n_heads, delayed_heads
+        for name, heads in (("delayed_heads", delayed_heads), ("lag_heads", lag_heads)):
+            if not 0 <= heads <= n_heads:
+                raise ValueError(f"{name}={heads} is not between 0 and the {n_heads} heads there are")
+        self.n_heads, self.delayed_heads, self.lag_heads = n_heads, delayed_heads, lag_heads
+        self.head_width = d_model // n_heads
+        self.scale = self.head_width**-0.5
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
         self.rotary = Rotary(d_model // n_heads // 2, rope_base)
+        if lag_heads:
+            self.lag_rotary = Rotary(*LAG_LADDER)
+            self.lag_strength = nn.Parameter(torch.full((lag_heads, LAG_LADDER[0]), LAG_STRENGTH))
+            lags = torch.arange(lag_heads)[:, None]
+            self.lag_phase = nn.Parameter(-self.lag_rotary.drift.float() * lags)
+
+    def phases(self) -> list[Tensor]:
+        """Learned phases (rad), which take larger steps than weights."""
+        return [self.lag_phase] if self.lag_heads else []
+
+    def undecayed(self) -> list[Tensor]:
+        """Parameters that weight decay must leave alone."""
+        return [self.lag_strength, self.lag_phase] if self.lag_heads else []
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, N, D) -> (B, N, D), causal."""
@@ -40,7 +65,8 @@ class SelfAttention(nn.Module):
         q, k, v = self._projected(x)
         cos, sin = self.rotary.table(length, x.dtype)
         q, k = self.rotary.rotate(q, cos, sin), self.rotary.rotate(k, cos, sin)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        q, k, v = self._with_lags(q, k, v, 0)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)[..., : self.head_width]
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
     @torch.no_grad()
@@ -48,7 +74,9 @@ class SelfAttention(nn.Module):
         """attention (B, H, N, N): weight of each token for each query, from the dense matrix."""
         q, k, _ = self._projected(x)
         cos, sin = self.rotary.table(x.shape[1], x.dtype)
-        scores = self.rotary.rotate(q, cos, sin) @ self.rotary.rotate(k, cos, sin).transpose(2, 3) * q.shape[-1] ** -0.5
+        q, k = self.rotary.rotate(q, cos, sin), self.rotary.rotate(k, cos, sin)
+        q, k, _ = self._with_lags(q, k, k, 0)
+        scores = q @ k.transpose(2, 3) * self.scale
         future = torch.ones(scores.shape[2:], dtype=torch.bool, device=x.device).triu(1)
         return {"attention": scores.masked_fill(future, float("-inf")).softmax(-1)}
 
@@ -60,11 +88,28 @@ class SelfAttention(nn.Module):
             k = torch.cat((before, k[:, self.delayed_heads :]), dim=1)
         return q, k, v
 
+    def _with_lags(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v (B, H, N, d), with 2 F more coordinates for the positional part if any head has one: from token
+        `start` on, q gets beta e^{i (nu t + psi)} and k gets e^{i nu u}. Values get zeros, as fused kernels ask for
+        equal widths.
+        """
+        if not self.lag_heads:
+            return q, k, v
+        n, others = q.shape[2], self.n_heads - self.lag_heads
+        cos, sin = self.lag_rotary.phase(start, start + n, q.dtype)
+        strength = self.lag_strength / self.scale
+        turned = torch.cat((strength * self.lag_phase.cos(), strength * self.lag_phase.sin()), dim=-1).to(q.dtype)
+        query = self.lag_rotary.rotate(turned[:, None].expand(-1, n, -1), cos, sin)
+        query = F.pad(query, (0, 0, 0, 0, 0, others)).expand(len(q), -1, -1, -1)
+        key = torch.cat((cos, sin), dim=-1).expand(*k.shape[:3], -1)
+        return torch.cat((q, query), dim=-1), torch.cat((k, key), dim=-1), F.pad(v, (0, query.shape[-1]))
+
     def init_cache(self, batch_size: int) -> dict[str, Any]:
         """Keys and values of the tokens seen so far: none; the delayed heads' next key: zero."""
-        d = self.qkv.in_features // self.n_heads
-        empty = self.qkv.weight.new_empty(batch_size, self.n_heads, 0, d)
-        return {"k": empty, "v": empty, "previous": empty.new_zeros(batch_size, self.delayed_heads, 1, d)}
+        width = self.head_width + (2 * self.lag_rotary.n_pairs if self.lag_heads else 0)
+        empty = self.qkv.weight.new_empty(batch_size, self.n_heads, 0, width)
+        previous = empty.new_zeros(batch_size, self.delayed_heads, 1, self.head_width)
+        return {"k": empty, "v": empty, "previous": previous}
 
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
         """One token: x (B, D) -> (B, D); its key and value join the cache."""
@@ -76,15 +121,17 @@ class SelfAttention(nn.Module):
         t = cache["k"].shape[2]
         cos, sin = self.rotary.phase(t, t + 1, x.dtype)
         q, k = self.rotary.rotate(q, cos, sin), self.rotary.rotate(k, cos, sin)
+        q, k, v = self._with_lags(q, k, v, t)
         cache["k"] = torch.cat((cache["k"], k), dim=2)
         cache["v"] = torch.cat((cache["v"], v), dim=2)
-        mixed = F.scaled_dot_product_attention(q, cache["k"], cache["v"])
+        mixed = F.scaled_dot_product_attention(q, cache["k"], cache["v"], scale=self.scale)[..., : self.head_width]
         return self.out(mixed.flatten(1))
 
 
 class Transformer(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
+    `delayed_heads` and `lag_heads` are those of the first `helped_layers` layers, None: of all.
     `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model MLP.
     Initialisation (our choice, made in short trials without records; see EXPERIMENTS.md): normal with standard
     deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over sqrt(2 n_layers).
@@ -99,19 +146,24 @@ class Transformer(Decoder):
         ff_width: int | None = None,
         rope_base: float = 10_000.0,
         delayed_heads: int = 0,
+        lag_heads: int = 0,
+        helped_layers: int | None = None,
     ) -> None:
+        helped = n_layers if helped_layers is None else helped_layers
+        if helped > n_layers:
+            raise ValueError(f"helped_layers={helped_layers} is more than the {n_layers} layers there are")
         ff_width = ff_width or round(8 * d_model / 3)
         layers = [
             DecoderBlock(
                 d_model,
-                SelfAttention(d_model, n_heads, rope_base, delayed_heads),
+                SelfAttention(d_model, n_heads, rope_base, *((delayed_heads, lag_heads) if layer < helped else (0, 0))),
                 SwiGLU(d_model, ff_width, d_model),
             )
-            for _ in range(n_layers)
+            for layer in range(n_layers)
         ]
         super().__init__(nn.Embedding(vocabulary_size, d_model), layers, nn.RMSNorm(d_model))
         for name, parameter in self.named_parameters():
-            if parameter.ndim == 2:
+            if parameter.ndim == 2 and name.endswith("weight"):
                 residual = name.endswith(("mixer.out.weight", "feed_forward.down.weight"))
                 std = parameter.shape[1] ** -0.5  # fan-in; for the embedding d_model, as its tied readout has it
                 nn.init.normal_(parameter, std=std / (2 * n_layers) ** 0.5 if residual else std)

@@ -29,7 +29,19 @@ NOT_IN_HASH = (
     "trainer.log_every",
 )
 # Keys that are newer than runs on disk, with the value that those ran with: left out where they have it.
-NOT_IN_HASH_AT_DEFAULT = {"data.tokenizer": "bytes"}
+NOT_IN_HASH_AT_DEFAULT = {
+    "data.tokenizer": "bytes",
+    "model.lag_heads": 0,
+    "model.helped_layers": None,
+    "model.local_layers": 0,
+    "model.reach": 8,
+    "model.local_coupling": 0.75,
+    "model.copying_layers": 0,
+    "model.copying_share": 0.5,
+    "model.copying_coupling": 1.0,
+    "model.copying_gate": 2.0,
+    "model.quadratures": 2,
+}
 
 
 def compose(entry: str, overrides: Sequence[str] = ()) -> Any:
@@ -86,8 +98,8 @@ def config_hash(config: RunConfig) -> str:
         branch = values
         for part in path:
             branch = branch[part]
-        if name in branch and (key in NOT_IN_HASH or branch[name] == NOT_IN_HASH_AT_DEFAULT[key]):
-            del branch[name]
+        if key in NOT_IN_HASH or branch.get(name, ...) == NOT_IN_HASH_AT_DEFAULT[key]:
+            branch.pop(name, None)
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 

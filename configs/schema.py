@@ -80,6 +80,21 @@ class TransformerConfig(ModelConfig):
     rope_base: float = setting(10_000.0, above(1))
     # ours, for comparison with osn: heads whose keys have the content of the token before
     delayed_heads: int = setting(0, at_least(0), example=2)
+    # ours, for comparison with fsn: heads whose scores start with a bias towards the token 0, 1, ... back
+    lag_heads: int = setting(0, at_least(0), example=4)
+    # ours: first layers that have such heads; None: all
+    helped_layers: int | None = setting(
+        None,
+        at_least(1),
+        example=1,
+        needs=Need(
+            "model.delayed_heads=1 or model.lag_heads=4", lambda run: run.model.delayed_heads or run.model.lag_heads
+        ),
+    )
+
+
+LOCAL = Need("model.local_layers=1", lambda run: run.model.local_layers > 0)
+COPYING = Need("model.copying_layers=1", lambda run: run.model.copying_layers > 0)
 
 
 @dataclass
@@ -111,6 +126,17 @@ class FSNConfig(ModelConfig):
     # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the drift is fast
     grading: float = setting(1.0, at_least(0))
     rope_base: float = setting(10_000.0, above(1))  # ours: as the transformer has it
+    # ours: first layers with coupling to the last few tokens in place of attention; see fsn/local_coupling.py
+    local_layers: int = setting(0, at_least(0), example=1)
+    reach: int = setting(8, at_least(1), needs=LOCAL)  # ours: tokens back that it reaches
+    local_coupling: float = setting(0.75, FINITE, needs=LOCAL)  # ours: its strength at the start, one token back
+    # ours: last layers with a copying head beside their attention; see fsn/copying.py
+    copying_layers: int = setting(0, at_least(0), example=1)
+    copying_share: float = setting(0.5, above(0, 1), needs=COPYING)  # ours: of the phases, those it couples
+    copying_coupling: float = setting(1.0, FINITE, needs=COPYING)  # ours: its strength at the start
+    copying_gate: float = setting(2.0, FINITE, needs=COPYING)  # ours: its gates at the start
+    # ours: of a phase gates and feed-forward see 2: cos and sin | 1: the cosine against a learned reference
+    quadratures: int = setting(2, at_least(1, 2), example=1)
 
     def rates(self) -> tuple[str, ...]:
         return ("kernel_lr", "gate_lr", *(["readout_lr"] if self.readout == "linear" else []))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from blocks.rotary import Rotary
 from fsn.causal_attention import causal_attention
 from fsn.kernel import initial_kernel
-from fsn.phases import Features, features, harmonics
+from fsn.phases import Features, Observed, features, harmonics, later
 
 NEVER = -1e4  # a score whose weight is exactly zero beside any other
 
@@ -34,10 +34,10 @@ class SynchronizationAttention(nn.Module):
 
     `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
     How the kernel starts, from `kernel` and its strength `coupling`, is told by `initial_kernel`. `gate="constant"`
-    learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features, random at first with
-    a root mean square of `gate_spread`. `null` is the score of the null slot: "zero", "learned" (one a head, zero at
-    first), or "none", never attended; without a delay there is no such slot.
-    Raises ValueError for an impossible head count, number of harmonics, kernel, gate or null slot.
+    learns one gate a coordinate; "content" (our choice) adds a linear map of what `quadratures` show of the query (see
+    `Observed`), random at first with a root mean square of `gate_spread`. `null` is the score of the null slot: "zero",
+    "learned" (one a head, zero at first), or "none", never attended; without a delay there is no such slot.
+    Raises ValueError for an impossible head count, number of harmonics, kernel, gate, null slot or quadratures.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class SynchronizationAttention(nn.Module):
         gate_spread: float = 1.0,
         null: str = "zero",
         rope_base: float = 10_000.0,
+        quadratures: int = 2,
     ) -> None:
         super().__init__()
         if n_phases % n_heads:
@@ -72,14 +73,16 @@ class SynchronizationAttention(nn.Module):
         self.scale = d_h**-0.5
         self.rotary = Rotary(d_h, rope_base)
         self.gate_constant = nn.Parameter(torch.ones(n_phases))
-        self.gate_content = nn.Linear(2 * n_phases, n_phases, bias=False) if gate == "content" else None
+        self.gate_content = None
+        if gate == "content":
+            self.observed = Observed(n_phases, quadratures)
+            self.gate_content = nn.Linear(self.observed.width, n_phases, bias=False)
         n_delays = 2 if delay else 1
         # kappa = kernel_real + i kernel_imag, (M, delays, d); no frustration at first (our choice).
         self.kernel_real = nn.Parameter(initial_kernel(kernel, coupling, harmonics, n_delays, n_phases))
         self.kernel_imag = nn.Parameter(torch.zeros(harmonics, n_delays, n_phases)) if frustration else None
-        if self.gate_content is not None:
-            # Features have a mean square of 1/2, so d of their 2d count.
-            nn.init.normal_(self.gate_content.weight, std=gate_spread * n_phases**-0.5)
+        if self.gate_content is not None:  # the mean square of a feature is 1/2
+            nn.init.normal_(self.gate_content.weight, std=gate_spread * (self.observed.width / 2) ** -0.5)
         if self.null == "learned":
             self.null_score = nn.Parameter(torch.zeros(n_heads))
 
@@ -106,8 +109,8 @@ class SynchronizationAttention(nn.Module):
         q, k = self._query_key(state, cos, sin)
         powers = harmonics(state, self.harmonics)
         if self.delay:
-            q, k = self._with_null(q, _later(k))
-            v = self._values(powers, [Features(_later(power.cos), _later(power.sin)) for power in powers])
+            q, k = self._with_null(q, later(k))
+            v = self._values(powers, [Features(later(power.cos), later(power.sin)) for power in powers])
             v = torch.cat((torch.zeros_like(v[:, :, :1]), v[:, :, 1:]), dim=2)  # the null slot
         else:
             v = self._values(powers)
@@ -119,12 +122,12 @@ class SynchronizationAttention(nn.Module):
 
         attention (B, H, N, N): weight of token u for query t, zero for what may not be attended; null (B, H, N): the
         rest of each row, on the null slot; order_parameter (B, H, N) in [0, 1]: mean over the head's coordinates of
-        |sum_u A_tu e^{i theta_u}|, how much the attended tokens agree; gate (B, N, d).
+        |sum_u A_tu e^{i theta_u}|, how much the attended tokens agree; gate (B, H, N): mean of g over the same.
         """
         length = state.cos.shape[1]
         q, k = self._query_key(state, *self.rotary.table(length, state.cos.dtype))
         if self.delay:
-            q, k = self._with_null(q, _later(k))
+            q, k = self._with_null(q, later(k))
         scores = q @ k.transpose(2, 3) * self.scale
         future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
         weights = scores.masked_fill(future, float("-inf")).softmax(-1)
@@ -136,7 +139,7 @@ class SynchronizationAttention(nn.Module):
             "attention": attention,
             "null": null,
             "order_parameter": torch.hypot(real, imaginary).mean(-1),
-            "gate": self._gate(state).transpose(1, 2).flatten(2).expand_as(state.cos),
+            "gate": self._gate(state).mean(-1).expand_as(null),
         }
 
     def init_cache(self, batch_size: int) -> dict[str, Any]:
@@ -188,7 +191,7 @@ class SynchronizationAttention(nn.Module):
     def _gate(self, state: Features) -> Tensor:
         """g_c(theta_t), (B, H, N, d_h), or (1, H, 1, d_h) when it is constant."""
         gate = self.gate_constant.view(1, self.n_heads, 1, -1)
-        return gate if self.gate_content is None else gate + self._split(self.gate_content(state.joined()))
+        return gate if self.gate_content is None else gate + self._split(self.gate_content(self.observed(state)))
 
     def _values(self, powers: list[Features], earlier: list[Features] | None = None) -> Tensor:
         """sum_delta kappa_{m,delta} e^{i m theta}, (B, H, N, M 2 d_h): both delays combined before aggregation.
@@ -219,8 +222,3 @@ class SynchronizationAttention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, d) -> (B, H, N, d_h)."""
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-
-
-def _later(x: Tensor) -> Tensor:
-    """Slot u takes token u - 1, slot 0 takes zeros, along the tokens (..., N, last)."""
-    return F.pad(x[..., :-1, :], (0, 0, 1, 0))

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from fsn.attention import SynchronizationAttention
+from fsn.copying import CopyingHead
+from fsn.local_coupling import LocalCoupling
 from fsn.modes import CollectiveModes
 from fsn.network import FSN, FSNLayer, PhaseSwiGLU
+from fsn.phases import Observed
 
 
 def gates(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
@@ -22,7 +25,7 @@ def gates(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
     for state in theta:
         gate: Tensor = layer.gate_constant
         if layer.gate_content is not None:
-            gate = gate + layer.gate_content.weight @ torch.cat((state.cos(), state.sin()))
+            gate = gate + layer.gate_content.weight @ seen(layer.observed, state)
         rows.append(gate)
     return torch.stack(rows)
 
@@ -75,6 +78,56 @@ def synchronization_attention(layer: SynchronizationAttention, theta: Tensor) ->
     return torch.stack([torch.stack(row) for row in increments])
 
 
+def local_coupling(layer: LocalCoupling, theta: Tensor) -> Tensor:
+    """dtheta (N, d) for one sequence theta (N, d): sum over distances tau and harmonics m of
+    |kappa| sin(m (theta_{t-tau} - theta_t) + arg kappa).
+    """
+    increments = [[theta.new_zeros(()) for _ in row] for row in theta]
+    for t in range(len(theta)):
+        for tau in range(1, min(layer.reach, t) + 1):
+            for c in range(theta.shape[1]):
+                for m in range(1, layer.harmonics + 1):
+                    difference = m * (theta[t - tau, c] - theta[t, c])
+                    real, imag = layer.kernel_real[tau - 1, m - 1, c], layer.kernel_imag[tau - 1, m - 1, c]
+                    # Im(kappa e^{i x}) = Re kappa sin x + Im kappa cos x
+                    increments[t][c] = increments[t][c] + real * torch.sin(difference) + imag * torch.cos(difference)
+    return torch.stack([torch.stack(row) for row in increments])
+
+
+def copying_weights(layer: CopyingHead, theta: Tensor) -> list[list[Tensor]]:
+    """A_tu for one sequence theta (N, d): row t lists u = 0..t-1, and last the null slot, whose score is zero."""
+    rows = []
+    for t in range(len(theta)):
+        scores = []
+        for u in range(t):
+            score = theta.new_zeros(())
+            for c in range(theta.shape[1]):
+                score = score + layer.gate_constant[c] * torch.cos(theta[t, c] - theta[u, c])
+            scores.append(score / math.sqrt(theta.shape[1]))
+        weights = [score.exp() for score in (*scores, theta.new_zeros(()))]
+        total = sum(weights)
+        rows.append([weight / total for weight in weights])
+    return rows
+
+
+def copying_head(layer: CopyingHead, theta: Tensor) -> Tensor:
+    """dtheta (N, d) for one sequence theta (N, d): for the last phases, which are coupled, the sum over tokens u < t of
+    A_tu |kappa| sin(m (theta_{u+1} - theta_t) + arg kappa).
+    """
+    weights = copying_weights(layer, theta)
+    first = theta.shape[1] - layer.n_coupled
+    increments = [[theta.new_zeros(()) for _ in row] for row in theta]
+    for t in range(len(theta)):
+        for u in range(t):
+            for c in range(first, theta.shape[1]):
+                for m in range(1, layer.harmonics + 1):
+                    difference = m * (theta[u + 1, c] - theta[t, c])
+                    real, imag = layer.kernel_real[m - 1, 0, c - first], layer.kernel_imag[m - 1, 0, c - first]
+                    force = real * torch.sin(difference) + imag * torch.cos(difference)
+                    increments[t][c] = increments[t][c] + weights[t][u] * force
+    return torch.stack([torch.stack(row) for row in increments])
+
+
 def collective_modes(layer: CollectiveModes, theta: Tensor) -> Tensor:
     """dtheta (d,) for one state theta (d,): sum_k f_k w_kc sin(mu_kc + alpha_kc - theta_c)."""
     n_modes, d = layer.pattern.shape
@@ -91,9 +144,18 @@ def collective_modes(layer: CollectiveModes, theta: Tensor) -> Tensor:
     return torch.stack(increment)
 
 
+def seen(layer: Observed, theta: Tensor) -> Tensor:
+    """[cos theta, sin theta] (2d,), or cos(theta - beta) (d,), of one state theta (d,)."""
+    if layer.reference is None:
+        return torch.cat((theta.cos(), theta.sin()))
+    return torch.cos(theta - layer.reference)
+
+
 def swiglu(layer: PhaseSwiGLU, theta: Tensor) -> Tensor:
-    """dtheta (d,) for one state theta (d,): sum_j down_cj silu(gate_j . f) (up_j . f), f = [cos theta, sin theta]."""
-    f = torch.cat((theta.cos(), theta.sin()))
+    """dtheta (d,) for one state theta (d,): sum_j down_cj silu(gate_j . f) (up_j . f), f = [cos theta, sin theta], or
+    cos(theta - beta) where one quadrature is seen.
+    """
+    f = seen(layer.observed, theta)
     gate_up, down = layer.swiglu.gate_up.weight, layer.swiglu.down.weight
     width = down.shape[1]
     increment = torch.zeros_like(theta)
@@ -103,9 +165,18 @@ def swiglu(layer: PhaseSwiGLU, theta: Tensor) -> Tensor:
     return increment
 
 
+def mixer_update(mixer: SynchronizationAttention | LocalCoupling | CopyingHead, theta: Tensor) -> Tensor:
+    """dtheta (N, d) of one mixer for one sequence theta (N, d)."""
+    if isinstance(mixer, LocalCoupling):
+        return local_coupling(mixer, theta)
+    return copying_head(mixer, theta) if isinstance(mixer, CopyingHead) else synchronization_attention(mixer, theta)
+
+
 def layer_update(layer: FSNLayer, theta: Tensor) -> Tensor:
     """theta (N, d) of one sequence after a layer: first the coupling of tokens, then each token's feed-forward."""
-    theta = theta + synchronization_attention(layer.mixer, theta)
+    increments = [mixer_update(mixer, theta) for mixer in layer.mixers().values()]
+    for increment in increments:
+        theta = theta + increment
     block = layer.feed_forward
     rows = [swiglu(block, s) if isinstance(block, PhaseSwiGLU) else collective_modes(block, s) for s in theta]
     return theta + torch.stack(rows)

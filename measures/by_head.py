@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from data.split import Split
 
 WINDOWS, LONGEST = 4, 512  # of the validation split; their tokens, because what layers report takes N x N matrices
-NOT_SHOWN = ("gate",)  # by token and coordinate
+NOT_SHOWN = ("gate",)  # it is what task=coupling measures
 SATURATED = 0.95  # share of locked pairs above which a head no longer selects (our choice)
 
 ByHead = dict[str, list[list[float]]]  # quantity -> layer -> head
@@ -26,18 +26,18 @@ def by_head(model: nn.Module, split: Split, context: int) -> ByHead:
     length = min(context, LONGEST)
     n_windows = min(WINDOWS, len(split) // length)
     windows = torch.from_numpy(split.tokens[: n_windows * length].astype(np.int64)).view(n_windows, 1, length)
-    sums: dict[str, Tensor] = {}
+    sums: dict[str, list[Tensor]] = {}
     for window in windows.to(next(model.parameters()).device):
         # Not through __call__, which would compile a compiled model once more.
         _, layers = model.forward(window, return_diagnostics=True)
         for name in layers[0]:
-            value = [layer[name].float() for layer in layers if layer[name].ndim in (1, 3) and name not in NOT_SHOWN]
-            if value:  # (H,), or (1, H, N)
-                means = torch.stack([v if v.ndim == 1 else v.mean((0, 2)) for v in value]) / n_windows
-                sums[name] = sums[name] + means if name in sums else means
+            found = [layer[name].float() for layer in layers]
+            if found[0].ndim in (1, 3) and name not in NOT_SHOWN:  # (H,), or (1, H, N); H differs from layer to layer
+                means = [(v if v.ndim == 1 else v.mean((0, 2))) / n_windows for v in found]
+                sums[name] = [a + b for a, b in zip(sums[name], means, strict=True)] if name in sums else means
         if not sums:  # nothing by head: the transformer shows its maps alone
             return {}
-    return {name: means.tolist() for name, means in sums.items()}
+    return {name: [of_layer.tolist() for of_layer in means] for name, means in sums.items()}
 
 
 def warnings(found: ByHead, context: int) -> list[str]:

@@ -71,18 +71,14 @@ def kernels(model: nn.Module) -> Tensor:
 @torch.no_grad()
 def order(model: nn.Module, windows: Tensor) -> Order:
     """The measures of order for windows (W, N) of tokens, N > 1. UserError for a model without coupling kernels."""
-    n_heads = [layer.n_heads for layer in mixers(model)]
-    found: list[Tensor] = []  # a window: (3, layers, H)
+    mixers(model)
+    found: list[list[Tensor]] = []  # window -> layer -> (3, H)
     for window in windows:  # one at a time: diagnostics hold N x N matrices
         _, layers = model(window[None], return_diagnostics=True)
-        gates = [layer["gate"].unflatten(-1, (h, -1)).mean(-1).mT for layer, h in zip(layers, n_heads, strict=True)]
-        by_token = (
-            torch.stack([layer["order_parameter"] for layer in layers]),
-            torch.stack([layer["null"] for layer in layers]),
-            torch.stack(gates),
-        )
-        found.append(torch.stack(by_token)[:, :, 0, :, 1:].double().mean(-1))
-    return Order(*torch.stack(found).mean(0).tolist())
+        by_token = [torch.stack([layer[name][0] for name in ("order_parameter", "null", "gate")]) for layer in layers]
+        found.append([of_layer[:, :, 1:].double().mean(-1) for of_layer in by_token])
+    means = [torch.stack(of_layer).mean(0).tolist() for of_layer in zip(*found, strict=True)]  # layer -> (3, H)
+    return Order(*(list(quantity) for quantity in zip(*means, strict=True)))
 
 
 def harmonic(kappa: Tensor) -> Harmonic:

@@ -17,7 +17,10 @@ VARIANTS = [
     ["model=fsn", "model.gate=constant", "model.frustration=false"],
     ["model=fsn", "model.null=learned", "model.kernel=copying"],
     ["model=fsn", "model.null=none", "model.grading=0", "model.gate_spread=0"],
+    ["model=fsn", "model.local_layers=1", "model.reach=3", "model.copying_layers=1"],
+    ["model=fsn_native", "model.local_layers=1", "model.copying_layers=2", "model.copying_share=1"],
     ["model=transformer", "model.delayed_heads=1"],
+    ["model=transformer", "model.delayed_heads=1", "model.lag_heads=2", "model.helped_layers=1"],
     ["model=osn", "model.lag=0", "model.delayed_heads=0"],
     ["model=osn", "model.query_frequency=separate", "model.frequency_width=5", "model.position=false", "model.lag=0"],
 ]

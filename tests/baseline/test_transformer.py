@@ -8,10 +8,13 @@ import torch
 from baseline import SelfAttention, Transformer
 
 
+@pytest.mark.parametrize("lags", [0, 1, 2])
 @pytest.mark.parametrize("delayed", [0, 1, 2])
-def test_attention_against_loops_over_tokens_and_heads(delayed: int) -> None:
+def test_attention_against_loops_over_tokens_and_heads(delayed: int, lags: int) -> None:
     torch.manual_seed(0)
-    layer = SelfAttention(8, 2, rope_base=100.0, delayed_heads=delayed).double()
+    layer = SelfAttention(8, 2, rope_base=100.0, delayed_heads=delayed, lag_heads=lags).double()
+    if lags:
+        torch.nn.init.normal_(layer.lag_strength)
     x = torch.randn(1, 5, 8, dtype=torch.float64)
     q, k, v = (part.view(5, 2, 4) for part in layer.qkv(x)[0].chunk(3, dim=-1))
     mixed = torch.zeros(5, 2, 4, dtype=torch.float64)
@@ -27,7 +30,11 @@ def test_attention_against_loops_over_tokens_and_heads(delayed: int) -> None:
                     # RoPE: the real part of a conj(b) turned by the drift over the distance.
                     turn = torch.exp(1j * torch.tensor(drift * (t - u), dtype=torch.float64))
                     score = score + (a * b.conj() * turn).real
-                scores.append(score / math.sqrt(4))
+                score = score / math.sqrt(4)
+                for f in range(8 if head < lags else 0):
+                    angle = 100.0 ** (-f / 8) * (t - u) + layer.lag_phase[head, f]
+                    score = score + layer.lag_strength[head, f] * torch.cos(angle)
+                scores.append(score)
             for weight, u in zip(torch.stack(scores).softmax(0), range(t + 1), strict=True):
                 mixed[t, head] += weight * v[u, head]
     torch.testing.assert_close(layer(x)[0], layer.out(mixed.flatten(1)), rtol=0, atol=1e-12)
@@ -37,6 +44,23 @@ def test_attention_against_loops_over_tokens_and_heads(delayed: int) -> None:
 def test_heads_must_divide_the_width_evenly(width: int, heads: int) -> None:
     with pytest.raises(ValueError, match=f"width {width} does not split into {heads} heads"):
         SelfAttention(width, heads)
+
+
+def test_lag_heads_start_at_their_token() -> None:
+    """With contents that are all alike, head h attends most to the token h back."""
+    torch.manual_seed(0)
+    layer = SelfAttention(32, 4, lag_heads=3)
+    attention = layer.diagnostics(torch.ones(1, 12, 32))["attention"]
+    assert [int(attention[0, h, -1].argmax()) for h in range(3)] == [11, 10, 9]
+    assert float(attention[0, :3, -1].max(-1).values.min()) > 0.8
+    assert float(attention[0, 3, -1].max()) < 0.5
+
+
+def test_helps_are_those_of_the_first_layers() -> None:
+    model = Transformer(7, 8, n_layers=3, n_heads=2, ff_width=4, delayed_heads=1, lag_heads=2, helped_layers=1)
+    assert [(layer.mixer.delayed_heads, layer.mixer.lag_heads) for layer in model.layers] == [(1, 2), (0, 0), (0, 0)]
+    with pytest.raises(ValueError, match="helped_layers=4 is more than the 3 layers"):
+        Transformer(7, 8, n_layers=3, n_heads=2, ff_width=4, delayed_heads=1, helped_layers=4)
 
 
 def test_no_more_heads_are_delayed_than_there_are() -> None:

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from configs.compose import compose
-from fsn import FSN, SynchronizationAttention, coupling_function
+from fsn import FSN, SynchronizationAttention, coupling_function, reference
+from fsn.copying import CopyingHead
+from fsn.local_coupling import LocalCoupling
+from fsn.phases import features
 
 
 def test_a_shared_kernel_is_alike_everywhere() -> None:
@@ -55,7 +58,7 @@ def test_gates_start_around_one_with_the_asked_spread(spread: float) -> None:
     torch.manual_seed(0)
     layer = SynchronizationAttention(64, 1, gate_spread=spread)
     theta = math.pi * (2 * torch.rand(1, 500, 64) - 1)
-    gate = layer(theta, return_diagnostics=True)[1]["gate"]
+    gate = reference.gates(layer, theta[0]).detach()
     assert float(gate.mean()) == pytest.approx(1, abs=0.05)
     assert float(gate.std()) == pytest.approx(spread, rel=0.05)
 
@@ -64,6 +67,42 @@ def test_gates_start_around_one_with_the_asked_spread(spread: float) -> None:
 def test_the_configs_grading_is_that_of_the_class(name: str) -> None:
     """Records from before the key ran with another, which results.tables.comparison knows."""
     assert compose("train", [f"model={name}"]).model.grading == inspect.signature(FSN).parameters["grading"].default
+
+
+def test_local_coupling_starts_weaker_with_distance_and_of_either_sign() -> None:
+    torch.manual_seed(0)
+    kernel = LocalCoupling(500, reach=3, coupling=0.6).kernel_real.detach()
+    torch.testing.assert_close(kernel.abs(), torch.tensor([0.6, 0.3, 0.2])[:, None, None].expand_as(kernel))
+    assert kernel.sign().mean((1, 2)).abs().max() < 0.1
+
+
+def test_a_copying_head_finds_the_state_that_repeats() -> None:
+    """At its start: of 60 random states one comes again at the end."""
+    torch.manual_seed(0)
+    layer = CopyingHead(80)
+    theta = math.pi * (2 * torch.rand(1, 60, 80) - 1)
+    theta[:, -1] = theta[:, 20]
+    attention = layer.diagnostics(features(theta))["attention"][0, 0, -1]
+    assert int(attention.argmax()) == 20 and float(attention[20]) > 0.9
+
+
+def test_layers_have_the_mixers_that_are_asked_for() -> None:
+    model = FSN(n_phases=8, n_layers=3, ff_width=2, local_layers=1, copying_layers=2, copying_share=0.25)
+    assert [type(layer.mixer) for layer in model.layers] == [LocalCoupling, *[SynchronizationAttention] * 2]
+    assert [layer.copying is None for layer in model.layers] == [True, False, False]
+    assert model.layers[1].copying.n_coupled == 2
+
+
+def test_impossible_mixers_are_refused() -> None:
+    for wrong in (
+        {"local_layers": 5},
+        {"copying_layers": -1},
+        {"copying_share": 0.01},
+        {"reach": 0},
+        {"quadratures": 3},
+    ):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            FSN(n_phases=8, n_layers=3, **{"local_layers": 1, "copying_layers": 1, **wrong})
 
 
 def test_impossible_starts_are_refused() -> None:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from fsn import FSN, CollectiveModes, SynchronizationAttention, coupling_function, coupling_kernel, reference
 from fsn.causal_attention import causal_attention, library_attention
+from fsn.copying import CopyingHead
+from fsn.local_coupling import LocalCoupling
 
 VARIANTS = {
     "kuramoto": {"harmonics": 1, "delay": False, "frustration": False},
@@ -18,12 +20,15 @@ VARIANTS = {
     "constant gate": {"harmonics": 2, "delay": True, "frustration": True, "gate": "constant"},
     "learned null score": {"null": "learned"},
     "no null slot": {"null": "none"},
+    "one quadrature": {"quadratures": 1},
 }
 NETWORKS = {
     "linear readout": {"readout": "linear"},
     "tied readout": {"readout": "tied", "null": "learned"},
     "native": {"feed_forward": "native"},
     "kuramoto": VARIANTS["kuramoto"],
+    "one quadrature": {"quadratures": 1},
+    "local coupling and copying": {"local_layers": 1, "reach": 2, "copying_layers": 2},
 }
 
 
@@ -65,6 +70,28 @@ def test_every_chunk_of_a_long_sequence(length: int, attention: Callable[..., Te
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
     for ours, theirs in zip(gradients(fast, [q, k, v]), gradients(slow, [q, k, v]), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("length", [1, 2, 6])
+@pytest.mark.parametrize("name", ["local", "local, three harmonics", "copying", "copying, all phases"])
+def test_local_coupling_and_copying_head(name: str, length: int) -> None:
+    layer = randomised(
+        {
+            "local": lambda: LocalCoupling(4, reach=3),
+            "local, three harmonics": lambda: LocalCoupling(4, reach=9, harmonics=3),
+            "copying": lambda: CopyingHead(4),
+            "copying, all phases": lambda: CopyingHead(4, harmonics=3, share=1.0),
+        }[name]()
+    )
+    loops = reference.local_coupling if isinstance(layer, LocalCoupling) else reference.copying_head
+    theta = (3 * torch.randn(2, length, 4, dtype=torch.float64)).requires_grad_()
+    inputs = [theta, *layer.parameters()]
+    fast = layer(theta)
+    slow = torch.stack([loops(layer, sequence) for sequence in theta])
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-10)
+    if length > 1:
+        for ours, theirs in zip(gradients(fast, inputs), gradients(slow, inputs), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
 def test_collective_modes() -> None:

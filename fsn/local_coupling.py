@@ -1,0 +1,123 @@
+"""Coupling to the last few tokens with fixed weights: a chain of oscillators, each coupled to those before it (ours).
+
+    dtheta_t = sum_{tau=1}^{L} sum_m Im( kappa_{m,tau} e^{i m (theta_{t-tau} - theta_t)} )
+
+Attention without W_V and W_O blurs the recent past into one mean. Here each distance tau has a kernel of its own, so
+x_{t-1}, x_{t-2}, ... stay apart in superposition, which a linear map of the features can undo. Softmax heads that start
+sharply at these distances learn the same and cost four times as much (EXPERIMENTS.md).
+
+Legend: B batch, N tokens, d phases, M harmonics, L reach in tokens, kappa (L, M, d) complex kernel, W = M d.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fsn.phases import Features, features, harmonics
+
+
+class LocalCoupling(nn.Module):
+    """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape. Causal.
+
+    The kernel at distance tau starts with the strength `coupling` / tau, so that two states are the more alike the
+    longer the stretch of text before them that they share, and with a random sign for each distance, harmonic and
+    phase, by which the distances are distinguished; no frustration at first.
+    Raises ValueError for a reach or a number of harmonics less than 1.
+    """
+
+    def __init__(self, n_phases: int, reach: int, harmonics: int = 2, *, coupling: float = 0.75) -> None:
+        super().__init__()
+        for name, value in (("reach", reach), ("harmonics", harmonics)):
+            if value < 1:
+                raise ValueError(f"{name}={value} is less than 1")
+        self.reach, self.harmonics = reach, harmonics
+        signs = torch.randint(0, 2, (reach, harmonics, n_phases)) * 2.0 - 1.0
+        self.kernel_real = nn.Parameter(coupling * signs / torch.arange(1, reach + 1).view(-1, 1, 1))
+        self.kernel_imag = nn.Parameter(torch.zeros(reach, harmonics, n_phases))
+
+    def undecayed(self) -> list[Tensor]:
+        """Parameters that weight decay must leave alone."""
+        return self.kernels()
+
+    def kernels(self) -> list[Tensor]:
+        """The coupling kernels, which may take a rate of their own."""
+        return [self.kernel_real, self.kernel_imag]
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """theta (B, N, d) in rad -> dtheta (B, N, d) in rad."""
+        return self.couple(features(theta))
+
+    def couple(self, state: Features) -> Tensor:
+        """dtheta (B, N, d) from the features of theta."""
+        cos, sin = _powers(state, self.harmonics)
+        real, imag = _SumOverDistances.apply(cos, sin, self.kernel_real.flatten(1), self.kernel_imag.flatten(1))
+        return _read(real, imag, cos, sin, self.harmonics)
+
+    def diagnostics(self, state: Features) -> dict[str, Tensor]:
+        """Those of `SynchronizationAttention` for a layer without heads."""
+        batch, length, _ = state.cos.shape
+        none = state.cos.new_empty(batch, 0, length)
+        maps = state.cos.new_empty(batch, 0, length, length)
+        return {"attention": maps, "null": none, "order_parameter": none, "gate": none}
+
+    def init_cache(self, batch_size: int) -> dict[str, Any]:
+        """The harmonics of the last `reach` tokens: none."""
+        none = self.kernel_real.new_empty(batch_size, 0, self.harmonics * self.kernel_real.shape[2])
+        return {"cos": none, "sin": none}
+
+    def step(self, state: Features, cache: dict[str, Any]) -> Tensor:
+        """One token: features (B, d) -> dtheta (B, d); it joins the cache."""
+        cos, sin = _powers(state, self.harmonics)
+        c, s = cache["cos"].flip(1), cache["sin"].flip(1)  # the last token first
+        a, b = (kernel.flatten(1)[: c.shape[1]] for kernel in self.kernels())
+        increment = _read((a * c - b * s).sum(1), (a * s + b * c).sum(1), cos, sin, self.harmonics)
+        for name, new in (("cos", cos), ("sin", sin)):
+            cache[name] = torch.cat((cache[name], new[:, None]), dim=1)[:, -self.reach :]
+        return increment
+
+
+def _powers(state: Features, n: int) -> tuple[Tensor, Tensor]:
+    """Real and imaginary parts of e^{i m theta}, m = 1..n, side by side: each (..., M d)."""
+    powers = harmonics(state, n)
+    return torch.cat([power.cos for power in powers], dim=-1), torch.cat([power.sin for power in powers], dim=-1)
+
+
+def _read(real: Tensor, imag: Tensor, cos: Tensor, sin: Tensor, n: int) -> Tensor:
+    """sum_m Im( Z_m e^{-i m theta} ), (..., d), from Z and e^{i m theta}, real and imaginary (..., M d)."""
+    return (imag * cos - real * sin).unflatten(-1, (n, -1)).sum(-2)
+
+
+class _SumOverDistances(torch.autograd.Function):
+    """Z_t = sum_tau kappa_tau z_{t-tau} for z (B, N, W) and kappa (L, W), complex as pairs of reals.
+
+    A depthwise convolution of complex numbers, written out because PyTorch's takes three times as long on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cos: Tensor, sin: Tensor, real: Tensor, imag: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(cos, sin, real, imag)
+        out_real, out_imag = torch.zeros_like(cos), torch.zeros_like(sin)
+        for tau, a, b in _distances(cos, real, imag):
+            c, s, x, y = cos[:, :-tau], sin[:, :-tau], out_real[:, tau:], out_imag[:, tau:]
+            x.addcmul_(c, a).addcmul_(s, b, value=-1)
+            y.addcmul_(s, a).addcmul_(c, b)
+        return out_real, out_imag
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_x: Tensor, grad_y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        cos, sin, real, imag = ctx.saved_tensors
+        grad_cos, grad_sin, grad_real, grad_imag = (torch.zeros_like(x) for x in (cos, sin, real, imag))
+        for tau, a, b in _distances(cos, real, imag):
+            c, s, x, y = cos[:, :-tau], sin[:, :-tau], grad_x[:, tau:], grad_y[:, tau:]
+            grad_cos[:, :-tau].addcmul_(x, a).addcmul_(y, b)
+            grad_sin[:, :-tau].addcmul_(y, a).addcmul_(x, b, value=-1)
+            grad_real[tau - 1] = (x * c).addcmul_(y, s).sum((0, 1))
+            grad_imag[tau - 1] = (y * c).addcmul_(x, s, value=-1).sum((0, 1))
+        return grad_cos, grad_sin, grad_real, grad_imag
+
+
+def _distances(tokens: Tensor, real: Tensor, imag: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+    """tau and its kernel for every distance that tokens (B, N, W) have."""
+    return list(zip(range(1, tokens.shape[1]), real, imag, strict=False))
