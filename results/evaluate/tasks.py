@@ -83,7 +83,7 @@ def synchrony(config: EvaluationConfig, figure: bool = True) -> None:
     layers = [measure_heads(A) for A in maps]
     print(markdown(head_rows(run.config.model.name, layers), left=("model",)))
     rows = [(f"layer {layer}", A[0]) for layer, A in enumerate(maps)]
-    if figure:
+    if figure and any(A.shape[1] for A in maps):
         name = f"heads-{config.split}-{run.checkpoint.stem}"
         print("\n" + ", ".join(str(file) for file in plot_heads(rows, run.folder / name)))
     run.add_evaluation(heads_entry(run, windows, layers, config.split))

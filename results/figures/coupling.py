@@ -62,7 +62,7 @@ def draw_coupling(model: str, title: str, found: Sequence[Kernel], order: Order,
     with rc_context(REPRODUCIBLE):
         # Room for the order parameter, or, beside a single column, for the title.
         width = 0.9 + 2.9 * len(columns) + (2.1 if has_heads or len(columns) == 1 else 0)
-        figure = Figure(figsize=(width, 1.3 + 2.15 * n_layers), layout="constrained")
+        figure = Figure(figsize=(width, 1.3 + 2.15 * n_layers + 0.5 * bool(local)), layout="constrained")
         grid = figure.add_gridspec(n_layers, len(width_ratios), width_ratios=width_ratios)
         first: Any = None  # of the panels of coupling functions
         for layer in range(n_layers):
