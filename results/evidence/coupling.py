@@ -13,7 +13,7 @@ from results.evidence.settings import CIRCUMSTANCES, differing_settings, same_da
 from results.evidence.stored import Evaluated
 
 
-def kernels(entry: dict[str, Any]) -> list[Kernel]:
+def stored_kernels(entry: dict[str, Any]) -> list[Kernel]:
     """The kernels of a record's entry, kappa complex128, in the order of layers."""
     if "kernels" in entry:
         return [Kernel(k["layer"], k["mixer"], k["coupled_to"], _complex(k)) for k in entry["kernels"]]

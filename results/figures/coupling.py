@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fsn.coupling import ATTENDED, SUCCESSOR, kernel_function
 from measures.coupling import ATTENTION, COPYING, LOCAL, Harmonic, Kernel, Order, harmonic, heads_of
-from results.evidence.coupling import by_model, kernels
+from results.evidence.coupling import by_model, stored_kernels
 from results.evidence.stored import Evaluated
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 
@@ -232,4 +232,4 @@ def draw_evaluation(model: str, title: str, entry: dict[str, Any], path: Path) -
     """The figure of one entry as `path`.png and .svg; the files."""
     order = Order(entry["order_parameter"], entry["null"], entry["gate"])
     title = f"{title}, {entry['checkpoint']} (step {entry['step']:,})"
-    return draw_coupling(model, title, kernels(entry), order, path)
+    return draw_coupling(model, title, stored_kernels(entry), order, path)

@@ -16,7 +16,7 @@ import torch
 
 from measures.coupling import LOCAL, harmonic, heads_of
 from results.document import Document, Row, Table
-from results.evidence.coupling import by_model, kernels
+from results.evidence.coupling import by_model, stored_kernels
 from results.evidence.runs import Evidence
 from results.evidence.stored import Evaluated, with_evaluation
 from results.figures.coupling import plot_coupling
@@ -41,7 +41,7 @@ def coupling_rows(evaluated: Sequence[Evaluated]) -> list[Row]:
 def kernel_rows(label: str, entries: Sequence[dict[str, Any]]) -> list[Row]:
     """The table's rows for entries of one model, one a seed."""
     rows = []
-    of_seeds = [kernels(entry) for entry in entries]
+    of_seeds = [stored_kernels(entry) for entry in entries]
     for same in zip(*of_seeds, strict=True):
         kernel = same[0]
         heads = heads_of(kernel.mixer, of_seeds[0], kernel.layer)

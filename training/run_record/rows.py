@@ -123,7 +123,7 @@ class CopyDepthEvaluation(Evaluation):
 
 
 @with_config(extra="forbid")
-class Kernel(TypedDict):
+class KernelOfMixer(TypedDict):
     """What a mixer of a layer couples to, and the kernel as harmonic -> coordinate."""
 
     layer: Count
@@ -146,7 +146,7 @@ class OrderEvaluation(Evaluation):
 class CouplingEvaluation(OrderEvaluation):
     """eval.py task=coupling: the kernels, and the order."""
 
-    kernels: list[Kernel]
+    kernels: list[KernelOfMixer]
 
 
 class AttentionCouplingEvaluation(OrderEvaluation):

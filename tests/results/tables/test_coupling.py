@@ -14,7 +14,7 @@ from fsn import FSN, coupling_function
 from fsn.coupling import coupled_to, kernel_function
 from measures.coupling import Kernel, Order, kernels, order
 from results.evaluate.coupling import coupling_entry as make_entry
-from results.evidence import coupling as evidence
+from results.evidence.coupling import stored_kernels
 from results.evidence.stored import stored_evaluation as chosen
 from results.figures import coupling as figures
 from results.figures.coupling import draw_evaluation, plot_coupling
@@ -53,7 +53,7 @@ def test_the_recorded_kernels_are_the_mixers_coupling_functions(changes):
         for mixer in layer.mixers().values()
         for partner, gamma in zip(coupled_to(mixer), coupling_function(mixer, difference), strict=True)
     ]
-    for kernel, (number, partner, gamma) in zip(evidence.kernels(entry), expected, strict=True):
+    for kernel, (number, partner, gamma) in zip(stored_kernels(entry), expected, strict=True):
         assert (kernel.layer, kernel.coupled_to) == (number, partner)
         torch.testing.assert_close(kernel_function(kernel.kappa, difference.double()), gamma, rtol=0, atol=2e-4)
     exact = float(model.layers[1].mixer.kernel_real.detach()[2, 0, 4])
@@ -69,7 +69,7 @@ def test_the_recorded_kernels_are_the_mixers_coupling_functions(changes):
 
 
 def test_a_kernel_without_frustration_is_recorded_with_zeros():
-    for kernel in evidence.kernels(recorded(network(harmonics=1, delay=False, frustration=False))):
+    for kernel in stored_kernels(recorded(network(harmonics=1, delay=False, frustration=False))):
         assert kernel.kappa.shape == (1, 6) and not kernel.kappa.imag.any()
 
 
@@ -80,7 +80,7 @@ def test_an_older_entry_holds_the_same_kernels(record):
     for part in ("kernel_real", "kernel_imag"):
         of_layers = [[k[part] for k in entry["kernels"] if k["layer"] == layer] for layer in (0, 1)]
         older[part] = [[list(of_delays) for of_delays in zip(*layer, strict=True)] for layer in of_layers]
-    for new, old in zip(evidence.kernels(entry), evidence.kernels(older), strict=True):
+    for new, old in zip(stored_kernels(entry), stored_kernels(older), strict=True):
         assert (new.layer, new.mixer, new.coupled_to) == (old.layer, old.mixer, old.coupled_to)
         assert torch.equal(new.kappa, old.kappa)
     rows = [coupling.kernel_rows("fsn", entries) for entries in ([entry, entry], [older, older], [entry, older])]
