@@ -19,8 +19,8 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         _check_divides(f"model.tuned.{scale}.n_heads", tuned.n_heads, f"model.tuned.{scale}.width", tuned.width)
     if contradiction := model.contradiction(data.context):
         raise UserError(contradiction)
-    if data.source == "text" and not data.path:
-        raise UserError("data=text needs a file: type data=text data.path=FILE")
+    if data.source in ("text", "text27") and not data.path:
+        raise UserError(f"data={data.source} needs a file: type data={data.source} data.path=FILE")
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise UserError("trainer.max_epochs and trainer.max_steps are both null: type for example trainer.max_epochs=1")
     _check_divides("trainer.devices", trainer.devices, "batch_size", config.batch_size)

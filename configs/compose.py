@@ -38,8 +38,9 @@ NOT_IN_HASH_AT_DEFAULT = {
     "model.local_coupling": 0.75,
     "model.copying_layers": 0,
     "model.copying_share": 0.5,
-    "model.copying_coupling": 0.75,
+    "model.copying_coupling": 1.0,
     "model.copying_gate": 2.0,
+    "model.quadratures": 2,
 }
 
 

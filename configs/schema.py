@@ -131,8 +131,10 @@ class FSNConfig(ModelConfig):
     # ours: last layers with a copying head beside their attention; see fsn/copying.py
     copying_layers: int = setting(0, at_least(0), example=1)
     copying_share: float = setting(0.5, above(0, 1), needs=COPYING)  # ours: of the phases, those it couples
-    copying_coupling: float = setting(0.75, FINITE, needs=COPYING)  # ours: its strength at the start, of each harmonic
+    copying_coupling: float = setting(1.0, FINITE, needs=COPYING)  # ours: its strength at the start
     copying_gate: float = setting(2.0, FINITE, needs=COPYING)  # ours: its gates at the start
+    # ours: of a phase gates and feed-forward see 2: cos and sin | 1: the cosine against a learned reference
+    quadratures: int = setting(2, at_least(1, 2), example=1)
 
     def rates(self) -> tuple[str, ...]:
         return ("kernel_lr", "gate_lr", *(["readout_lr"] if self.readout == "linear" else []))
@@ -223,7 +225,7 @@ class ScaleConfig:
 @dataclass
 class DataConfig:
     name: str = setting("???", NAME, example="mine")  # what records and tables call the corpus
-    source: str = setting("???", names=("stdlib", "enwik8", "code", "text"))
+    source: str = setting("???", names=("stdlib", "enwik8", "code", "text", "text8", "text27"))
     path: str | None = setting(None, NOT_EMPTY, example="FILE")  # a local file or folder, not the official source
     split: list[float] = setting(
         [0.9, 0.05, 0.05],
@@ -233,7 +235,8 @@ class DataConfig:
             of_list=True,
         ),
     )
-    # bytes: a token is a byte | FILE: a byte-level tokenizer.json of the tokenizers library
+    # bytes: a token is a byte | characters: likewise, of a vocabulary of the bytes that the training text has
+    # FILE: a byte-level tokenizer.json of the tokenizers library
     tokenizer: str = setting("bytes", NOT_EMPTY, example="bytes")
     context: int = setting(256, at_least(2))  # tokens a window holds
     cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
@@ -378,7 +381,8 @@ class EvaluationConfig:
     # auto: the kind that the run was trained on, if it is there | cpu | cuda
     device: str = setting("auto", names=("auto", "cpu", "cuda"))
     ssa: SSAConfig = field(default_factory=SSAConfig)  # of an osn; not what it was trained with
-    prompt: str = setting("", tasks=("sample",))  # what the text begins with; empty: a newline
+    # what the text begins with; empty: a newline, or a space where the vocabulary has none
+    prompt: str = setting("", tasks=("sample",))
     length: int = setting(400, at_least(1), tasks=("sample",))  # tokens to write after the prompt
     temperature: float = setting(0.8, at_least(0), tasks=("sample",))  # 0 takes the likeliest token
     # draw from the likeliest tokens that hold this much probability

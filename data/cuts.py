@@ -1,7 +1,8 @@
 """How a corpus is cut into train, validation and test. Every cut is a pure function of what is cut.
 
-Our choice: a single file is cut into three runs of bytes; a collection of documents by the hash of their content, so
-that identical documents stay together; a library by whole packages, so that modules that resemble each other do too.
+Our choice: a single file is cut into three runs of bytes, one of letters alone where words begin; a collection of
+documents by the hash of their content, so that identical documents stay together; a library by whole packages, so that
+modules that resemble each other do too.
 """
 
 import hashlib
@@ -9,9 +10,12 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
+import numpy as np
+
 from configs.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+SPACE = 32  # as a byte
 
 
 def checked_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
@@ -33,6 +37,18 @@ def cut_run(n_bytes: int, fractions: tuple[float, float, float]) -> dict[str, in
     """Bytes of each split when one run of `n_bytes` is cut at the rounded fractions."""
     first, second = round(n_bytes * fractions[0]), round(n_bytes * (fractions[0] + fractions[1]))
     return {"train": first, "validation": second - first, "test": n_bytes - second}
+
+
+def at_words(text: np.ndarray, splits: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """The splits of a text, (n,) uint8, each moved to begin with the first word that begins in it, after a space.
+
+    One in which no word begins stays where it is, within a word.
+    """
+    starts = []
+    for start, stop in splits.values():
+        after_space = text[max(start - 1, 0) : stop - 1] == SPACE
+        starts.append(start + int(after_space.argmax()) if start else 0)
+    return {name: (start, stop) for name, start, stop in zip(splits, starts, [*starts[1:], len(text)], strict=True)}
 
 
 def split_of_document(content: bytes, fractions: tuple[float, float, float]) -> str:

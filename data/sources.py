@@ -1,28 +1,57 @@
-"""Where corpora come from: one function per value of `data.source`."""
+"""Where corpora come from: one function per value of `data.source`; and the tokenizer that each is read with."""
 
+import functools
 from collections.abc import Callable
 
 from configs.errors import UserError
 from configs.schema import DataConfig
+from data.characters import CharacterTokenizer, alphabet_of
 from data.code import open_code
 from data.corpus import Corpus, tokenized
 from data.enwik8 import open_enwik8
+from data.letters import LETTERS
 from data.standard_library import open_standard_library
 from data.text import open_text
-from data.tokenizers import BYTES, open_tokenizer
+from data.text8 import open_text8
+from data.text27 import open_text27
+from data.tokenizers import BYTES, CHARACTERS, open_tokenizer
 
 SOURCES: dict[str, Callable[[DataConfig], Corpus]] = {
     "stdlib": open_standard_library,
     "enwik8": open_enwik8,
     "code": open_code,
     "text": open_text,
+    "text8": open_text8,
+    "text27": open_text27,
 }
+# Corpora whose characters are known before they are opened: all of these, also where a short text lacks some.
+ALPHABETS = {"text8": LETTERS, "text27": LETTERS}
 
 
 def open_corpus(config: DataConfig) -> Corpus:
     """The corpus that `config` names, from the cache when it was made before. UserError tells what the user can do."""
     if config.source not in SOURCES:
         raise UserError(f"data.source={config.source} is unknown; choose one of {', '.join(SOURCES)}")
+    if config.tokenizer == CHARACTERS:
+        corpus = SOURCES[config.source](config)
+        alphabet = ALPHABETS.get(config.source) or alphabet_of(corpus)
+        return tokenized(config, corpus, CharacterTokenizer(alphabet=alphabet))
     tokenizer = open_tokenizer(config.tokenizer)  # before a download, not after
     corpus = SOURCES[config.source](config)
     return corpus if tokenizer.name == BYTES else tokenized(config, corpus, tokenizer)
+
+
+def vocabulary_size(config: DataConfig) -> int:
+    """V of the corpus that `config` names, which is opened only where its characters are not known before.
+
+    UserError as of `open_corpus`.
+    """
+    if config.tokenizer != CHARACTERS:
+        return _size(config.tokenizer)
+    alphabet = ALPHABETS.get(config.source)
+    return open_corpus(config).vocabulary_size if alphabet is None else len(alphabet)
+
+
+@functools.cache
+def _size(tokenizer: str) -> int:
+    return open_tokenizer(tokenizer).vocabulary_size

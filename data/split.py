@@ -9,11 +9,12 @@ NEWLINE = 10  # as a byte: a split is taken to follow one
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Tokens (n,) of an unsigned type. By default a token is a byte of text."""
+    """Tokens (n,) of an unsigned type. By default a token is a byte of text, of which there are `singles`."""
 
     tokens: np.ndarray
     follows: int = NEWLINE  # the token before the first
     token_bytes: np.ndarray | None = None  # (V,) bytes of text that each token stands for; None: one
+    singles: int = 256  # V where each token stands for one byte
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -24,7 +25,7 @@ class Split:
     @property
     def vocabulary_size(self) -> int:
         """V."""
-        return 256 if self.token_bytes is None else len(self.token_bytes)
+        return self.singles if self.token_bytes is None else len(self.token_bytes)
 
     def bytes_of(self, tokens: np.ndarray) -> np.ndarray:
         """The bytes of text behind each of `tokens`, of the same shape, int64."""

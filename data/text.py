@@ -1,6 +1,7 @@
 """`data=text data.path=FILE`: any local file as it is, also .gz, .xz and .zst, cut into three runs of bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from configs.errors import UserError
 from configs.schema import DataConfig
@@ -11,14 +12,19 @@ from data.files import compression_of, existing_file, file_sha256, unpacked_chun
 
 def open_text(config: DataConfig) -> Corpus:
     """The corpus of one local file. UserError for a file that is missing, empty, unreadable or damaged."""
+    return open_file(config, {}, lambda chunks: chunks)
+
+
+def open_file(config: DataConfig, recipe: dict[str, Any], read: Callable[[Iterator[bytes]], Iterator[bytes]]) -> Corpus:
+    """The corpus of what `read` makes of a local file's content. `recipe` names what it does, for the cache."""
     fractions = checked_fractions(config.split)
     if config.path is None:
-        raise UserError("data=text needs a file; add data.path=FILE (plain, .gz, .xz or .zst)")
+        raise UserError(f"data={config.source} needs a file; add data.path=FILE (plain, .gz, .xz or .zst)")
     path = existing_file(config.path)
 
     def build(write: Callable[[bytes], None]) -> Built:
         n_bytes = 0
-        for chunk in unpacked_chunks(path):
+        for chunk in read(unpacked_chunks(path)):
             n_bytes += len(chunk)
             write(chunk)
         if n_bytes == 0:
@@ -26,5 +32,6 @@ def open_text(config: DataConfig) -> Corpus:
         return Built(cut_run(n_bytes, fractions), {})
 
     digest, compression = file_sha256(path), compression_of(path)
-    recipe = {"source": "text", "file_sha256": digest, "compression": compression, "split": list(fractions)}
+    recipe = {"source": config.source, "file_sha256": digest, "compression": compression, **recipe}
+    recipe["split"] = list(fractions)
     return cached_corpus(config, recipe, {"file": path.name, "file_sha256": digest}, build)

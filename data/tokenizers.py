@@ -1,8 +1,9 @@
 """Tokenizers: how bytes of text become tokens, and how many bytes of text each token stands for.
 
-`bytes`: a token is a byte. Any other is a file of the `tokenizers` library (tokenizer.json) that works on bytes ("byte
-level", as GPT-2's does), so that no text is unknown and every byte is behind exactly one token. What a tokenizer gives
-is checked against that: bits per byte are then exact whatever the vocabulary.
+`bytes`: a token is a byte. `characters` (data/characters.py): likewise, but the vocabulary has only those bytes that
+the training text has, so it follows from the corpus. Any other is a file of the `tokenizers` library (tokenizer.json)
+that works on bytes ("byte level", as GPT-2's does), so that no text is unknown and every byte is behind exactly one
+token. What a tokenizer gives is checked against that: bits per byte are then exact whatever the vocabulary.
 """
 
 import functools
@@ -20,6 +21,8 @@ from data.files import existing_file, unreadable
 from data.split import NEWLINE, Split
 
 BYTES = "bytes"  # data.tokenizer
+CHARACTERS = "characters"
+ONE_BYTE = (BYTES, CHARACTERS)  # those whose tokens stand for one byte each
 BROKEN = re.compile("([\udc80-\udcff]+)")  # what surrogateescape makes of bytes that are not UTF-8
 CHUNK = 1 << 20  # bytes that are tokenized at a time, cut after a newline (our choice)
 
@@ -39,6 +42,11 @@ class Tokenizer:
         """What decides the tokens of a text: another release of the library may cut it otherwise."""
         library = importlib.metadata.version("tokenizers")
         return {"tokenizer_sha256": self.sha256, "dtype": np.dtype(self.dtype).name, "library": library, "chunk": CHUNK}
+
+    @property
+    def characters(self) -> str | None:
+        """The bytes of the vocabulary as Latin-1, in the order of their tokens, where they follow from the corpus."""
+        return None
 
     @property
     def vocabulary_size(self) -> int:
@@ -64,7 +72,7 @@ class Tokenizer:
 
     def split(self, tokens: np.ndarray) -> Split:
         """Tokens as a split."""
-        return Split(tokens, self.follows, self.token_bytes)
+        return Split(tokens, self.follows, self.token_bytes, self.vocabulary_size)
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,8 @@ class ByteLevelTokenizer(Tokenizer):
 
 
 def open_tokenizer(name: str) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` names: "bytes", or the path of a tokenizer.json.
+    """The tokenizer that `data.tokenizer` names, of those that follow from no corpus: "bytes", or the path of a
+    tokenizer.json.
 
     UserError for a file that is missing, damaged or not byte level.
     """
@@ -149,12 +158,6 @@ def tokenizer_of(name: str, content: bytes) -> Tokenizer:
     token_bytes = np.array([len(piece) for piece in pieces], dtype=np.int64)
     digest = hashlib.sha256(content).hexdigest()
     return ByteLevelTokenizer(name, digest, content, token_bytes, library, pieces)
-
-
-@functools.cache
-def vocabulary_size(name: str) -> int:
-    """V of the tokenizer that `data.tokenizer` names. UserError as of `open_tokenizer`."""
-    return open_tokenizer(name).vocabulary_size
 
 
 def chunks(content: np.ndarray) -> Iterator[bytes]:

@@ -2,7 +2,8 @@
 
 Legend: n tokens of a split, C context (tokens a window holds), B windows per batch, q = n // C, r = n % C, s stride.
 
-Our choices. A split begins as if after a newline, so every token of it is a target exactly once, the first one too.
+Our choices. A split begins as if after a newline (a space, where the vocabulary has none), so every token of it is a
+target exactly once, the first one too.
 A training epoch shifts the cuts by an offset o drawn from {max(1, r), ..., C - 1}: windows [0, o), [o, o + C), ... and
 a last one that may be short. Every offset of that range makes q + 1 windows, so all epochs have equally many steps.
 Evaluation takes windows [w s, w s + C), of which all but the first add only their last s tokens as targets. With s = C

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from blocks.rotary import Rotary
 from fsn.causal_attention import causal_attention
 from fsn.kernel import initial_kernel
-from fsn.phases import Features, features, harmonics, later
+from fsn.phases import Features, Observed, features, harmonics, later
 
 NEVER = -1e4  # a score whose weight is exactly zero beside any other
 
@@ -34,10 +34,10 @@ class SynchronizationAttention(nn.Module):
 
     `harmonics=1, delay=False, frustration=False` is the Kuramoto base layer, sum_u A_tu kappa sin(theta_u - theta_t).
     How the kernel starts, from `kernel` and its strength `coupling`, is told by `initial_kernel`. `gate="constant"`
-    learns one gate a coordinate; "content" (our choice) adds a linear map of the query's features, random at first with
-    a root mean square of `gate_spread`. `null` is the score of the null slot: "zero", "learned" (one a head, zero at
-    first), or "none", never attended; without a delay there is no such slot.
-    Raises ValueError for an impossible head count, number of harmonics, kernel, gate or null slot.
+    learns one gate a coordinate; "content" (our choice) adds a linear map of what `quadratures` show of the query (see
+    `Observed`), random at first with a root mean square of `gate_spread`. `null` is the score of the null slot: "zero",
+    "learned" (one a head, zero at first), or "none", never attended; without a delay there is no such slot.
+    Raises ValueError for an impossible head count, number of harmonics, kernel, gate, null slot or quadratures.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class SynchronizationAttention(nn.Module):
         gate_spread: float = 1.0,
         null: str = "zero",
         rope_base: float = 10_000.0,
+        quadratures: int = 2,
     ) -> None:
         super().__init__()
         if n_phases % n_heads:
@@ -72,14 +73,16 @@ class SynchronizationAttention(nn.Module):
         self.scale = d_h**-0.5
         self.rotary = Rotary(d_h, rope_base)
         self.gate_constant = nn.Parameter(torch.ones(n_phases))
-        self.gate_content = nn.Linear(2 * n_phases, n_phases, bias=False) if gate == "content" else None
+        self.gate_content = None
+        if gate == "content":
+            self.observed = Observed(n_phases, quadratures)
+            self.gate_content = nn.Linear(self.observed.width, n_phases, bias=False)
         n_delays = 2 if delay else 1
         # kappa = kernel_real + i kernel_imag, (M, delays, d); no frustration at first (our choice).
         self.kernel_real = nn.Parameter(initial_kernel(kernel, coupling, harmonics, n_delays, n_phases))
         self.kernel_imag = nn.Parameter(torch.zeros(harmonics, n_delays, n_phases)) if frustration else None
-        if self.gate_content is not None:
-            # Features have a mean square of 1/2, so d of their 2d count.
-            nn.init.normal_(self.gate_content.weight, std=gate_spread * n_phases**-0.5)
+        if self.gate_content is not None:  # the mean square of a feature is 1/2
+            nn.init.normal_(self.gate_content.weight, std=gate_spread * (self.observed.width / 2) ** -0.5)
         if self.null == "learned":
             self.null_score = nn.Parameter(torch.zeros(n_heads))
 
@@ -188,7 +191,7 @@ class SynchronizationAttention(nn.Module):
     def _gate(self, state: Features) -> Tensor:
         """g_c(theta_t), (B, H, N, d_h), or (1, H, 1, d_h) when it is constant."""
         gate = self.gate_constant.view(1, self.n_heads, 1, -1)
-        return gate if self.gate_content is None else gate + self._split(self.gate_content(state.joined()))
+        return gate if self.gate_content is None else gate + self._split(self.gate_content(self.observed(state)))
 
     def _values(self, powers: list[Features], earlier: list[Features] | None = None) -> Tensor:
         """sum_delta kappa_{m,delta} e^{i m theta}, (B, H, N, M 2 d_h): both delays combined before aggregation.

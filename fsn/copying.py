@@ -31,7 +31,7 @@ class CopyingHead(nn.Module):
     """
 
     def __init__(
-        self, n_phases: int, harmonics: int = 2, *, share: float = 0.5, coupling: float = 0.75, gate: float = 2.0
+        self, n_phases: int, harmonics: int = 1, *, share: float = 0.5, coupling: float = 1.0, gate: float = 2.0
     ) -> None:
         super().__init__()
         if harmonics < 1:

@@ -18,22 +18,23 @@ from fsn.attention import SynchronizationAttention
 from fsn.copying import CopyingHead
 from fsn.local_coupling import LocalCoupling
 from fsn.modes import CollectiveModes
-from fsn.phases import Features, features
+from fsn.phases import Features, Observed, features
 
 
 class PhaseSwiGLU(nn.Module):
-    """SwiGLU from the features of a state to phase increments: (..., 2d) -> (..., d)."""
+    """SwiGLU from what it sees of a state to phase increments: theta (..., d) -> (..., d)."""
 
-    def __init__(self, n_phases: int, width: int, n_layers: int) -> None:
+    def __init__(self, n_phases: int, width: int, n_layers: int, quadratures: int = 2) -> None:
         super().__init__()
-        self.swiglu = SwiGLU(2 * n_phases, width, n_phases)
-        # Features have a mean square of 1/2, so d of their 2d count (our choice, as is the division by the depth).
-        nn.init.normal_(self.swiglu.gate_up.weight, std=n_phases**-0.5)
+        self.observed = Observed(n_phases, quadratures)
+        self.swiglu = SwiGLU(self.observed.width, width, n_phases)
+        # The mean square of a feature is 1/2 (our choice, as is the division by the depth).
+        nn.init.normal_(self.swiglu.gate_up.weight, std=(self.observed.width / 2) ** -0.5)
         nn.init.normal_(self.swiglu.down.weight, std=(2 * n_layers * width) ** -0.5)
 
     def couple(self, state: Features) -> Tensor:
         """dtheta (..., d) from the features of theta."""
-        return self.swiglu(state.joined())
+        return self.swiglu(self.observed(state))
 
 
 class FSNLayer(nn.Module):
@@ -121,7 +122,8 @@ class FSN(Decoder):
         copying_layers: int = 0,
         copying_share: float = 0.5,
         copying_gate: float = 2.0,
-        copying_coupling: float = 0.75,
+        copying_coupling: float = 1.0,
+        quadratures: int = 2,
     ) -> None:
         if feed_forward not in ("swiglu", "native"):
             raise ValueError(f"feed_forward={feed_forward!r} is neither 'swiglu' nor 'native'")
@@ -155,14 +157,17 @@ class FSN(Decoder):
                     gate_spread=gate_spread,
                     null=null,
                     rope_base=rope_base,
+                    quadratures=quadratures,
                 )
             copying = None
             if number >= n_layers - copying_layers:
-                copying = CopyingHead(
-                    n_phases, harmonics, share=copying_share, coupling=copying_coupling, gate=copying_gate
-                )
+                copying = CopyingHead(n_phases, share=copying_share, coupling=copying_coupling, gate=copying_gate)
             native = feed_forward == "native"
-            block = CollectiveModes(n_phases, ff_width) if native else PhaseSwiGLU(n_phases, ff_width, n_layers)
+            block = (
+                CollectiveModes(n_phases, ff_width)
+                if native
+                else PhaseSwiGLU(n_phases, ff_width, n_layers, quadratures)
+            )
             layers.append(FSNLayer(mixer, block, copying))
         super().__init__(embedding, layers, norm=None)  # phases are read through their features, which are bounded
         if readout == "linear":

@@ -4,11 +4,12 @@ Legend: theta (..., d) phases in rad; d phases, M harmonics. All uses of a phase
 are never wrapped and need no normalisation.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Features(NamedTuple):
@@ -20,6 +21,31 @@ class Features(NamedTuple):
     def joined(self) -> Tensor:
         """[cos theta, sin theta] (..., 2d)."""
         return torch.cat((self.cos, self.sin), dim=-1)
+
+
+class Observed(nn.Module):
+    """What linear maps see of phases: both quadratures, [cos theta, sin theta] (..., 2d), or one (ours),
+    cos(theta - beta) (..., d) against a learned reference beta (d,) in rad.
+
+    One is half as wide, so a map of it has more units at equal parameters. All features have a mean square of 1/2.
+    Raises ValueError for another number of quadratures than 1 and 2.
+    """
+
+    def __init__(self, n_phases: int, quadratures: int) -> None:
+        super().__init__()
+        if quadratures not in (1, 2):
+            raise ValueError(f"quadratures={quadratures} is neither 1 nor 2")
+        self.width = quadratures * n_phases
+        if quadratures == 1:
+            self.reference = nn.Parameter(torch.full((n_phases,), math.pi / 4))
+        else:
+            self.register_parameter("reference", None)
+
+    def forward(self, state: Features) -> Tensor:
+        """Features of theta -> (..., width)."""
+        if self.reference is None:
+            return state.joined()
+        return state.cos * self.reference.cos() + state.sin * self.reference.sin()
 
 
 def features(theta: Tensor) -> Features:

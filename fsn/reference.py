@@ -16,6 +16,7 @@ from fsn.copying import CopyingHead
 from fsn.local_coupling import LocalCoupling
 from fsn.modes import CollectiveModes
 from fsn.network import FSN, FSNLayer, PhaseSwiGLU
+from fsn.phases import Observed
 
 
 def gates(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
@@ -24,7 +25,7 @@ def gates(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
     for state in theta:
         gate: Tensor = layer.gate_constant
         if layer.gate_content is not None:
-            gate = gate + layer.gate_content.weight @ torch.cat((state.cos(), state.sin()))
+            gate = gate + layer.gate_content.weight @ seen(layer.observed, state)
         rows.append(gate)
     return torch.stack(rows)
 
@@ -143,9 +144,18 @@ def collective_modes(layer: CollectiveModes, theta: Tensor) -> Tensor:
     return torch.stack(increment)
 
 
+def seen(layer: Observed, theta: Tensor) -> Tensor:
+    """[cos theta, sin theta] (2d,), or cos(theta - beta) (d,), of one state theta (d,)."""
+    if layer.reference is None:
+        return torch.cat((theta.cos(), theta.sin()))
+    return torch.cos(theta - layer.reference)
+
+
 def swiglu(layer: PhaseSwiGLU, theta: Tensor) -> Tensor:
-    """dtheta (d,) for one state theta (d,): sum_j down_cj silu(gate_j . f) (up_j . f), f = [cos theta, sin theta]."""
-    f = torch.cat((theta.cos(), theta.sin()))
+    """dtheta (d,) for one state theta (d,): sum_j down_cj silu(gate_j . f) (up_j . f), f = [cos theta, sin theta], or
+    cos(theta - beta) where one quadrature is seen.
+    """
+    f = seen(layer.observed, theta)
     gate_up, down = layer.swiglu.gate_up.weight, layer.swiglu.down.weight
     width = down.shape[1]
     increment = torch.zeros_like(theta)

@@ -45,7 +45,7 @@ def _budget(record: RunRecord) -> str:
 
 def _tokens(data: DataInfo) -> str:
     if data.tokenizer["sha256"] is None:
-        return "bytes, 256 of them"
+        return f"{data.tokenizer['name']}, {data.tokenizer['vocabulary_size']} of them"
     per_token = data.bytes["train"] / data.tokens["train"]
     vocabulary = f"{data.tokenizer['vocabulary_size']:,} tokens of {data.tokenizer['name']}"
     return f"{vocabulary}, {per_token:.2f} bytes each in training"

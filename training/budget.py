@@ -10,7 +10,7 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import ModelConfig, RunConfig
-from data.tokenizers import BYTES
+from data.tokenizers import ONE_BYTE
 from training.build import build_model, parameters_by_part
 
 
@@ -78,7 +78,7 @@ def budgeted_parameters(model: ModelConfig, tokenizer: str, vocabulary_size: int
     """
     with torch.device("meta"):
         parts = parameters_by_part(build_model(model, vocabulary_size))
-    return parts["total"] if tokenizer == BYTES else without_tables(parts)
+    return parts["total"] if tokenizer in ONE_BYTE else without_tables(parts)
 
 
 def without_tables(parts: dict[str, int]) -> int:
@@ -87,4 +87,4 @@ def without_tables(parts: dict[str, int]) -> int:
 
 
 def _without(config: RunConfig) -> str:
-    return "" if config.data.tokenizer == BYTES else " without the embedding and readout tables"
+    return "" if config.data.tokenizer in ONE_BYTE else " without the embedding and readout tables"

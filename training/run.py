@@ -21,7 +21,7 @@ from configs.schema import RunConfig
 from data.atomic_write import WriteError, write_atomically
 from data.corpus import Corpus
 from data.language import LanguageData
-from data.tokenizers import BYTES
+from data.tokenizers import ONE_BYTE
 from measures.flops import flops_per_token
 from ssa.backends import fallen_back
 from training import announce
@@ -40,7 +40,7 @@ from training.run_record.checkpoints import (
     remove_half_written,
     set_aside_damaged,
 )
-from training.run_record.record import DataInfo, RunRecord, without_absolute_paths
+from training.run_record.record import DataInfo, RunRecord, TokenizerInfo, without_absolute_paths
 from training.run_record.recorder import Recorder, now
 from training.run_record.run_directory import TOKENIZER, claimed, differing_keys, earlier_run, run_directory
 from training.run_record.wandb_mirror import WandbMirror
@@ -123,7 +123,7 @@ def make_plan(config: RunConfig) -> Plan:
     model = build_model(config.model, corpus.vocabulary_size)
     set_backend(model, config.ssa.backend, kind, gradients=True)
     parameters = parameters_by_part(model)
-    if corpus.tokenizer.name != BYTES:
+    if corpus.tokenizer.name not in ONE_BYTE:
         parameters["without_tables"] = without_tables(parameters)
     record = RunRecord(
         config=without_absolute_paths(config_dict(config)),
@@ -144,18 +144,21 @@ def make_plan(config: RunConfig) -> Plan:
 def data_info(corpus: Corpus) -> DataInfo:
     """What the record tells of a corpus."""
     tokenizer = corpus.tokenizer
+    told: TokenizerInfo = {
+        "name": tokenizer.name,
+        "sha256": tokenizer.sha256,
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "tokens_sha256": corpus.tokens_sha256,
+    }
+    if tokenizer.characters is not None:
+        told["characters"] = tokenizer.characters
     return DataInfo(
         corpus.name,
         corpus.sha256,
         corpus.bytes_per_split(),
         without_absolute_paths(dict(corpus.source)),
         corpus.tokens_per_split(),
-        {
-            "name": tokenizer.name,
-            "sha256": tokenizer.sha256,
-            "vocabulary_size": tokenizer.vocabulary_size,
-            "tokens_sha256": corpus.tokens_sha256,
-        },
+        told,
     )
 
 
@@ -192,7 +195,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     trainer = make_trainer(plan, loop)
     try:
         tokenizer = plan.data.corpus.tokenizer
-        if main and tokenizer.name != BYTES:
+        if main and tokenizer.name not in ONE_BYTE:
             write_atomically(folder / TOKENIZER, tokenizer.content)
         progress.start(step, next((row["bits_per_byte"] for row in reversed(record.rows("validation"))), None))
         if config.compile:
@@ -236,12 +239,14 @@ def describe_newest(folder: Path) -> str:
 def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: GracefulStop) -> Loop:
     """The parts that work around each step, from the config."""
     trainer, per_epoch, total = plan.config.trainer, plan.data.steps_per_epoch, plan.total_steps
+    tokenizer = plan.data.corpus.tokenizer
     identity = {
         "config": config_dict(plan.config),
         "config_hash": plan.record.config_hash,
         "data_sha256": plan.data.corpus.sha256,
         "tokens_sha256": plan.data.corpus.tokens_sha256,
-        "vocabulary_size": plan.data.corpus.vocabulary_size,
+        "vocabulary_size": tokenizer.vocabulary_size,
+        **({} if tokenizer.characters is None else {"characters": tokenizer.characters}),
     }
     return Loop(
         Meter(per_epoch, total, trainer.log_every),

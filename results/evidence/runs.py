@@ -24,7 +24,7 @@ from training.sweeps.swept_run import configured_jobs, label_of
 COMMITTED = Path(__file__).parents[1] / "records"
 NOT_RUNS = "bench"  # of the folders in it: measurements of another form
 SET_ASIDE = re.compile(r".*-old-\d+")  # run directories that overwrite=true has replaced
-TEXT = "text"  # the source of corpora that are users' own: any sweep may have been run on one
+OWN_TEXT = ("text", "text27")  # sources of corpora that are users' own: any sweep may have been run on one
 # Circumstances that change numbers a little: a run that is asked for with one of them is another run.
 PRECISE = ("precision", "compile", "ssa.backend", "trainer.micro_batch_size")
 # Axes that a kind of table has columns or rows for, besides model and seed. Each value of another is a section.
@@ -161,7 +161,7 @@ def gather(
     for setting, wanted in parts.items():
         own = wanted[0][1].data
         only = corpus(own) if corpus else None
-        sources = {own.source} if sweep.own_corpus else {own.source, TEXT}
+        sources = {own.source} if sweep.own_corpus else {own.source, *OWN_TEXT}
         typed = typed_precisely(wanted[0][0])
         of_part: dict[str, list[RecordFile]] = {
             identity(config_dict(config), config.seed, typed): [] for _, config in wanted
@@ -234,7 +234,7 @@ def _names(records: Sequence[RunRecord]) -> dict[str, str]:
         counts.setdefault(record.data.sha256, Counter())[record.data.name] += 1
     names = {sha256: max(sorted(of), key=lambda name: of[name]) for sha256, of in counts.items()}
     many = Counter(names.values())
-    clear = {name for name, n in many.items() if n == 1 and name != TEXT}
+    clear = {name for name, n in many.items() if n == 1 and name not in OWN_TEXT}
     return {sha256: name if name in clear else f"{name} ({sha256[:8]})" for sha256, name in names.items()}
 
 

@@ -108,7 +108,7 @@ def positions_of(record: RunRecord) -> str:
 
 
 def tokenizer_of(record: RunRecord) -> str:
-    """What made the tokens of a run: `bytes`, or the name of a tokenizer.json and the beginning of its SHA-256."""
+    """What made the tokens: `bytes`, `characters`, or the name of a tokenizer.json and the beginning of its SHA-256."""
     tokenizer = record.data.tokenizer
     sha256 = tokenizer["sha256"]
     return tokenizer["name"] if sha256 is None else f"{tokenizer['name']} ({sha256[:8]})"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data.tokenizers import ONE_BYTE
 from results.evidence.curves import Curve, curve_bytes, validation_curves
 from results.evidence.settings import CIRCUMSTANCES, differing_settings, label, same_data, tokenizer_of
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
@@ -45,7 +46,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
                 reach = ([bits[-1] - low[-1]], [high[-1] - bits[-1]])
                 axes.errorbar(tokens[-1:], bits[-1:], reach, markerfacecolor="white", elinewidth=1, **look)
         tokenizer = tokenizer_of(records[0])
-        one = "a token is a byte" if tokenizer == "bytes" else f"tokenizer {tokenizer}"
+        one = "a token is a byte" if tokenizer in ONE_BYTE else f"tokenizer {tokenizer}"
         axes.set_xlabel(f"training tokens ({one})")
         axes.set_ylabel("validation loss (bits per byte)")
         axes.set_title(f"{records[0].data.name}, {records[0].config['scale']['name']} parameters", fontsize=11)

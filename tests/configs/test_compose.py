@@ -22,7 +22,7 @@ from configs.schema import (
 )
 from configs.strict import keys, leaves
 
-NEEDS = {("data", "text"): ["data.path=corpus.txt"]}
+NEEDS = {("data", name): ["data.path=corpus.txt"] for name in ("text", "text27")}
 
 
 @pytest.mark.parametrize(("group", "option"), [(group, option) for group in groups() for option in options(group)])

@@ -12,7 +12,8 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data.enwik8 import ENWIK8, OfficialFile, open_enwik8
+from data.enwik8 import ENWIK8, open_enwik8
+from data.official_file import OfficialFile
 
 # Text-like: it must shrink in a zip as the real one does.
 CONTENT = np.random.default_rng(0).choice(list(b"<page> the of and [[\n"), 20_000).astype(np.uint8).tobytes()

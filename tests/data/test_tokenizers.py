@@ -9,9 +9,9 @@ from tokenizers import models, pre_tokenizers
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data.sources import open_corpus
+from data.sources import open_corpus, vocabulary_size
 from data.split import Split
-from data.tokenizers import CHUNK, Tokenizer, chunks, open_tokenizer, vocabulary_size
+from data.tokenizers import CHUNK, Tokenizer, chunks, open_tokenizer
 
 TEXTS = [b"the phase of an oscillator drifts\n", "über naïve 語 🜁".encode(), bytes(range(256)), b"\xff\xfe", b"\n" * 9]
 
@@ -38,7 +38,8 @@ def test_tokens_stand_for_the_very_bytes(text, pair_tokenizer):
 def test_pairs_are_fewer_tokens_than_bytes_and_need_a_wider_type(pair_tokenizer):
     tokenizer = open_tokenizer(str(pair_tokenizer))
     assert (tokenizer.vocabulary_size, tokenizer.dtype) == (32_768, np.uint16)
-    assert vocabulary_size(str(pair_tokenizer)) == 32_768 and vocabulary_size("bytes") == 256
+    assert vocabulary_size(DataConfig(source="text", tokenizer=str(pair_tokenizer))) == 32_768
+    assert vocabulary_size(DataConfig(source="text")) == 256
     assert len(tokenizer.encode(b"abcdef")) == 3
     assert b"".join(tokenizer.decode([tokenizer.follows])) == b"\n"
     assert (Tokenizer().follows, Tokenizer().dtype) == (10, np.uint8)

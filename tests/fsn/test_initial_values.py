@@ -94,7 +94,13 @@ def test_layers_have_the_mixers_that_are_asked_for() -> None:
 
 
 def test_impossible_mixers_are_refused() -> None:
-    for wrong in ({"local_layers": 5}, {"copying_layers": -1}, {"copying_share": 0.01}, {"reach": 0}):
+    for wrong in (
+        {"local_layers": 5},
+        {"copying_layers": -1},
+        {"copying_share": 0.01},
+        {"reach": 0},
+        {"quadratures": 3},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             FSN(n_phases=8, n_layers=3, **{"local_layers": 1, "copying_layers": 1, **wrong})
 

@@ -22,12 +22,14 @@ VARIANTS = {
     "constant gate": {"harmonics": 2, "delay": True, "frustration": True, "gate": "constant"},
     "learned null score": {"null": "learned"},
     "no null slot": {"null": "none"},
+    "one quadrature": {"quadratures": 1},
 }
 NETWORKS = {
     "linear readout": {"readout": "linear"},
     "tied readout": {"readout": "tied", "null": "learned"},
     "native": {"feed_forward": "native"},
     "kuramoto": VARIANTS["kuramoto"],
+    "one quadrature": {"quadratures": 1},
     "local coupling and copying": {"local_layers": 1, "reach": 2, "copying_layers": 2},
 }
 

@@ -33,12 +33,16 @@ def having(key: str) -> AfterValidator:
 
 @with_config(extra="forbid")
 class TokenizerInfo(TypedDict):
-    """How text became tokens. sha256: of tokenizer.json; tokens_sha256: of the tokens; both None for bytes."""
+    """How text became tokens. sha256: of tokenizer.json; tokens_sha256: of the tokens. None where there is none of it.
+
+    characters: the bytes of the vocabulary as Latin-1, token 0 first, where it follows from the corpus.
+    """
 
     name: str
     sha256: str | None
     vocabulary_size: Count
     tokens_sha256: NotRequired[str | None]
+    characters: NotRequired[str]
 
 
 @with_config(extra="forbid")

@@ -70,17 +70,17 @@ def earlier_run(folder: Path, ours: RunRecord, corpus_path: Path) -> RunRecord |
         raise UserError(
             f"{folder} holds a run of another config: {different}; choose another run_dir or say overwrite=true"
         )
-    hashes = [[run.data.tokenizer.get(key) for key in ("sha256", "tokens_sha256")] for run in (record, ours)]
-    if hashes[0] != hashes[1]:
-        raise UserError(
-            f"the tokenizer {ours.data.tokenizer['name']}, or the library that applies it, has changed since the run "
-            f"in {folder} began; restore it from {folder / TOKENIZER} or say overwrite=true"
-        )
     then, now = record.data.sha256, ours.data.sha256
     if then != now:
         raise UserError(
             f"the data {record.data.name} ({corpus_path}) has changed since the run in {folder} began:"
             f" its SHA-256 was {then[:12]}... and is {now[:12]}...; restore it or say overwrite=true"
+        )
+    hashes = [[run.data.tokenizer.get(key) for key in ("sha256", "tokens_sha256")] for run in (record, ours)]
+    if hashes[0] != hashes[1]:
+        raise UserError(
+            f"the tokenizer {ours.data.tokenizer['name']}, or the library that applies it, has changed since the run "
+            f"in {folder} began; restore it from {folder / TOKENIZER} or say overwrite=true"
         )
     return record
 

@@ -14,9 +14,10 @@ from configs.compose import resolve
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig, RunConfig
 from data.atomic_write import WriteError
+from data.characters import CharacterTokenizer
 from data.corpus import Corpus
 from data.sources import open_corpus
-from data.tokenizers import BYTES, Tokenizer, open_tokenizer
+from data.tokenizers import CHARACTERS, ONE_BYTE, Tokenizer, open_tokenizer
 from training.attention_backend import set_backend
 from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint
 from training.run_record.environment import require_cuda
@@ -39,12 +40,15 @@ class TrainedRun:
 
     @property
     def tokenizer_file(self) -> str:
-        """The run's own copy of its tokenizer, as `data.tokenizer` takes it; "bytes" where it has none."""
-        return BYTES if self.config.data.tokenizer == BYTES else str(self.folder / TOKENIZER)
+        """The run's own copy of its tokenizer, as `data.tokenizer` takes it; its name where that is all there is."""
+        name = self.config.data.tokenizer
+        return name if name in ONE_BYTE else str(self.folder / TOKENIZER)
 
     @property
     def tokenizer(self) -> Tokenizer:
         """How its tokens read as text. UserError where its copy is not what it was trained with."""
+        if self.config.data.tokenizer == CHARACTERS:  # open_run saw that record and checkpoint have the same
+            return CharacterTokenizer(alphabet=self.record.data.tokenizer["characters"].encode("latin-1"))
         tokenizer = open_tokenizer(self.tokenizer_file)
         if tokenizer.sha256 != self.record.data.tokenizer["sha256"]:
             raise UserError(f"{self.tokenizer_file} is not the tokenizer that the run was trained with; restore it")
@@ -53,18 +57,18 @@ class TrainedRun:
     def corpus(self, moved: EvaluationDataConfig) -> Corpus:
         """The corpus the run was trained on. UserError when what is there now has another hash."""
         here = {name: value for name, value in vars(moved).items() if value is not None}
-        here["tokenizer"] = self.tokenizer_file if self.tokenizer.sha256 else BYTES
+        here["tokenizer"] = self.tokenizer_file if self.tokenizer.sha256 else self.tokenizer.name
         corpus = open_corpus(replace(self.config.data, **here))
-        if self.record.data.tokenizer.get("tokens_sha256") != corpus.tokens_sha256:
-            raise UserError(
-                f"{self.tokenizer_file} cuts the text into other tokens than the run in {self.folder} was trained on; "
-                "restore it, or the release of the tokenizers library in its record"
-            )
         if corpus.sha256 != self.record.data.sha256:
             raise UserError(
                 f"the data {corpus.name} has changed since the run in {self.folder}: its SHA-256 was "
                 f"{self.record.data.sha256[:12]}... and is {corpus.sha256[:12]}...; restore the data it was trained on"
                 + ("" if self.config.data.path is None else " or type data.path=FILE")
+            )
+        if self.record.data.tokenizer.get("tokens_sha256") != corpus.tokens_sha256:
+            raise UserError(
+                f"{self.tokenizer_file} cuts the text into other tokens than the run in {self.folder} was trained on; "
+                "restore it, or the release of the tokenizers library in its record"
             )
         return corpus
 
@@ -103,6 +107,9 @@ def open_run(path: str, checkpoint: str = "last", device: str = "auto", ssa_back
     content = read_checkpoint(file)
     if content["config_hash"] != record.config_hash:
         raise UserError(f"{file} is a checkpoint of another run than {folder}; type checkpoint=last")
+    of_checkpoint, of_record = content.get("characters"), record.data.tokenizer.get("characters")
+    if of_checkpoint != of_record or (config.data.tokenizer == CHARACTERS) != isinstance(of_record, str):
+        raise UserError(f"{file} and {folder / 'record.json'} differ in the characters of the vocabulary; restore them")
     start = checkpoint == "start"
     model, _ = load_model(file, device, start)
     set_backend(model, ssa_backend, device, gradients=False)

@@ -13,7 +13,7 @@ from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import RunConfig
 from configs.sweeps import Job
-from data.tokenizers import vocabulary_size
+from data.sources import vocabulary_size
 from training.budget import resolve_shape
 from training.run_record.record import RunRecord, load_record
 from training.run_record.run_directory import run_directory
@@ -113,4 +113,4 @@ def _resolved_once(overrides: tuple[str, ...]) -> RunConfig:
 def resolved(overrides: Sequence[str]) -> RunConfig:
     """The config of a run with its shape solved for its vocabulary. UserError for one that cannot be."""
     config = compose("train", overrides)
-    return resolve_shape(config, vocabulary_size(config.data.tokenizer))
+    return resolve_shape(config, vocabulary_size(config.data))

@@ -122,6 +122,7 @@ def test_runs_on_the_corpus_of_another_sweep_are_not_shown_unless_it_is_typed(ma
 
     found = [on(0, "enwik8", "ab" * 32), on(1, "text", "cd" * 32)]
     assert [(e.corpus, losses(e)) for e in gather(SWEEP, found)] == [("text (cdcdcdcd)", [None, 1.0, None, None])]
+    assert [e.corpus for e in gather(SWEEP, [on(1, "text27", "cd" * 32)])] == ["text27 (cdcdcdcd)"]
     code = replace(SWEEP, jobs=[Job((*job.overrides, "data=stdlib", "data.path=null")) for job in SWEEP.jobs])
     code_found = [*found, on(2, "stdlib", "ef" * 32)]
     assert [e.corpus for e in gather(code, code_found)] == ["stdlib", "text (cdcdcdcd)"]
