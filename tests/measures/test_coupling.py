@@ -73,7 +73,7 @@ def test_every_mixer_s_kernels_are_read():
     assert list(read) == list(expected)
     for place, (mixer, of) in expected.items():
         assert torch.equal(read[place], torch.complex(of(mixer.kernel_real), of(mixer.kernel_imag)).detach()), place
-    assert read[0, "copying", "its successor"].shape == (2, 2)  # M, a quarter of the phases
+    assert read[0, "copying", "its successor"].shape == (1, 2)  # one harmonic, a quarter of the phases
 
 
 def test_heads_are_found_by_mixer():

@@ -196,7 +196,7 @@ def test_a_row_has_the_heads_of_its_mixer():
     assert places == [
         *(("0", "local", f"{tau} back", m) for tau in (1, 2, 3) for m in "12"),
         *(("1", "attention", token, m) for token in ("attended token", "its successor") for m in "12"),
-        *(("1", "copying", "its successor", m) for m in "12"),
+        ("1", "copying", "its successor", "1"),
     ]
     assert {rows[0][name] for name in ("order parameter", "null slot", "gate")} == {"-"}
     attention, copying = (f"{value:.3f}" for value in entry["order_parameter"][1])
