@@ -7,10 +7,11 @@ part as a repulsive Daido component; the statistics over coordinates and the mea
     angle        arg sum_c kappa_c
     deviation    sqrt(2 (1 - R)) rad                       angular deviation, 0 to 81 degrees
 
-Legend: W windows, N tokens, H heads, M harmonics, d coordinates, kappa (M, delays, d) complex kernel of a layer.
+Legend: W windows, N tokens, H heads, M harmonics, d coordinates, kappa (M, d) complex kernel.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,15 +19,30 @@ from torch import Tensor, nn
 
 from configs.errors import UserError
 from fsn import SynchronizationAttention, coupling_kernel
+from fsn.coupling import Mixer, coupled_to
+from fsn.local_coupling import LocalCoupling
+from fsn.network import FSNLayer
 
 NO_DIRECTION = 1e-6  # a resultant below it has no angle: attraction and repulsion cancel to rounding
+
+ATTENTION, LOCAL, COPYING = "attention", "local", "copying"  # what mixers are called in records and tables
 
 ByHead = list[list[float]]  # layer -> head
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """What a mixer of a layer couples a token to, and how; `coupled_to` as of `fsn.coupling`."""
+
+    layer: int
+    mixer: str  # ATTENTION, LOCAL or COPYING
+    coupled_to: str
+    kappa: Tensor  # (M, d) complex
+
+
+@dataclass(frozen=True)
 class Harmonic:
-    """One harmonic of one delay over the coordinates of a layer. Angles in rad, nan where there is no direction.
+    """One harmonic of one kernel over its coordinates. Angles in rad, nan where there is no direction.
 
     A summary of d kernels: coordinates that follow and coordinates that keep their phase average to one number, so the
     deviation and the share of repulsive coordinates are to be read with it.
@@ -40,9 +56,10 @@ class Harmonic:
 
 @dataclass(frozen=True)
 class Order:
-    """How ordered the mixers run: means over windows and tokens by layer and head.
+    """How ordered the mixers run: means over windows and tokens by layer and head; a copying head is a layer's last.
 
-    The first token of a window is left out: with a delay it has the null slot alone, without one itself alone.
+    Local coupling has no heads. The first token of a window is left out: with a delay it has the null slot alone,
+    without one itself alone.
     """
 
     # |sum_u A_tu e^{i theta_u}|, mean over coordinates; at most 1 - null. Coordinates whose phases are nearly alike for
@@ -52,9 +69,18 @@ class Order:
     gate: ByHead  # g_c, mean over coordinates
 
 
-def mixers(model: nn.Module) -> list[SynchronizationAttention]:
-    """The layers with a coupling kernel, in their order. UserError for a model without."""
-    layers = [module for module in model.modules() if isinstance(module, SynchronizationAttention)]
+def kernels(model: nn.Module) -> list[Kernel]:
+    """The kernels of a model in the order of its layers, on the CPU. UserError for a model without."""
+    return [
+        Kernel(number, _name(mixer), partner, kappa)
+        for number, layer in enumerate(_layers(model))
+        for mixer in layer.mixers().values()
+        for partner, kappa in zip(coupled_to(mixer), coupling_kernel(mixer).cpu().unbind(1), strict=True)
+    ]
+
+
+def _layers(model: nn.Module) -> list[FSNLayer]:
+    layers = [module for module in model.modules() if isinstance(module, FSNLayer)]
     if not layers:
         raise UserError(
             f"task=coupling is for runs of fsn, fsn_native and kuramoto, and {type(model).__name__} has no coupling "
@@ -63,15 +89,25 @@ def mixers(model: nn.Module) -> list[SynchronizationAttention]:
     return layers
 
 
-def kernels(model: nn.Module) -> Tensor:
-    """kappa (layers, M, delays, d), complex, on the CPU. UserError for a model without coupling kernels."""
-    return torch.stack([coupling_kernel(layer).cpu() for layer in mixers(model)])
+def _name(mixer: Mixer) -> str:
+    if isinstance(mixer, LocalCoupling):
+        return LOCAL
+    return ATTENTION if isinstance(mixer, SynchronizationAttention) else COPYING
+
+
+def heads_of(mixer: str, kernels: Sequence[Kernel], layer: int) -> slice:
+    """Where the heads of a mixer stand among those of its layer, in `Order`."""
+    if mixer == LOCAL:
+        return slice(0, 0)
+    if mixer == COPYING:
+        return slice(-1, None)
+    return slice(-1 if any((k.layer, k.mixer) == (layer, COPYING) for k in kernels) else None)
 
 
 @torch.no_grad()
 def order(model: nn.Module, windows: Tensor) -> Order:
     """The measures of order for windows (W, N) of tokens, N > 1. UserError for a model without coupling kernels."""
-    mixers(model)
+    _layers(model)
     found: list[list[Tensor]] = []  # window -> layer -> (3, H)
     for window in windows:  # one at a time: diagnostics hold N x N matrices
         _, layers = model(window[None], return_diagnostics=True)
@@ -82,7 +118,7 @@ def order(model: nn.Module, windows: Tensor) -> Order:
 
 
 def harmonic(kappa: Tensor) -> Harmonic:
-    """The measures of one harmonic and delay, kappa (d,) complex; with several seeds, of all their coordinates."""
+    """The measures of one harmonic of a kernel, kappa (d,) complex; with several seeds, of all their coordinates."""
     kappa = kappa.to(torch.complex128)
     total, strength = kappa.sum(), float(kappa.abs().sum())
     resultant = float(total.abs()) / strength if strength else 0.0

@@ -17,9 +17,13 @@ from configs.errors import UserError
 
 @dataclass(frozen=True)
 class Heads:
-    """Measures of one layer, means over windows and rows, but the first row, where there is nothing to choose."""
+    """Measures of one layer, means over windows and rows, but the first row, where there is nothing to choose.
 
-    diversity: float  # total variation between the maps of two heads, mean over pairs, in [0, 1]; 0 for one head
+    A layer without heads has no diversity, and no other measure of any head.
+    """
+
+    # Total variation between the maps of two heads, mean over pairs, in [0, 1]; 0 for one head, None for no head.
+    diversity: float | None
     entropy: list[float]  # by head: entropy of a row over the logarithm of the tokens it may see, in [0, 1]
     active: list[float]  # by head: share of the pairs it may weigh and does
 
@@ -40,7 +44,9 @@ def normalised(A: Tensor) -> Tensor:
 
 
 def measure_heads(A: Tensor) -> Heads:
-    """The measures of one layer's maps (W, H, N, N)."""
+    """The measures of one layer's maps (W, H, N, N), H = 0 for a layer that couples without attention."""
+    if A.shape[1] == 0:
+        return Heads(None, [], [])
     A = A[:, :, 1:].double()
     n_heads, length = A.shape[1], A.shape[3]
     distances = [(A[:, g] - A[:, h]).abs().sum(-1).mean() / 2 for g in range(n_heads) for h in range(g)]

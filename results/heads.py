@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not 0 <= asked.layer < len(layers):
                 raise UserError(f"--layer {asked.layer}: {name} has layers 0 to {len(layers) - 1}")
         shown = [(name, layers[asked.layer][0]) for name, layers in zip(names, maps, strict=True)]
+        if not any(A.shape[0] for _, A in shown):
+            raise UserError(f"--layer {asked.layer}: none of the runs has heads there")
         print("\n" + ", ".join(str(file) for file in plot_heads(shown, asked.figure)))
 
 

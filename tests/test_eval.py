@@ -225,6 +225,7 @@ def test_coupling_is_measured_drawn_and_recorded(evaluate, trained, run_dir, tmp
     assert (folder / "coupling-validation-last.svg").exists()
     last = load_record(folder).evaluations[-1]
     assert (last["task"], last["split"], last["step"], last["windows"]) == ("coupling", "validation", 3, 8)
+    assert [kernel["coupled_to"] for kernel in last["kernels"][:2]] == ["attended token", "its successor"]
     code, out, err = evaluate(f"run={run_dir}", "task=coupling")
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("error: task=coupling is for runs of fsn, fsn_native and kuramoto")
@@ -285,3 +286,22 @@ def test_strings_that_are_made_otherwise_now_are_told(evaluate, recalled, monkey
     monkeypatch.setattr("data.strings.STREAM", 1)
     code, _, err = evaluate(f"run={recalled}", "task=recall")
     assert code == 2 and "the strings repeat64 are made otherwise than when" in err
+
+
+@pytest.mark.parametrize("local_layers", [1, 2])
+def test_a_layer_without_heads_is_evaluated(evaluate, trained, tmp_path, local_layers):
+    """smoke has two layers."""
+    folder = tmp_path / "fsn"
+    paths = [f"data.path={trained / 'corpus.txt'}", f"data.cache_dir={trained / 'cache'}", f"run_dir={folder}"]
+    more = [f"model.local_layers={local_layers}", f"model.copying_layers={2 - local_layers}"]
+    run(compose("train", ["model=fsn", *more, *SETTINGS[1:], *paths]))
+    code, out, _ = evaluate(f"run={folder}", "task=synchrony", "split=validation")
+    assert code == 0 and "no heads" in out and "nan" not in out
+    heads = load_record(folder).evaluations[-1]["heads"]
+    assert heads[0] == {"diversity": None, "entropy": [], "active": []}
+    assert [len(layer["active"]) for layer in heads] == [0, 2 if local_layers == 1 else 0]
+    assert (folder / "heads-validation-last.svg").exists() == (local_layers == 1)
+    code, out, _ = evaluate(f"run={folder}", "task=coupling", "split=validation")
+    assert code == 0 and "8 back" in out and ("copying" in out) == (local_layers == 1)
+    assert (folder / "coupling-validation-last.svg").exists()
+    assert load_record(folder).evaluations[-1]["kernels"][0]["coupled_to"] == "1 back"

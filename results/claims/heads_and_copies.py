@@ -108,7 +108,8 @@ def _diversities(runs: Sequence[Run]) -> list[float]:
 
 
 def _diversity(output: HeadsOutput) -> float:
-    return mean(layer["diversity"] for layer in output["heads"])
+    """Mean over the layers that have heads."""
+    return mean(layer["diversity"] for layer in output["heads"] if layer["diversity"] is not None)
 
 
 def _active(output: HeadsOutput) -> float:

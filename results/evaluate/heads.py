@@ -15,6 +15,7 @@ from training.attention_backend import evaluated_by
 from training.run_record.trained_run import TrainedRun
 
 WINDOWS, LONGEST = 8, 512  # of the split's start; their tokens, because maps are N x N
+NO_HEADS = "no heads"  # what stands for the measures of a layer without
 
 
 def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "validation") -> torch.Tensor:
@@ -34,9 +35,9 @@ def head_rows(name: str, layers: Sequence[Heads]) -> list[Row]:
         {
             "model": name,
             "layer": str(layer),
-            "diversity of heads": f"{heads.diversity:.3f}",
-            "entropy / log N, by head": " ".join(f"{value:.2f}" for value in heads.entropy),
-            "active pairs, by head": " ".join(f"{value:.2f}" for value in heads.active),
+            "diversity of heads": NO_HEADS if heads.diversity is None else f"{heads.diversity:.3f}",
+            "entropy / log N, by head": " ".join(f"{value:.2f}" for value in heads.entropy) or NO_HEADS,
+            "active pairs, by head": " ".join(f"{value:.2f}" for value in heads.active) or NO_HEADS,
         }
         for layer, heads in enumerate(layers)
     ]

@@ -85,7 +85,7 @@ def synchrony(config: EvaluationConfig, figure: bool = True) -> None:
     layers = [measure_heads(A) for A in maps]
     print(markdown(head_rows(run.config.model.name, layers), left=("model",)))
     rows = [(f"layer {layer}", A[0]) for layer, A in enumerate(maps)]
-    if figure:
+    if figure and any(A.shape[1] for A in maps):
         name = f"heads-{config.split}-{run.checkpoint.stem}"
         print("\n" + ", ".join(str(file) for file in plot_heads(rows, run.folder / name)))
     run.add_evaluation(heads_entry(run, windows, layers, config.split))
@@ -98,14 +98,14 @@ def coupling(config: EvaluationConfig, figure: bool = True) -> None:
     from results.evaluate.coupling import coupling_entry
     from results.evaluate.heads import first_windows
     from results.figures.coupling import draw_evaluation
-    from results.tables.coupling import kernel_rows
+    from results.tables.coupling import WORDS, kernel_rows
 
     run = _open(config)
-    kappa = kernels(run.model)
+    found = kernels(run.model)
     windows = first_windows(run, config.data, config.split)
-    entry = coupling_entry(run, kappa, order(run.model, windows), config.split, len(windows))
+    entry = coupling_entry(run, found, order(run.model, windows), config.split, len(windows))
     model = run.config.model.name
-    print(markdown(kernel_rows(model, [entry]), left=("model",)))
+    print(markdown(kernel_rows(model, [entry]), left=WORDS))
     if figure:
         name = f"coupling-{config.split}-{run.checkpoint.stem}"
         title = f"{model}, seed {run.config.seed}"

@@ -7,13 +7,26 @@ import torch
 from torch import Tensor
 
 from configs.errors import UserError
+from fsn.coupling import ATTENDED, SUCCESSOR
+from measures.coupling import ATTENTION, Kernel
 from results.evidence.settings import CIRCUMSTANCES, differing_settings, same_data
 from results.evidence.stored import Evaluated
 
 
-def kernel(entry: dict[str, Any]) -> Tensor:
-    """kappa (layers, M, delays, d) complex128 of a record's entry."""
-    real, imaginary = (torch.tensor(entry[f"kernel_{part}"], dtype=torch.float64) for part in ("real", "imag"))
+def stored_kernels(entry: dict[str, Any]) -> list[Kernel]:
+    """The kernels of a record's entry, kappa complex128, in the order of layers."""
+    if "kernels" in entry:
+        return [Kernel(k["layer"], k["mixer"], k["coupled_to"], _complex(k)) for k in entry["kernels"]]
+    # An older entry: layers x M x delays x d, all of attention.
+    return [
+        Kernel(layer, ATTENTION, partner, kappa)
+        for layer, of_layer in enumerate(_complex(entry))
+        for partner, kappa in zip((ATTENDED, SUCCESSOR), of_layer.unbind(1), strict=False)
+    ]
+
+
+def _complex(kept: dict[str, Any]) -> Tensor:
+    real, imaginary = (torch.tensor(kept[f"kernel_{part}"], dtype=torch.float64) for part in ("real", "imag"))
     return torch.complex(real, imaginary)
 
 

@@ -1,31 +1,40 @@
-"""Coupling functions of a network as PNG and SVG: a row a layer, a column a delay, and the order parameter by layer.
+"""Coupling of a network as PNG and SVG: a row a layer, a column what its mixers couple to, and the order parameter.
 
-Legend: kappa (layers, M, delays, d) complex kernels, Delta phase difference in rad, Gamma (rad) increment from one
-token attended with weight 1.
+Legend: kappa (M, d) complex kernel, M harmonics, d coordinates, Delta phase difference in rad, Gamma (rad) increment
+from one token attended with weight 1.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fsn.coupling import kernel_function
-from measures.coupling import Harmonic, Order, harmonic
-from results.evidence.coupling import by_model, kernel
+from fsn.coupling import ATTENDED, SUCCESSOR, kernel_function
+from measures.coupling import ATTENTION, COPYING, LOCAL, Harmonic, Kernel, Order, harmonic, heads_of
+from results.evidence.coupling import by_model, stored_kernels
 from results.evidence.stored import Evaluated
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 
 POINTS = 65  # of a curve
+MOST_TICKS = 10  # of distances
 MOST_LINES = 24  # coordinates of a panel; more could not be distinguished, and files would grow
-DELAYS = (r"attended token, $\Delta = \theta_u - \theta_t$", r"its successor, $\Delta = \theta_{u+1} - \theta_t$")
+FIRST = (ATTENTION, ATTENDED)
+HEADINGS = {  # of the columns of coupling functions, in their order
+    FIRST: r"attended token, $\Delta = \theta_u - \theta_t$",
+    (ATTENTION, SUCCESSOR): r"its successor, $\Delta = \theta_{u+1} - \theta_t$",
+    (COPYING, SUCCESSOR): r"copying head, successor, $\Delta = \theta_{u+1} - \theta_t$",
+}
+HARMONICS = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))  # line and marker of each, of local coupling
+UNDER = 0.35  # rows; the order parameter of a copying head stands so far under that of its layer's attention
 REFERENCE = "#555555"
 MINUS, SUBSCRIPTS = "\N{MINUS SIGN}", str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
-def draw_coupling(model: str, title: str, kappa: Tensor, order: Order, path: Path) -> list[Path]:
+def draw_coupling(model: str, title: str, found: Sequence[Kernel], order: Order, path: Path) -> list[Path]:
     """One network's figure as `path`.png and .svg; the files.
 
     A panel shows the mean of Gamma over coordinates (bold), the band that holds the middle 80 % of them at each Delta,
@@ -33,45 +42,94 @@ def draw_coupling(model: str, title: str, kappa: Tensor, order: Order, path: Pat
     harmonic alone there, as strong in each coordinate and without frustration. The mean is where coordinates agree;
     band and lines show where some follow, some repel and some keep their phase. Words above a panel give of each
     harmonic mean |kappa|, its frustration angle, the angular deviation, and attractive or repulsive, by the sign of
-    the angle's cosine, with the share of coordinates that have this sign.
+    the angle's cosine, with the share of coordinates that have this sign. Of local coupling, whose signs are random at
+    first, one panel shows how strong it is at each distance.
     """
     # Imported here because it is slow, and not through pyplot, which would look for a display.
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    n_layers, _, n_delays, _ = kappa.shape
+    n_layers = len(order.order_parameter)
+    local = _local_strengths(found)
+    columns: dict[tuple[str, str], dict[int, Tensor]] = {  # kind -> layer -> kappa
+        kind: {k.layer: k.kappa for k in found if (k.mixer, k.coupled_to) == kind} for kind in HEADINGS
+    }
+    # Local coupling stands in the first column, the place of the attention that it replaces.
+    columns = {kind: by_layer for kind, by_layer in columns.items() if by_layer or (local and kind == FIRST)}
+    has_heads = any(order.order_parameter)
+    width_ratios = [2.9] * len(columns) + [1.7] * has_heads
     color = STYLES.get(model, OTHER)[0]
     with rc_context(REPRODUCIBLE):
-        figure = Figure(figsize=(0.9 + 2.9 * n_delays + 2.1, 1.3 + 2.15 * n_layers), layout="constrained")
-        grid = figure.add_gridspec(n_layers, n_delays + 1, width_ratios=[2.9] * n_delays + [1.7])
-        first: Any = None
+        # Room for the order parameter, or, beside a single column, for the title.
+        width = 0.9 + 2.9 * len(columns) + (2.1 if has_heads or len(columns) == 1 else 0)
+        figure = Figure(figsize=(width, 1.3 + 2.15 * n_layers + 0.5 * bool(local)), layout="constrained")
+        grid = figure.add_gridspec(n_layers, len(width_ratios), width_ratios=width_ratios)
+        first: Any = None  # of the panels of coupling functions
         for layer in range(n_layers):
-            for delay in range(n_delays):
-                panel: Any = figure.add_subplot(grid[layer, delay], sharex=first, sharey=first)
+            if layer in local:
+                beside: Any = figure.add_subplot(grid[layer, 0])
+                _local_panel(beside, local[layer], color)
+                beside.set_ylim(0, 1.08 * max(float(strength.max()) for strength in local.values()) or 1)
+                beside.set_ylabel(f"layer {layer}\nmean |κ| (rad)", fontsize=9.5)
+                if layer == max(local):
+                    beside.set_xlabel("distance (tokens)", fontsize=9.5)
+            here = [kind for kind, by_layer in columns.items() if layer in by_layer]
+            for kind in here:
+                by_layer, leftmost = columns[kind], kind == here[0]
+                place = grid[layer, list(columns).index(kind)]
+                panel: Any = figure.add_subplot(place, sharex=first, sharey=first)
                 first = first or panel
-                _coupling_panel(panel, kappa[layer, :, delay], color)
-                words = [_words(m + 1, harmonic(part)) for m, part in enumerate(kappa[layer, :, delay])]
-                panel.set_title("\n".join([DELAYS[delay]] * (layer == 0) + words), fontsize=8.5, loc="left")
-                panel.tick_params(labelleft=delay == 0, labelbottom=layer == n_layers - 1, labelsize=8.5)
-                if delay == 0:
-                    panel.set_ylabel(f"layer {layer}\nΓ(Δ) (rad)", fontsize=9.5)
-                if layer == n_layers - 1:
+                _coupling_panel(panel, by_layer[layer], color)
+                words = [_words(m + 1, harmonic(part)) for m, part in enumerate(by_layer[layer])]
+                heading = [HEADINGS[kind]] * (layer == min(by_layer))
+                panel.set_title("\n".join(heading + words), fontsize=8.5, loc="left")
+                panel.tick_params(labelleft=leftmost, labelbottom=layer == max(by_layer), labelsize=8.5)
+                if leftmost:
+                    named = "" if layer in local else f"layer {layer}\n"
+                    panel.set_ylabel(f"{named}Γ(Δ) (rad)", fontsize=9.5)
+                if layer == max(by_layer):
                     panel.set_xlabel("phase difference Δ (rad)", fontsize=9.5)
-        _order_panel(figure.add_subplot(grid[:, n_delays]), order, color, null=n_delays > 1)
+        if has_heads:
+            _order_panel(figure.add_subplot(grid[:, len(columns)]), order, found, color)
         figure.suptitle(f"Coupling functions: {title}", fontsize=11)
-        handles, _ = first.get_legend_handles_labels()
-        figure.legend(
-            handles=handles,
-            loc="outside lower left",
-            ncols=2,
-            title="Above each panel: mean |κ| over coordinates (rad), frustration angle and its"
-            "\nangular deviation (s.d.), sign of the harmonic and share of coordinates that have it",
-            alignment="left",
-            frameon=False,
-            fontsize=8.5,
-            title_fontsize=8.5,
-        )
+        if first is not None:
+            handles, _ = first.get_legend_handles_labels()
+            figure.legend(
+                handles=handles,
+                loc="outside lower left",
+                ncols=2,
+                title="Above each panel: mean |κ| over coordinates (rad), frustration angle and its"
+                "\nangular deviation (s.d.), sign of the harmonic and share of coordinates that have it",
+                alignment="left",
+                frameon=False,
+                fontsize=8.5,
+                title_fontsize=8.5,
+            )
         return write_figure(figure, path)
+
+
+def _local_strengths(found: Sequence[Kernel]) -> dict[int, Tensor]:
+    """layer -> mean |kappa| (L, M) over coordinates at distances 1..L, of the layers with local coupling."""
+    by_layer: dict[int, list[Tensor]] = {}
+    for kernel in found:
+        if kernel.mixer == LOCAL:
+            by_layer.setdefault(kernel.layer, []).append(kernel.kappa.abs().mean(-1))
+    return {layer: torch.stack(strengths) for layer, strengths in by_layer.items()}
+
+
+def _local_panel(panel: Any, strength: Tensor, color: str) -> None:
+    """Local coupling by distance, strength (L, M): mean |kappa| over coordinates."""
+    distances = range(1, len(strength) + 1)
+    for m, (strengths, (line, marker)) in enumerate(zip(strength.T, cycle(HARMONICS)), start=1):
+        label = f"|κ{str(m).translate(SUBSCRIPTS)}|"
+        face = color if m == 1 else "white"
+        look = {"color": color, "linestyle": line, "marker": marker, "markerfacecolor": face, "markersize": 5}
+        panel.plot(distances, strengths, label=label, **look)
+    panel.set_title("local coupling: mean |κ| by distance", fontsize=8.5, loc="left")
+    panel.set_xticks(distances[:: math.ceil(len(distances) / MOST_TICKS)])
+    panel.tick_params(labelsize=8.5)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(loc="upper right", frameon=False, fontsize=8.5)
 
 
 def _coupling_panel(panel: Any, kappa: Tensor, color: str) -> None:
@@ -99,34 +157,47 @@ def _coupling_panel(panel: Any, kappa: Tensor, color: str) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _order_panel(panel: Any, order: Order, color: str, null: bool) -> None:
+def _order_panel(panel: Any, order: Order, found: Sequence[Kernel], color: str) -> None:
     """Order parameter by layer, top down as the rows are; where there is a null slot also the weight on it."""
-    layers = range(len(order.order_parameter))
+    n_layers = len(order.order_parameter)
+    there = {(kernel.layer, kernel.mixer) for kernel in found}
+    ticks = {float(layer): f"layer {layer}" + ",\nlocal" * ((layer, LOCAL) in there) for layer in range(n_layers)}
+    ticks |= {layer + UNDER: "copying head" for layer, mixer in sorted(there) if mixer == COPYING}
     shown = [("order parameter", order.order_parameter, color, "o", color, "-")]
-    if null:
+    if any(kernel.coupled_to == SUCCESSOR for kernel in found):
         shown.append(("weight on null slot", order.null, REFERENCE, "s", "white", "--"))
     for name, by_head, edge, marker, face, line in shown:
-        means = [sum(heads) / len(heads) for heads in by_head]
-        panel.plot(means, layers, color=edge, marker=marker, markerfacecolor=face, linestyle=line, label=name)
-        for layer, heads in zip(layers, by_head, strict=True):
-            at = (means[layer], layer)
-            # Inwards from the ends of the axis, one quantity above and one below, so that equal values are both read.
-            right, below = means[layer] < 0.5, name != "order parameter"
-            panel.annotate(
-                f"{means[layer]:.2f}",
-                at,
-                xytext=(7 if right else -7, -4 if below else 4),
-                textcoords="offset points",
-                ha="left" if right else "right",
-                va="top" if below else "bottom",
-                fontsize=8.5,
-            )
-            if len(heads) > 1:
-                panel.plot(heads, [layer] * len(heads), color=edge, marker="|", linestyle="none", alpha=0.7)
+        label: str | None = name
+        # Attention is one line; copying heads stand alone, under it.
+        for mixer, under, joined in ((ATTENTION, 0.0, line), (COPYING, UNDER, "none")):
+            layers = [layer for layer in range(n_layers) if (layer, mixer) in there]
+            if not layers:
+                continue
+            of_layers = [by_head[layer][heads_of(mixer, found, layer)] for layer in layers]
+            means = [sum(heads) / len(heads) for heads in of_layers]
+            at = [layer + under for layer in layers]
+            panel.plot(means, at, color=edge, marker=marker, markerfacecolor=face, linestyle=joined, label=label)
+            label = None
+            for mean, y, heads in zip(means, at, of_layers, strict=True):
+                # Inwards from the ends of the axis, one quantity above and one below, so that equal values are both
+                # read; a copying head's in front of the line of attention.
+                right, below = mean < 0.5, name != "order parameter"
+                panel.annotate(
+                    f"{mean:.2f}",
+                    (mean, y),
+                    xytext=(7 if right else -7, -4 if below else 4),
+                    textcoords="offset points",
+                    ha="left" if right else "right",
+                    va="top" if below else "bottom",
+                    fontsize=8.5,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5} if under else None,
+                )
+                if len(heads) > 1:
+                    panel.plot(heads, [y] * len(heads), color=edge, marker="|", linestyle="none", alpha=0.7)
     panel.set_xlim(-0.02, 1.02)
-    panel.set_ylim(len(layers) - 0.5, -0.5)
+    panel.set_ylim(n_layers - 0.5, -0.5)
     panel.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    panel.set_yticks(layers, [f"layer {layer}" for layer in layers])
+    panel.set_yticks(list(ticks), list(ticks.values()))
     panel.tick_params(labelsize=8.5)
     panel.set_xlabel("mean over tokens", fontsize=9.5)
     panel.grid(alpha=0.25, linewidth=0.6)
@@ -161,4 +232,4 @@ def draw_evaluation(model: str, title: str, entry: dict[str, Any], path: Path) -
     """The figure of one entry as `path`.png and .svg; the files."""
     order = Order(entry["order_parameter"], entry["null"], entry["gate"])
     title = f"{title}, {entry['checkpoint']} (step {entry['step']:,})"
-    return draw_coupling(model, title, kernel(entry), order, path)
+    return draw_coupling(model, title, stored_kernels(entry), order, path)

@@ -10,11 +10,13 @@ from results.figures.style import REPRODUCIBLE, write_figure
 
 MOST_TOKENS = 64  # of a map; more could not be distinguished
 MOST_HEADS = 8
+WITHOUT = 0.15  # of a row's height, for one without heads
 
 
 def plot_heads(maps: Sequence[tuple[str, Tensor]], path: Path) -> list[Path]:
     """`maps`: (label, A (H, N, N)) of each row, the first `MOST_TOKENS` tokens shown; the files written.
 
+    A row without heads says so; one row at least has heads.
     Colour is the square root of the weight, so that a spread of 1/64 is still seen; what is exactly zero stays white.
     """
     from matplotlib import colormaps, rc_context
@@ -23,9 +25,10 @@ def plot_heads(maps: Sequence[tuple[str, Tensor]], path: Path) -> list[Path]:
 
     columns = min(MOST_HEADS, max(A.shape[0] for _, A in maps))
     shade = colormaps["viridis_r"].with_extremes(bad="white")
+    heights = [1.0 if A.shape[0] else WITHOUT for _, A in maps]
     with rc_context(REPRODUCIBLE):
-        figure = Figure(figsize=(1.0 + 1.75 * columns, 0.5 + 1.95 * len(maps)), layout="constrained")
-        panels: Any = figure.subplots(len(maps), columns, squeeze=False)
+        figure = Figure(figsize=(1.0 + 1.75 * columns, 0.5 + 1.95 * sum(heights)), layout="constrained")
+        panels: Any = figure.subplots(len(maps), columns, squeeze=False, height_ratios=heights)
         image: Any = None
         for row, (name, A) in enumerate(maps):
             for head in range(columns):
@@ -39,8 +42,11 @@ def plot_heads(maps: Sequence[tuple[str, Tensor]], path: Path) -> list[Path]:
                 values = shown.masked_fill(shown == 0, float("nan")).numpy()
                 image = panel.imshow(values, cmap=shade, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
                 panel.set_title(f"head {head}", fontsize=9)
+            if A.shape[0] == 0:
+                panels[row][0].text(0, 0.5, f"{name}: no heads", fontsize=9, va="center")
             panels[row][0].set_ylabel(f"{name}\nquery token", fontsize=9)
+        lowest = max(row for row, (_, A) in enumerate(maps) if A.shape[0])
         for head in range(columns):
-            panels[-1][head].set_xlabel("key token", fontsize=9)
+            panels[lowest][head].set_xlabel("key token", fontsize=9)
         figure.colorbar(image, ax=panels, shrink=0.8, label="weight of the key (white: exactly 0)")
         return write_figure(figure, path)

@@ -12,7 +12,7 @@ from typing import Any
 
 from measures.statistics import shown_difference, shown_mean
 from results.document import Document, Row, Table
-from results.evaluate.heads import LONGEST
+from results.evaluate.heads import LONGEST, NO_HEADS
 from results.evidence.protocol import UNPAIRED, Protocol, footnotes, require_one
 from results.evidence.runs import Evidence, Run, few
 from results.evidence.settings import tokenizer_of
@@ -50,13 +50,20 @@ class Measured:
         return len(self.entry["heads"])
 
     def heads(self, measure: str, layer: int) -> list[float]:
-        """The measure of each head of a layer; diversity is one number for all of them."""
+        """The measure of each head of a layer, of which it may have none; diversity is one number for all of them."""
         value = self.entry["heads"][layer][measure]
+        if value is None:
+            return []
         return list(value) if isinstance(value, list) else [value]
 
+    def has_heads(self, layer: int | str) -> bool:
+        """Whether there is such a layer and it has heads, or any layer has for `ALL`."""
+        layers = range(self.layers) if layer == ALL else {int(layer)} & set(range(self.layers))
+        return any(self.heads("active", index) for index in layers)
+
     def mean(self, measure: str, layer: int | str) -> float:
-        """Over the heads of a layer, or of `ALL` layers with the same weight."""
-        layers = range(self.layers) if layer == ALL else [int(layer)]
+        """Over the heads of a layer, or of `ALL` layers that have heads with the same weight."""
+        layers = [index for index in range(self.layers) if self.has_heads(index) and layer in (ALL, index)]
         return statistics.mean(statistics.mean(self.heads(measure, index)) for index in layers)
 
 
@@ -109,8 +116,7 @@ def _rows(measured: Sequence[Measured], variants: Sequence[str], measure: str, b
             row = {"layer": str(layer), "when": when}
             values = {variant: _values(measured, variant, stage, measure, layer) for variant in variants}
             for variant in variants:
-                there = any((one.run.variant, one.stage) == (variant, stage) for one in measured)
-                row[variant] = shown_mean(values[variant], seeds) if values[variant] or not there else "no such layer"
+                row[variant] = _lacking(measured, variant, stage, layer) or shown_mean(values[variant], seeds)
                 if values[variant] and measure != "diversity" and layer != ALL:
                     row[variant] += _range(measured, variant, stage, measure, int(layer))
             for variant in variants:
@@ -127,8 +133,17 @@ def _values(measured: Sequence[Measured], variant: str, stage: str, measure: str
 
 
 def _of_layer(measured: Sequence[Measured], variant: str, stage: str, layer: int | str) -> list[Measured]:
+    """Those that have heads in the layer."""
     own = [one for one in measured if (one.run.variant, one.stage) == (variant, stage)]
-    return [one for one in own if layer == ALL or int(layer) < one.layers]
+    return [one for one in own if one.has_heads(layer)]
+
+
+def _lacking(measured: Sequence[Measured], variant: str, stage: str, layer: int | str) -> str:
+    """What stands for a layer of a variant that was measured and lacks that layer, or its heads; else empty."""
+    own = [one for one in measured if (one.run.variant, one.stage) == (variant, stage)]
+    if not own or any(one.has_heads(layer) for one in own):
+        return ""
+    return NO_HEADS if layer == ALL or any(int(layer) < one.layers for one in own) else "no such layer"
 
 
 def _range(measured: Sequence[Measured], variant: str, stage: str, measure: str, layer: int) -> str:

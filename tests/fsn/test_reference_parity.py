@@ -9,7 +9,9 @@ from torch import Tensor
 from fsn import FSN, CollectiveModes, SynchronizationAttention, coupling_function, coupling_kernel, reference
 from fsn.causal_attention import causal_attention, library_attention
 from fsn.copying import CopyingHead
+from fsn.coupling import coupled_to
 from fsn.local_coupling import LocalCoupling
+from fsn.phases import features
 
 VARIANTS = {
     "kuramoto": {"harmonics": 1, "delay": False, "frustration": False},
@@ -128,3 +130,27 @@ def test_coupling_function_is_the_force_of_one_attended_token() -> None:
         for c in range(3):
             expected = [reference.coupling(kernel[:, delay, c].tolist(), float(x)) for x in difference]
             torch.testing.assert_close(gamma[delay, c], torch.tensor(expected, dtype=torch.float64))
+
+
+def test_local_coupling_is_the_sum_of_its_coupling_functions() -> None:
+    layer = randomised(LocalCoupling(3, reach=2, harmonics=3))
+    theta = 3 * torch.randn(1, 4, 3, dtype=torch.float64)
+    assert coupled_to(layer) == ["1 back", "2 back"]
+    expected = torch.zeros(3, dtype=torch.float64)
+    for p, tau in enumerate((1, 2)):
+        for c in range(3):
+            expected[c] += coupling_function(layer, theta[0, 3 - tau, c] - theta[0, 3, c].view(1))[p, c, 0]
+    torch.testing.assert_close(layer(theta)[0, 3].detach(), expected)
+
+
+def test_a_copying_head_is_the_mean_of_its_coupling_function_over_successors() -> None:
+    layer = randomised(CopyingHead(4, harmonics=3, share=0.5))
+    theta = 3 * torch.randn(1, 4, 4, dtype=torch.float64)
+    assert coupled_to(layer) == ["its successor"]
+    attention = layer.diagnostics(features(theta))["attention"][0, 0, 3]
+    expected = torch.zeros(4, dtype=torch.float64)
+    for u in range(3):
+        for c in (2, 3):  # the last half of the phases
+            gamma = coupling_function(layer, theta[0, u + 1, c] - theta[0, 3, c].view(1))
+            expected[c] += attention[u] * gamma[0, c - 2, 0]
+    torch.testing.assert_close(layer(theta)[0, 3].detach(), expected)

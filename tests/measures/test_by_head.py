@@ -8,6 +8,7 @@ import torch
 
 from configs.compose import compose
 from data.split import Split
+from fsn import FSN
 from measures.by_head import by_head, warnings
 from training.budget import resolve_shape
 from training.build import build_model
@@ -39,6 +40,16 @@ def test_each_layer_and_head_is_reported(name):
             value = own["order_parameter"]
             value = value if value.ndim == 1 else value.mean((0, 2))
             assert found["order_parameter"][layer] == pytest.approx(value.tolist())
+
+
+def test_a_layer_without_heads_reports_none():
+    torch.manual_seed(0)
+    model = FSN(n_phases=8, n_layers=2, ff_width=4, local_layers=1, copying_layers=1)
+    found = by_head(model, Split(np.arange(100, dtype=np.uint8)), 50)
+    assert {name: [len(heads) for heads in layers] for name, layers in found.items()} == {
+        "order_parameter": [0, 2],
+        "null": [0, 2],
+    }
 
 
 def test_heads_that_died_or_lock_everything_are_named():

@@ -9,7 +9,7 @@ import torch
 from configs.compose import compose
 from configs.errors import UserError
 from fsn import FSN
-from measures.coupling import harmonic, kernels, order
+from measures.coupling import harmonic, heads_of, kernels, order
 from training.budget import resolve_shape
 from training.build import build_model
 
@@ -41,14 +41,51 @@ def test_an_angle_set_by_hand_is_read():
         strength = 0.2 + torch.rand_like(layer.mixer.kernel_real)
         layer.mixer.kernel_real.data = strength * math.cos(math.radians(30))
         layer.mixer.kernel_imag.data = strength * math.sin(math.radians(30))
-    kappa = kernels(model)
-    assert kappa.shape == (2, 2, 2, 8)  # layers, M, delays, d
-    for part in kappa.flatten(0, 2):
+    read = kernels(model)
+    tokens = ("attended token", "its successor")
+    assert [(k.layer, k.mixer, k.coupled_to) for k in read] == [(n, "attention", t) for n in (0, 1) for t in tokens]
+    kappa = torch.stack([kernel.kappa for kernel in read])
+    assert kappa.shape == (4, 2, 8)  # kernels, M, d
+    for part in kappa.flatten(0, 1):
         found = harmonic(part)
         assert math.degrees(found.angle) == pytest.approx(30)
         assert found.deviation == pytest.approx(0, abs=1e-6) and found.repulsive == 0
-    assert math.degrees(harmonic(-kappa[0, 0, 0]).angle) == pytest.approx(-150)
-    assert harmonic(-kappa[0, 0, 0]).repulsive == 1
+    assert math.degrees(harmonic(-kappa[0, 0]).angle) == pytest.approx(-150)
+    assert harmonic(-kappa[0, 0]).repulsive == 1
+
+
+def test_every_mixer_s_kernels_are_read():
+    model = small(local_layers=1, reach=3, copying_layers=2, copying_share=0.25)
+    for layer in model.layers:
+        for mixer in layer.mixers().values():
+            mixer.kernel_real.data, mixer.kernel_imag.data = (torch.randn_like(mixer.kernel_real) for _ in range(2))
+    read = {(k.layer, k.mixer, k.coupled_to): k.kappa for k in kernels(model)}
+    (local, copying), (attention, also_copying) = (list(layer.mixers().values()) for layer in model.layers)
+    expected = {
+        (0, "local", "1 back"): (local, lambda part: part[0]),
+        (0, "local", "2 back"): (local, lambda part: part[1]),
+        (0, "local", "3 back"): (local, lambda part: part[2]),
+        (0, "copying", "its successor"): (copying, lambda part: part[:, 0]),
+        (1, "attention", "attended token"): (attention, lambda part: part[:, 0]),
+        (1, "attention", "its successor"): (attention, lambda part: part[:, 1]),
+        (1, "copying", "its successor"): (also_copying, lambda part: part[:, 0]),
+    }
+    assert list(read) == list(expected)
+    for place, (mixer, of) in expected.items():
+        assert torch.equal(read[place], torch.complex(of(mixer.kernel_real), of(mixer.kernel_imag)).detach()), place
+    assert read[0, "copying", "its successor"].shape == (1, 2)  # one harmonic, a quarter of the phases
+
+
+def test_heads_are_found_by_mixer():
+    windows = torch.randint(0, 256, (2, 9))
+    model = small(local_layers=1, copying_layers=1)
+    read, found = kernels(model), order(model, windows)
+    assert [len(heads) for heads in found.gate] == [0, 3]  # two heads of attention, and the copying head
+    assert found.gate[1][heads_of("copying", read, 1)] == pytest.approx([2.0])  # where its gates start
+    assert found.gate[1][heads_of("attention", read, 1)] == found.gate[1][:2]
+    assert found.gate[0][heads_of("local", read, 0)] == []
+    plain = small()
+    assert [0, 1][heads_of("attention", kernels(plain), 1)] == [0, 1]
 
 
 def test_attraction_and_repulsion_that_cancel_have_no_direction():
@@ -66,9 +103,9 @@ def built(name):
 
 
 def test_the_kuramoto_base_has_one_harmonic_one_delay_and_no_frustration():
-    kappa = kernels(built("kuramoto"))
-    assert kappa.shape[1:3] == (1, 1)
-    assert all(harmonic(part).angle == 0 for part in kappa.flatten(0, 2))
+    read = kernels(built("kuramoto"))
+    assert {kernel.coupled_to for kernel in read} == {"attended token"}
+    assert all(len(kernel.kappa) == 1 and harmonic(kernel.kappa[0]).angle == 0 for kernel in read)
 
 
 @pytest.mark.parametrize("name", ["transformer", "osn"])

@@ -9,7 +9,7 @@ from torch import nn
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import MODELS
-from measures.head_maps import head_maps, measure_heads, normalised
+from measures.head_maps import Heads, head_maps, measure_heads, normalised
 from training.budget import resolve_shape
 from training.build import build_model
 
@@ -64,6 +64,10 @@ def test_measures_of_known_maps():
     two[0, 0, 2, :2] = 0.5
     two[0, 0, 1, 0] = 1.0
     assert measure_heads(two).entropy[0] == pytest.approx(math.log(2) / math.log(3) / 2)
+
+
+def test_a_layer_without_heads_has_no_measures():
+    assert measure_heads(torch.zeros(2, 0, 5, 5)) == Heads(None, [], [])
 
 
 def test_normalising_leaves_empty_rows_alone():

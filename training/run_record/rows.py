@@ -171,21 +171,45 @@ class CopyDepthEvaluation(Evaluation):
     by_distance: SumsByDistance
 
 
-class CouplingEvaluation(Evaluation):
-    """eval.py task=coupling: the kernel as layer -> harmonic -> delay -> coordinate, and the order."""
+@with_config(extra="forbid")
+class KernelOfMixer(TypedDict):
+    """What a mixer of a layer couples to, and the kernel as harmonic -> coordinate."""
+
+    layer: Count
+    mixer: Literal["attention", "local", "copying"]
+    coupled_to: str
+    kernel_real: list[list[Number]]
+    kernel_imag: list[list[Number]]
+
+
+class OrderEvaluation(Evaluation):
+    """What every entry of eval.py task=coupling has."""
 
     task: Literal["coupling"]
     windows: Count
-    kernel_real: list[list[list[list[Number]]]]
-    kernel_imag: list[list[list[list[Number]]]]
     order_parameter: ByHead
     null: ByHead
     gate: ByHead
 
 
+class CouplingEvaluation(OrderEvaluation):
+    """eval.py task=coupling: the kernels, and the order."""
+
+    kernels: list[KernelOfMixer]
+
+
+class AttentionCouplingEvaluation(OrderEvaluation):
+    """The same in older records, all of whose mixers were attention: layer -> harmonic -> delay -> coordinate."""
+
+    kernel_real: list[list[list[list[Number]]]]
+    kernel_imag: list[list[list[list[Number]]]]
+
+
 @with_config(extra="forbid")
 class HeadsOfLayer(TypedDict):
-    diversity: Number
+    """`diversity`: null for a layer without heads."""
+
+    diversity: Number | None
     entropy: list[Number]
     active: list[Number]
 
@@ -209,10 +233,19 @@ def _task(evaluation: Any) -> Any:
     return evaluation.get("task", "loss") if isinstance(evaluation, dict) else "loss"
 
 
+def _form(evaluation: Any) -> str:
+    return "older" if "kernel_real" in evaluation else "of mixers"
+
+
+AnyCouplingEvaluation = Annotated[
+    Annotated[CouplingEvaluation, Tag("of mixers")] | Annotated[AttentionCouplingEvaluation, Tag("older")],
+    Discriminator(_form),
+]
+
 AnyEvaluation = Annotated[
     Annotated[LossEvaluation, Tag("loss")]
     | Annotated[CopyDepthEvaluation, Tag("copy_depth")]
-    | Annotated[CouplingEvaluation, Tag("coupling")]
+    | Annotated[AnyCouplingEvaluation, Tag("coupling")]
     | Annotated[SynchronyEvaluation, Tag("synchrony")]
     | Annotated[RecallEvaluation, Tag("recall")],
     Discriminator(_task),

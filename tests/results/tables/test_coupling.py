@@ -11,11 +11,12 @@ import torch
 
 from configs.errors import UserError
 from fsn import FSN, coupling_function
-from fsn.coupling import kernel_function
-from measures.coupling import Order, kernels, order
+from fsn.coupling import coupled_to, kernel_function
+from measures.coupling import Kernel, Order, kernels, order
 from results.evaluate.coupling import coupling_entry as make_entry
-from results.evidence.coupling import kernel
+from results.evidence.coupling import stored_kernels
 from results.evidence.stored import stored_evaluation as chosen
+from results.figures import coupling as figures
 from results.figures.coupling import draw_evaluation, plot_coupling
 from results.tables import coupling
 
@@ -26,9 +27,8 @@ def network(seed=0, n_layers=2, **changes):
     torch.manual_seed(seed)
     model = FSN(n_phases=6, n_layers=n_layers, n_heads=1, ff_width=4, **changes)
     for layer in model.layers:
-        for part in (layer.mixer.kernel_real, layer.mixer.kernel_imag):
-            if part is not None:
-                part.data = torch.randn_like(part)
+        for part in (part for mixer in layer.mixers().values() for part in mixer.kernels()):
+            part.data = torch.randn_like(part)
     return model
 
 
@@ -39,16 +39,26 @@ def recorded(model, run=RUN):
     return json.loads(json.dumps(entry, allow_nan=False))
 
 
-def test_the_recorded_kernel_is_the_layers_coupling_function():
-    model = network(harmonics=3)
+MIXERS = {"local_layers": 1, "reach": 3, "copying_layers": 1}
+
+
+@pytest.mark.parametrize("changes", [{}, MIXERS])
+def test_the_recorded_kernels_are_the_mixers_coupling_functions(changes):
+    model = network(harmonics=3, **changes)
     entry = recorded(model)
     difference = torch.linspace(-math.pi, math.pi, 9)
-    for layer, kappa in zip(model.layers, kernel(entry), strict=True):
-        expected = coupling_function(layer.mixer, difference).double()
-        torch.testing.assert_close(kernel_function(kappa, difference.double()), expected, rtol=0, atol=2e-4)
-        exact = torch.complex(layer.mixer.kernel_real, layer.mixer.kernel_imag).detach()
-        torch.testing.assert_close(kappa.to(torch.complex64), exact, rtol=6e-5, atol=0)
-    assert entry["kernel_real"][1][2][0][4] == float(f"{float(exact[2, 0, 4].real):.5g}")
+    expected = [
+        (number, partner, gamma.double())
+        for number, layer in enumerate(model.layers)
+        for mixer in layer.mixers().values()
+        for partner, gamma in zip(coupled_to(mixer), coupling_function(mixer, difference), strict=True)
+    ]
+    for kernel, (number, partner, gamma) in zip(stored_kernels(entry), expected, strict=True):
+        assert (kernel.layer, kernel.coupled_to) == (number, partner)
+        torch.testing.assert_close(kernel_function(kernel.kappa, difference.double()), gamma, rtol=0, atol=2e-4)
+    exact = float(model.layers[1].mixer.kernel_real.detach()[2, 0, 4])
+    first = next(kernel for kernel in entry["kernels"] if kernel["layer"] == 1)
+    assert first["kernel_real"][2][4] == float(f"{exact:.5g}")
     assert {name: entry[name] for name in ("task", "split", "checkpoint", "step", "windows")} == {
         "task": "coupling",
         "split": "validation",
@@ -59,15 +69,30 @@ def test_the_recorded_kernel_is_the_layers_coupling_function():
 
 
 def test_a_kernel_without_frustration_is_recorded_with_zeros():
-    kappa = kernel(recorded(network(harmonics=1, delay=False, frustration=False)))
-    assert kappa.shape == (2, 1, 1, 6) and not kappa.imag.any()
+    for kernel in stored_kernels(recorded(network(harmonics=1, delay=False, frustration=False))):
+        assert kernel.kappa.shape == (1, 6) and not kernel.kappa.imag.any()
+
+
+def test_an_older_entry_holds_the_same_kernels(record):
+    """Those of attention, as layer -> harmonic -> delay -> coordinate."""
+    entry = recorded(network(harmonics=3))
+    older = {key: value for key, value in entry.items() if key != "kernels"}
+    for part in ("kernel_real", "kernel_imag"):
+        of_layers = [[k[part] for k in entry["kernels"] if k["layer"] == layer] for layer in (0, 1)]
+        older[part] = [[list(of_delays) for of_delays in zip(*layer, strict=True)] for layer in of_layers]
+    for new, old in zip(stored_kernels(entry), stored_kernels(older), strict=True):
+        assert (new.layer, new.mixer, new.coupled_to) == (old.layer, old.mixer, old.coupled_to)
+        assert torch.equal(new.kappa, old.kappa)
+    rows = [coupling.kernel_rows("fsn", entries) for entries in ([entry, entry], [older, older], [entry, older])]
+    assert rows[0] == rows[1] == rows[2]
 
 
 def known(angle, strength=0.5, order_parameter=0.75, delays=1):
     """An entry of one layer whose coordinates are alike: kappa_1 at `angle` degrees, kappa_2 repulsive."""
     first = torch.polar(torch.full((4,), strength), torch.full((4,), math.radians(angle)))
-    kappa = torch.stack((first, torch.full((4,), -0.25 + 0j)))[None, :, None].expand(-1, -1, delays, -1)
-    return make_entry(RUN, kappa, Order([[order_parameter]], [[0.125]], [[1.5]]), "validation", 8)
+    kappa = torch.stack((first, torch.full((4,), -0.25 + 0j)))
+    read = [Kernel(0, "attention", token, kappa) for token in ("attended token", "its successor")[:delays]]
+    return make_entry(RUN, read, Order([[order_parameter]], [[0.125]], [[1.5]]), "validation", 8)
 
 
 def with_entries(*records):
@@ -79,7 +104,8 @@ def test_the_table_names_angles_and_signs(record):
     assert first == {
         "model": "fsn",
         "layer": "0",
-        "delay": "0",
+        "mixer": "attention",
+        "coupled to": "attended token",
         "harmonic": "1",
         "mean abs κ (rad)": "0.500",
         "angle (deg)": "30.0",
@@ -156,7 +182,57 @@ def test_a_figure_for_each_model_from_its_first_seed(record, tmp_path):
 
 def test_a_kernel_of_zeros_is_drawn_without_a_direction(tmp_path):
     zero = Order([[0.5]], [[0.0]], [[1.0]])
-    entry = make_entry(RUN, torch.zeros(1, 1, 1, 2, dtype=torch.complex64), zero, "validation", 8)
+    kernel = Kernel(0, "attention", "attended token", torch.zeros(1, 2, dtype=torch.complex64))
+    entry = make_entry(RUN, [kernel], zero, "validation", 8)
     svg = draw_evaluation("kuramoto", "kuramoto", entry, tmp_path / "x")[1]
     assert "no direction" in svg.read_text()
     assert coupling.kernel_rows("kuramoto", [entry])[0]["angle (deg)"] == "-"
+
+
+def test_a_row_has_the_heads_of_its_mixer():
+    entry = recorded(network(**MIXERS))
+    rows = coupling.kernel_rows("fsn", [entry, entry])
+    places = [(row["layer"], row["mixer"], row["coupled to"], row["harmonic"]) for row in rows]
+    assert places == [
+        *(("0", "local", f"{tau} back", m) for tau in (1, 2, 3) for m in "12"),
+        *(("1", "attention", token, m) for token in ("attended token", "its successor") for m in "12"),
+        ("1", "copying", "its successor", "1"),
+    ]
+    assert {rows[0][name] for name in ("order parameter", "null slot", "gate")} == {"-"}
+    attention, copying = (f"{value:.3f}" for value in entry["order_parameter"][1])
+    assert (rows[6]["order parameter"], rows[-1]["order parameter"]) == (attention, copying) and attention != copying
+
+
+def letters(text):
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "present", "absent"),
+    [
+        (MIXERS, ["local coupling", "distance (tokens)", "attended token", "copying head, successor", "local"], []),
+        ({"local_layers": 2}, ["local coupling", "|κ₂|"], ["attended token", "order parameter", "Above each panel"]),
+        ({"local_layers": 2, "copying_layers": 1}, ["copying head, successor", "null slot"], ["attended token"]),
+        ({"local_layers": 1, "delay": False}, ["attended token", "order parameter"], ["null slot", "copying"]),
+    ],
+)
+def test_a_figure_has_the_panels_of_its_mixers_alone(changes, present, absent, tmp_path):
+    svg = draw_evaluation("fsn", "fsn", recorded(network(**changes)), tmp_path / "x")[1]
+    text = letters("".join(ET.parse(svg).getroot().itertext()))  # formulas lose their spaces
+    assert [words for words in present if letters(words) not in text] == []
+    assert [words for words in absent if letters(words) in text] == []
+
+
+def test_local_coupling_is_drawn_by_distance(tmp_path, monkeypatch):
+    """Mean |kappa| over coordinates, a line a harmonic, on one scale for all layers."""
+    drawn = []
+    monkeypatch.setattr(figures, "write_figure", lambda figure, path: drawn.append(figure) or [])
+    model = network(local_layers=2, reach=3)
+    draw_evaluation("fsn", "fsn", recorded(model), tmp_path / "x")
+    for panel, layer in zip(drawn[0].axes, model.layers, strict=True):
+        strength = torch.hypot(*layer.mixer.kernels()).mean(-1).detach()
+        for m, line in enumerate(panel.lines):
+            assert list(line.get_xdata()) == [1, 2, 3]
+            assert list(line.get_ydata()) == pytest.approx(strength[:, m].tolist(), rel=1e-3)
+        assert panel.get_ylim() == drawn[0].axes[0].get_ylim()
+        assert panel.get_ylim()[0] == 0 and panel.get_ylim()[1] > float(strength.max())

@@ -168,3 +168,21 @@ def test_layers_that_one_model_lacks_are_named(runs, tmp_path):
             made["heads"] = made["heads"][:1]
     rows = made_of(runs.values(), tmp_path).tables[0].rows
     assert (rows[2]["osn"], rows[2]["transformer"]) == ("no such layer", "0.1250 ± 0.3177")
+
+
+def test_a_layer_without_heads_is_named_and_left_out_of_the_mean(runs, tmp_path):
+    none = {"diversity": None, "entropy": [], "active": []}
+    for seed in SEEDS:
+        for made in runs["osn", seed].record.evaluations:
+            made["heads"][0] = none
+    diversity, entropy, _ = made_of(runs.values(), tmp_path).tables
+    for table in (diversity, entropy):
+        assert [row["osn"] for row in table.rows[:2]] == ["no heads", "no heads"]
+        assert table.rows[4]["osn"].split(" ±")[0] == table.rows[2]["osn"].split(" ±")[0]  # the other layer alone
+    assert diversity.rows[0]["osn minus transformer"] == ""
+    assert not [line for line in diversity.data if line["variant"] == "osn" and line["layer"] == 0]
+    for seed in SEEDS:
+        for made in runs["osn", seed].record.evaluations:
+            made["heads"] = [none]
+    rows = made_of(runs.values(), tmp_path).tables[0].rows
+    assert [rows[n]["osn"] for n in (0, 2, 4)] == ["no heads", "no such layer", "no heads"]

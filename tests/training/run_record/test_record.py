@@ -17,6 +17,8 @@ from training.run_record.record import (
 
 WHERE = {"split": "test", "checkpoint": "last.ckpt", "step": 1}
 LOSS = WHERE | {"context": 64, "nats": 2.0, "bits_per_byte": 2.9, "standard_error": 0.1, "bytes": 5, "windows": 1}
+KERNEL = {"layer": 0, "mixer": "local", "coupled_to": "1 back", "kernel_real": [[0.5]], "kernel_imag": [[0.25]]}
+NO_HEADS = {"order_parameter": [[]], "null": [[]], "gate": [[]]}
 OF_TOKENS = {"targets": 3, "blocks": 1, "standard_error": None, "stride": None}
 
 
@@ -58,6 +60,10 @@ def record():
             WHERE
             | {"task": "synchrony", "ssa": "chunked", "windows": 1, "context": 64}
             | {"heads": [{"diversity": 0.5, "entropy": [0.5], "active": [1.0]}]},
+            WHERE | {"task": "coupling", "windows": 1, "kernels": [KERNEL]} | NO_HEADS,
+            WHERE
+            | {"task": "synchrony", "windows": 1, "context": 64}
+            | {"heads": [{"diversity": None, "entropy": [], "active": []}]},
         ],
     )
 
@@ -158,6 +164,13 @@ FAULTS = [
     (lambda content: content["evaluations"][2].update(a=1), r"evaluations\[2\].a is an unknown key"),
     (lambda content: content["evaluations"][3].update(a=1), r"evaluations\[3\].a is an unknown key"),
     (lambda content: content["evaluations"][3]["heads"][0].update(a=1), r"heads\[0\].a is an unknown key"),
+    (lambda content: content["evaluations"][4].update(a=1), r"evaluations\[4\].a is an unknown key"),
+    (lambda content: content["evaluations"][4].pop("kernels"), r"evaluations\[4\] lacks 'kernels'"),
+    (lambda content: content["evaluations"][4]["kernels"][0].update(a=1), r"kernels\[0\].a is an unknown key"),
+    (
+        lambda content: content["evaluations"][4]["kernels"][0].update(mixer="heads"),
+        r"\[4\].kernels\[0\].mixer is 'heads': it should be 'attention', 'local' or 'copying'",
+    ),
     (lambda content: content.update(earlier=[{"device": {}}]), r"earlier\[0\].device lacks 'kind'"),
     (lambda content: content.update(metrics={}), "metrics is {}: it should be a valid list"),
     (lambda content: content.update(git="c0ffee"), "git is 'c0ffee': it should be a mapping"),
@@ -174,9 +187,9 @@ FAULTS = [
         "final.split is 'train': it",
     ),
     (lambda content: content.update(final={"split": "validation"}), "final lacks 'step'"),
-    (lambda content: content["evaluations"].append({"task": "synchrony"} | WHERE), r"\[4\] lacks 'windows'"),
-    (lambda content: content["evaluations"].append({"task": "recal"} | WHERE), r"\[4\]: 'recal' is none of 'loss', "),
-    (lambda content: content["evaluations"].append([]), r"evaluations\[4\] is \[\]: it should be a mapping"),
+    (lambda content: content["evaluations"].append({"task": "synchrony"} | WHERE), r"\[6\] lacks 'windows'"),
+    (lambda content: content["evaluations"].append({"task": "recal"} | WHERE), r"\[6\]: 'recal' is none of 'loss', "),
+    (lambda content: content["evaluations"].append([]), r"evaluations\[6\] is \[\]: it should be a mapping"),
     (lambda content: content["metrics"][0].pop("bits_per_byte"), r"metrics\[0\] lacks 'bits_per_byte'"),
     (lambda content: content["metrics"][0].pop("split"), r"metrics\[0\] lacks 'split'"),
     (
