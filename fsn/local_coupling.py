@@ -4,7 +4,7 @@
 
 Attention without W_V and W_O blurs the recent past into one mean. Here each distance tau has a kernel of its own, so
 x_{t-1}, x_{t-2}, ... stay apart in superposition, which a linear map of the features can undo. Softmax heads that start
-sharply at these distances learn the same and cost four times as much (EXPERIMENTS.md).
+sharply at these distances end at the same loss and take four times as long (EXPERIMENTS.md, no records).
 
 Legend: B batch, N tokens, d phases, M harmonics, L reach in tokens, kappa (L, M, d) complex kernel, W = M d.
 """
