@@ -4,7 +4,7 @@
 
 Attention without W_V and W_O blurs the recent past into one mean. Here each distance tau has a kernel of its own, so
 x_{t-1}, x_{t-2}, ... stay apart in superposition, which a linear map of the features can undo. Softmax heads that start
-sharply at these distances end at the same loss and take four times as long (EXPERIMENTS.md, no records).
+sharply at these distances are this convolution at a higher price (EXPERIMENTS.md).
 
 Legend: B batch, N tokens, d phases, M harmonics, L reach in tokens, kappa (L, M, d) complex kernel, W = M d.
 """
@@ -91,7 +91,7 @@ def _read(real: Tensor, imag: Tensor, cos: Tensor, sin: Tensor, n: int) -> Tenso
 class _SumOverDistances(torch.autograd.Function):
     """Z_t = sum_tau kappa_tau z_{t-tau} for z (B, N, W) and kappa (L, W), complex as pairs of reals.
 
-    A depthwise convolution of complex numbers, written out because PyTorch's takes three times as long on a CPU.
+    A depthwise convolution of complex numbers, written out because PyTorch's is slower on a CPU.
     """
 
     @staticmethod
