@@ -31,6 +31,14 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
             f"trainer.micro_batch_size={trainer.micro_batch_size} does not divide the {windows} windows that "
             f"batch_size={config.batch_size} gives each of {trainer.devices} device(s); type a divisor of {windows}"
         )
+    if trainer.cuda_graphs:
+        for key, asked in (
+            ("trainer.micro_batch_size", trainer.micro_batch_size is not None),
+            ("trainer.devices", trainer.devices > 1),
+            ("compile", config.compile),
+        ):
+            if asked:
+                raise UserError(f"trainer.cuda_graphs=true cannot go with {key}=: leave one of them out")
     # What would change nothing is refused: its record would claim an ablation that did not take place.
     for key, field, value, default in leaves(config):
         needs = limits_of(field).needs

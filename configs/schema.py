@@ -378,6 +378,8 @@ class TrainerConfig:
     # windows per forward pass; None: the whole batch at once
     micro_batch_size: int | None = setting(None, at_least(1), example=8)
     threads: int | None = setting(None, at_least(1, MOST_THREADS), example=2)  # of torch; None: its own choice
+    # replay the passes of a small model as CUDA graphs: one launch instead of hundreds; one GPU, whole batches
+    cuda_graphs: bool = False
     progress: bool = True
 
 

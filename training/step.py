@@ -22,14 +22,18 @@ class TrainingModule(L.LightningModule):
     """Trains a plain model, held as `.model`, on batches of `n_micro` micro-batches that have `n_targets`.
 
     After each optimizer step `step_nats` (0-d, this process's share of the loss, nats per target), `grad_norm`
-    (0-d, before clipping) and `lr` describe it.
+    (0-d, before clipping) and `lr` describe it. With `cuda_graphs` the model's passes over training batches are captured
+    at the first step and replayed from then on; gradients are then the graph's own memory, so n_micro must be 1.
     """
 
     schedule: LambdaLR
 
-    def __init__(self, model: nn.Module, optim: OptimConfig, total_steps: int, n_micro: int = 1) -> None:
+    def __init__(
+        self, model: nn.Module, optim: OptimConfig, total_steps: int, n_micro: int = 1, cuda_graphs: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
+        self.to_capture = cuda_graphs
         self.optim = optim
         self.total_steps = total_steps
         self.n_micro = n_micro
@@ -46,6 +50,9 @@ class TrainingModule(L.LightningModule):
         return (batch_idx + 1) % self.n_micro == 0
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if self.to_capture:  # here, under the autocast of the step; the shapes of training batches never change
+            self.to_capture = False
+            torch.cuda.make_graphed_callables(self.model, (batch.inputs,))
         share = self.nats(batch) / batch.n_targets
         first = batch_idx % self.n_micro == 0
         self.step_nats = share.detach() if first else self.step_nats + share.detach()

@@ -22,7 +22,7 @@ NOT_SETTINGS = (*NOT_IN_HASH, "seed", "model.ff_width")
 CIRCUMSTANCES = {
     *("data.name", "data.source", "data.path", "compile", "precision", "ssa.backend"),
     *(f"trainer.{key}" for key in ("name", "accelerator", "devices", "strategy", "threads")),
-    *("trainer.micro_batch_size", "trainer.checkpoint_epochs"),
+    *("trainer.micro_batch_size", "trainer.checkpoint_epochs", "trainer.cuda_graphs"),
 }
 
 

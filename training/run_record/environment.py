@@ -25,6 +25,8 @@ def device_kind(config: RunConfig) -> str:
     if wanted == "cuda":
         require_cuda("trainer.accelerator", "trainer=cpu")
     kind = "cpu" if wanted == "cpu" or not there else "cuda"
+    if kind == "cpu" and config.trainer.cuda_graphs:
+        raise UserError("trainer.cuda_graphs=true is for CUDA, and this run is on a CPU; leave it out")
     if kind == "cuda" and config.trainer.devices > there:
         raise UserError(f"trainer.devices={config.trainer.devices}, but this machine has {there} CUDA device(s)")
     return kind
