@@ -155,7 +155,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     row_sum = column_sum if same else torch.zeros_like(Z)
     inverse_Z = torch.where(Z > 0, 1 / torch.where(Z > 0, Z, 1.0), 0.0)
     delta = (grad * out).sum(-1)
-    limit = torch.tensor(math.inf if cap is None else cap, dtype=q.dtype, device=q.device)
+    limit = q.new_full((), math.inf if cap is None else cap)
     chunks = _Chunks(q, None if same else k, v, inverse_rho, cos_theta, causal, key_mask, chunk)
     strengths, gradients = pairs.maps(q, q.shape[0] * q.shape[1] * v.shape[1])
     for part in chunks:

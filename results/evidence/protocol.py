@@ -11,10 +11,10 @@ from results.evidence.runs import few
 from results.evidence.settings import tokenizer_of
 from training.run_record.record import RunRecord
 
-# Both numbers are of the committed records, and held by tests/results/test_pairing.py.
+# Both numbers are of the committed records, and tests/results/test_pairing.py holds them to about 0.1 and 10 %.
 UNPAIRED = (
     "Differences: Welch's interval over all seeds of both models. Seeds are not paired: over pairs of models with the "
-    "same three seeds on record their losses correlate by 0.1 in the mean, and pairing leaves 102 % of the variance."
+    "same three seeds on record their losses correlate by about 0.1, and pairing leaves about 100 % of the variance."
 )
 
 

@@ -10,7 +10,7 @@ from fsn import FSN, CollectiveModes, SynchronizationAttention, coupling_functio
 from fsn.causal_attention import causal_attention, library_attention
 from fsn.copying import CopyingHead
 from fsn.coupling import coupled_to
-from fsn.local_coupling import LocalCoupling
+from fsn.local_coupling import LocalCoupling, _SumOverDistances, sum_over_windows
 from fsn.phases import features
 
 VARIANTS = {
@@ -130,6 +130,19 @@ def test_coupling_function_is_the_force_of_one_attended_token() -> None:
         for c in range(3):
             expected = [reference.coupling(kernel[:, delay, c].tolist(), float(x)) for x in difference]
             torch.testing.assert_close(gamma[delay, c], torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("length", [1, 3, 20])
+def test_local_coupling_on_cuda_is_that_on_a_cpu(length: int) -> None:
+    """The operations that CUDA takes, computed here: values and gradients."""
+    tokens, kernel = torch.randn(2, 2, length, 6, dtype=torch.float64), torch.randn(2, 8, 6, dtype=torch.float64)
+    inputs = [x.requires_grad_() for x in (*tokens, *kernel)]
+    found = []
+    for form in (_SumOverDistances.apply, sum_over_windows):
+        out = form(*inputs)
+        found.append((*out, *torch.autograd.grad(out[0].sin().sum() + out[1].cos().sum(), inputs)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
 def test_local_coupling_is_the_sum_of_its_coupling_functions() -> None:

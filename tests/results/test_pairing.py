@@ -35,9 +35,10 @@ def test_seeds_are_not_paired_because_two_models_hardly_vary_together(records):
             paired.append(np.var(ours - theirs, ddof=1))
             unpaired.append(np.var(ours, ddof=1) + np.var(theirs, ddof=1))
     assert len(correlations) > 150
-    assert f"correlate by {np.mean(correlations):.1f}" in UNPAIRED
-    assert abs(np.mean(correlations)) < 0.2
-    assert f"leaves {100 * np.mean(paired) / np.mean(unpaired):.0f} % of the variance" in UNPAIRED
+    # New records move these means a little, so the text has round numbers.
+    assert "correlate by about 0.1," in UNPAIRED and math.isclose(np.mean(correlations), 0.1, abs_tol=0.1)
+    assert "leaves about 100 % of" in UNPAIRED
+    assert math.isclose(np.mean(paired) / np.mean(unpaired), 1.0, abs_tol=0.1)
 
 
 def test_text_is_compared_block_by_block_because_that_leaves_3_percent_of_the_variance(records):
