@@ -107,8 +107,9 @@ class FSNConfig(ModelConfig):
     harmonics: int = setting(2, at_least(1))  # M, number of harmonics of the coupling kernel
     delay: bool = True  # couple also to the successor of the attended token
     frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
-    # ours: how the kernel starts, alike everywhere (shared) or so that some coordinates follow and some keep (copying)
-    kernel: str = setting("shared", names=("shared", "copying"))
+    # ours: how the kernel starts: shared, alike in all harmonics | first, in the first alone | copying: some coordinates
+    # follow and some keep; see fsn/kernel.py
+    kernel: str = setting("shared", names=("shared", "first", "copying"))
     coupling: float = setting(0.5, FINITE)  # ours: the strength it starts with; see fsn/kernel.py
     # ours: constant | content, that is constant + linear in the query's features
     gate: str = setting("content", names=("constant", "content"))

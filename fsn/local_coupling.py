@@ -23,11 +23,14 @@ class LocalCoupling(nn.Module):
 
     The kernel at distance tau starts with the strength `coupling` / tau, so that two states are the more alike the
     longer the stretch of text before them that they share, and with a random sign for each distance, harmonic and
-    phase, by which the distances are distinguished; no frustration at first.
+    phase, by which the distances are distinguished; no frustration at first. With `kernel="first"` the higher harmonics
+    start at zero.
     Raises ValueError for a reach or a number of harmonics less than 1.
     """
 
-    def __init__(self, n_phases: int, reach: int, harmonics: int = 2, *, coupling: float = 0.75) -> None:
+    def __init__(
+        self, n_phases: int, reach: int, harmonics: int = 2, *, coupling: float = 0.75, kernel: str = "shared"
+    ) -> None:
         super().__init__()
         for name, value in (("reach", reach), ("harmonics", harmonics)):
             if value < 1:
@@ -35,6 +38,8 @@ class LocalCoupling(nn.Module):
         self.reach, self.harmonics = reach, harmonics
         signs = torch.randint(0, 2, (reach, harmonics, n_phases)) * 2.0 - 1.0
         self.kernel_real = nn.Parameter(coupling * signs / torch.arange(1, reach + 1).view(-1, 1, 1))
+        if kernel == "first":
+            self.kernel_real.data[:, 1:] = 0.0
         self.kernel_imag = nn.Parameter(torch.zeros(reach, harmonics, n_phases))
 
     def undecayed(self) -> list[Tensor]:

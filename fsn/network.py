@@ -143,7 +143,7 @@ class FSN(Decoder):
         for number in range(n_layers):
             mixer: SynchronizationAttention | LocalCoupling
             if number < local_layers:
-                mixer = LocalCoupling(n_phases, reach, harmonics, coupling=local_coupling)
+                mixer = LocalCoupling(n_phases, reach, harmonics, coupling=local_coupling, kernel=kernel)
             else:
                 mixer = SynchronizationAttention(
                     n_phases,

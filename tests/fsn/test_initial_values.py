@@ -76,6 +76,14 @@ def test_local_coupling_starts_weaker_with_distance_and_of_either_sign() -> None
     assert kernel.sign().mean((1, 2)).abs().max() < 0.1
 
 
+def test_a_kernel_may_start_in_its_first_harmonic_alone() -> None:
+    attention = SynchronizationAttention(4, 1, harmonics=3, kernel="first", coupling=0.4)
+    assert attention.kernel_real[0].eq(0.4).all() and attention.kernel_real[1:].eq(0).all()
+    local = LocalCoupling(4, reach=2, coupling=0.4, kernel="first").kernel_real
+    torch.testing.assert_close(local[:, 0].abs(), torch.tensor([[0.4], [0.2]]).expand(2, 4))
+    assert local[:, 1].eq(0).all()
+
+
 def test_a_copying_head_finds_the_state_that_repeats() -> None:
     """At its start: of 60 random states one comes again at the end."""
     torch.manual_seed(0)
