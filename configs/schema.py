@@ -99,16 +99,16 @@ COPYING = Need("model.copying_layers=1", lambda run: run.model.copying_layers > 
 
 @dataclass
 class FSNConfig(ModelConfig):
-    """Also `kuramoto` (harmonics 1, no delay, no frustration) and `fsn_native` (feed_forward: native)."""
+    """Also `kuramoto` (attention alone, no delay, no frustration) and `fsn_native` (feed_forward: native)."""
 
     network: ClassVar[str] = "fsn:FSN"
     models: ClassVar[tuple[str, ...]] = ("kuramoto", "fsn", "fsn_native")
 
-    harmonics: int = setting(2, at_least(1))  # M, number of harmonics of the coupling kernel
+    harmonics: int = setting(1, at_least(1))  # M, number of harmonics of the coupling kernel
     delay: bool = True  # couple also to the successor of the attended token
     frustration: bool = True  # complex kernel (Kuramoto-Sakaguchi angles); False: real
-    # ours: how the kernel starts: shared, alike in all harmonics | first, in the first alone | copying: some coordinates
-    # follow and some keep; see fsn/kernel.py
+    # ours: how the kernel starts: shared, alike in all harmonics | first, in the first alone | copying: some
+    # coordinates follow and some keep; see fsn/kernel.py
     kernel: str = setting("shared", names=("shared", "first", "copying"))
     coupling: float = setting(0.5, FINITE)  # ours: the strength it starts with; see fsn/kernel.py
     # ours: constant | content, that is constant + linear in the query's features
@@ -125,19 +125,19 @@ class FSNConfig(ModelConfig):
     feed_forward: str = setting("swiglu", names=("swiglu", "native"))
     readout: str = setting("linear", names=("linear", "tied"))  # ours: linear | tied to the embedding's phases
     # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the drift is fast
-    grading: float = setting(1.0, at_least(0))
+    grading: float = setting(2.0, at_least(0))
     rope_base: float = setting(10_000.0, above(1))  # ours: as the transformer has it
     # ours: first layers with coupling to the last few tokens in place of attention; see fsn/local_coupling.py
-    local_layers: int = setting(0, at_least(0), example=1)
+    local_layers: int = setting(1, at_least(0))
     reach: int = setting(8, at_least(1), needs=LOCAL)  # ours: tokens back that it reaches
     local_coupling: float = setting(0.75, FINITE, needs=LOCAL)  # ours: its strength at the start, one token back
     # ours: last layers with a copying head beside their attention; see fsn/copying.py
-    copying_layers: int = setting(0, at_least(0), example=1)
+    copying_layers: int = setting(1, at_least(0))
     copying_share: float = setting(0.5, above(0, 1), needs=COPYING)  # ours: of the phases, those it couples
     copying_coupling: float = setting(1.0, FINITE, needs=COPYING)  # ours: its strength at the start
     copying_gate: float = setting(2.0, FINITE, needs=COPYING)  # ours: its gates at the start
     # ours: of a phase gates and feed-forward see 2: cos and sin | 1: the cosine against a learned reference
-    quadratures: int = setting(2, at_least(1, 2), example=1)
+    quadratures: int = setting(1, at_least(1, 2))
 
     def rates(self) -> tuple[str, ...]:
         return ("kernel_lr", "gate_lr", *(["readout_lr"] if self.readout == "linear" else []))

@@ -96,8 +96,9 @@ def _read(real: Tensor, imag: Tensor, cos: Tensor, sin: Tensor, n: int) -> Tenso
 
 
 def sum_over_windows(cos: Tensor, sin: Tensor, real: Tensor, imag: Tensor) -> tuple[Tensor, Tensor]:
-    """What `_SumOverDistances` gives, in a dozen operations on windows of L tokens (B, N, W, L): for a device whose time
-    goes into starting operations.
+    """What `_SumOverDistances` gives, in a dozen operations on windows of L tokens (B, N, W, L).
+
+    For a device whose time goes into starting operations.
     """
     reach = real.shape[0]
     tokens = F.pad(torch.complex(cos, sin), (0, 0, reach, 0)).unfold(1, reach, 1)[:, :-1]  # the farthest first

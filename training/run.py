@@ -169,9 +169,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     mirror = WandbMirror(config.logger, folder) if main and config.logger.name == "wandb" else None
     if mirror is not None:
         recorder.listeners.append(mirror.check)
-    module = plan.task.module(
-        plan.model, config.optim, plan.total_steps, plan.data.n_micro, config.trainer.cuda_graphs
-    )
+    module = plan.task.module(plan.model, config.optim, plan.total_steps, plan.data.n_micro, config.trainer.cuda_graphs)
     loop = make_loop(plan, recorder, progress, stop)
     trainer = make_trainer(plan, loop)
     try:

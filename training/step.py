@@ -22,8 +22,8 @@ class TrainingModule(L.LightningModule):
     """Trains a plain model, held as `.model`, on batches of `n_micro` micro-batches that have `n_targets`.
 
     After each optimizer step `step_nats` (0-d, this process's share of the loss, nats per target), `grad_norm`
-    (0-d, before clipping) and `lr` describe it. With `cuda_graphs` the model's passes over training batches are captured
-    at the first step and replayed from then on; gradients are then the graph's own memory, so n_micro must be 1.
+    (0-d, before clipping) and `lr` describe it. With `cuda_graphs` the model's passes over training batches are
+    captured at the first step and replayed from then on; gradients are then the graph's own memory, so n_micro is 1.
     """
 
     schedule: LambdaLR

@@ -36,6 +36,9 @@ DROPPED = {"model.lag": 0.0}  # constant gates of head h started at cos(nu lag h
 # What records from before a key ran with, where that is not its default of today.
 BEFORE = {
     "model.grading": 0.0,
+    "model.local_layers": 0,
+    "model.copying_layers": 0,
+    "model.quadratures": 2,
     "model.lag": 0.0,
     "model.floor": 0.0,
     "model.delayed_heads": 0,

@@ -54,7 +54,7 @@ def test_diagnostics_of_the_past_do_not_change_with_the_future(layer: Synchroniz
 
 
 def test_a_model_gives_the_diagnostics_of_each_layer() -> None:
-    model = FSN(n_phases=8, n_layers=3, n_heads=2, ff_width=8)
+    model = FSN(n_phases=8, n_layers=3, n_heads=2, ff_width=8, local_layers=0, copying_layers=0)
     tokens = torch.randint(0, 256, (2, 9))
     logits, diagnostics = model(tokens, return_diagnostics=True)
     assert torch.equal(logits, model(tokens))
@@ -75,5 +75,5 @@ def test_one_attention_call_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(*arguments)
 
     monkeypatch.setattr(attention, "causal_attention", counted)
-    FSN(n_phases=8, n_layers=3, n_heads=2, ff_width=8, harmonics=3)(torch.randint(0, 256, (1, 9)))
+    FSN(n_phases=8, n_layers=4, n_heads=2, ff_width=8, harmonics=3)(torch.randint(0, 256, (1, 9)))
     assert calls == [3, 3, 3], "values hold M harmonics, both delays combined"

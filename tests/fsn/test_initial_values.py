@@ -46,10 +46,10 @@ def test_many_harmonics_copy_the_attended_phase() -> None:
 def test_embedding_phases_are_graded_within_each_head(grading: float) -> None:
     """Narrow where the rotary drift is fast, which is at a head's first coordinates."""
     torch.manual_seed(0)
-    model = FSN(20_000, n_phases=8, n_layers=1, n_heads=2, ff_width=2, grading=grading)
+    model = FSN(20_000, n_phases=8, n_layers=2, n_heads=2, ff_width=2, grading=grading)
     expected = math.pi * torch.tensor([(j / 4) ** grading for j in (1, 2, 3, 4)]).repeat(2)
     torch.testing.assert_close(model.embedding.weight.abs().amax(0).detach(), expected, rtol=1e-3, atol=0)
-    drift = model.layers[0].mixer.rotary.drift
+    drift = model.layers[1].mixer.rotary.drift
     assert torch.equal(drift, drift.sort(descending=True).values)
 
 

@@ -27,6 +27,7 @@ EXPECTED = {
     **dict.fromkeys(("log_alpha", "log_K", "threshold"), (2.0, False)),
     **dict.fromkeys(("kernel_real", "kernel_imag"), (2.0, False)),
     "gate_constant": (3.0, False),
+    "reference": (1.0, False),
     "gate_content.weight": (3.0, True),
     "null_score": (1.0, False),
     **dict.fromkeys(("pattern", "angle"), (5.0, False)),
@@ -97,7 +98,7 @@ def test_fsn_native_has_no_mlp_and_no_hidden_matrix_chain():
 
 def test_parts_add_up_to_the_total():
     parts = parameters_by_part(build_model(model_config("model=fsn"), 256))
-    assert set(parts) == {"total", "embedding", "mixer", "feed_forward", "readout"}
+    assert set(parts) == {"total", "embedding", "mixer", "copying", "feed_forward", "readout"}
     assert parts["total"] == sum(parts.values()) / 2
 
 
