@@ -17,7 +17,7 @@ from measures.statistics import Estimate, difference_over_seeds
 from results.evidence.curves import curve, loss_after
 from results.evidence.runs import COMMITTED, NOT_RUNS
 from results.evidence.settings import settings_of
-from training.run_record.record import RunRecord
+from training.run_record.record import Device, RunRecord
 from training.sweeps.swept_run import configured_jobs
 
 # Most that the speeds of runs that differ in their seed alone may differ by, as a factor, to say anything (our choice).
@@ -47,10 +47,11 @@ def relative_cost(ours: Sequence[RunRecord], transformers: Sequence[RunRecord]) 
     """The cost of runs that differ in the seed alone, over that of such runs of the transformer."""
     own, theirs = (statistics.median(run.flops_per_token for run in runs) for runs in (ours, transformers))
     flops = own / theirs
-    if (ratio := _benchmarked(ours[0], transformers[0])) is not None:
+    if (ratio := _benchmarked(ours[0], transformers)) is not None:
         return Cost(flops, ratio, True)
     speeds = [[run.throughput.tokens_per_second for run in runs] for runs in (ours, transformers)]
-    if any(len(of_runs) < 2 or max(of_runs) > STEADY * min(of_runs) for of_runs in speeds):
+    devices = {(run.device.kind, run.device.name, run.device.threads) for run in (*ours, *transformers)}
+    if len(devices) > 1 or any(len(of_runs) < 2 or max(of_runs) > STEADY * min(of_runs) for of_runs in speeds):
         return Cost(flops, None, False)
     return Cost(flops, statistics.median(speeds[1]) / statistics.median(speeds[0]), False)
 
@@ -77,16 +78,19 @@ def at_equal_cost(
     return AtEqualCost(tokens, difference)
 
 
-def _benchmarked(ours: RunRecord, transformer: RunRecord) -> float | None:
-    """Median ratio of their step times in a committed benchmark of these very models, sizes and windows."""
-    for benchmark in _benchmarks():
-        ratios = [_ratio_in(benchmark, record) for record in (ours, transformer)]
-        if ratios[0] is not None and ratios[1]:
-            return float(ratios[0] / ratios[1])
+def _benchmarked(ours: RunRecord, transformers: Sequence[RunRecord]) -> float | None:
+    """Median ratio of their step times in a committed benchmark of these very models, sizes and windows, made on the
+    kind of device that trained a transformer: ours may have been trained on another.
+    """
+    for transformer in transformers:
+        for benchmark in _benchmarks():
+            ratios = [_ratio_in(benchmark, record, transformer.device) for record in (ours, transformer)]
+            if ratios[0] is not None and ratios[1]:
+                return float(ratios[0] / ratios[1])
     return None
 
 
-def _ratio_in(benchmark: dict[str, Any], record: RunRecord) -> float | None:
+def _ratio_in(benchmark: dict[str, Any], record: RunRecord, device: Device) -> float | None:
     """The record's model there, over the first model: of the same parameters and with a model's settings as it is by
     default, because a benchmark builds that.
     """
@@ -95,8 +99,7 @@ def _ratio_in(benchmark: dict[str, Any], record: RunRecord) -> float | None:
         config["scale"]["name"] == scale
         and config["batch_size"] == record.config.get("batch_size")
         and config["context"] == record.config["data"]["context"]
-        and config["threads"] == record.device.threads
-        and config["device"] == record.device.kind
+        and (config["device"], config["threads"]) == (device.kind, device.threads)
         and (config["precision"], config["compile"])
         == (str(record.config.get("precision", "32")), record.config.get("compile", False))
     )

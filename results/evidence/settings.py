@@ -18,12 +18,13 @@ TRANSFORMER = "transformer"  # the model that others are compared with
 NOT_SETTINGS = (*NOT_IN_HASH, "seed", "model.ff_width")
 
 
-# Settings that say where and how fast, or where the corpus lies, not what is computed.
-CIRCUMSTANCES = {
-    *("data.name", "data.source", "data.path", "compile", "precision", "ssa.backend"),
+# Settings that say where a run was made, and where its corpus lies: no table has a column for them.
+PLACES = {
+    *("data.name", "data.source", "data.path", "trainer.checkpoint_epochs", "trainer.cuda_graphs"),
     *(f"trainer.{key}" for key in ("name", "accelerator", "devices", "strategy", "threads")),
-    *("trainer.micro_batch_size", "trainer.checkpoint_epochs", "trainer.cuda_graphs"),
 }
+# Likewise settings that change what is computed by rounding only.
+CIRCUMSTANCES = {*PLACES, "compile", "precision", "ssa.backend", "trainer.micro_batch_size"}
 
 
 # Keys that records of an FSN hold and configs no longer do: the new key and its values, or the value of a run without.
@@ -65,7 +66,7 @@ def usual_settings(records: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
     for model in sorted({str(record.config["model"]["name"]) for record in records}):
         of_model = [record for record in records if record.config["model"]["name"] == model]
         usual[model] = {}
-        for key in differing_settings(of_model):
+        for key in differing_settings(of_model, PLACES):
             counts = Counter(shown_value(settings_of(record.config).get(key)) for record in of_model)
             default = shown_value(_defaults(model).get(key))
             usual[model][key] = max(sorted(counts), key=lambda value: (counts[value], value == default))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from configs.errors import UserError
 from results.document import Row
 from results.evidence.settings import (
+    PLACES,
     differing_settings,
     label,
     same,
@@ -37,7 +38,7 @@ def comparison(records: Sequence[RunRecord]) -> list[Row]:
         if record.final is None:
             raise UserError(f"the run of {record.config['model']['name']} is not done: its status is {record.status}")
     same("final validation bytes", [record.final["bytes"] for record in records if record.final])
-    settings, usual = differing_settings(records), usual_settings(records)
+    settings, usual = differing_settings(records, PLACES), usual_settings(records)
     return [
         {
             "model": label(record, records),

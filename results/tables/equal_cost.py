@@ -58,11 +58,15 @@ def _cell(
 
 
 def _notes(costs: Mapping[str, Cost], end: int) -> list[str]:
-    time = "time of a training step by `bench.py`, steps of the models in turn (results/records/bench)"
+    time = (
+        "time of a training step by `bench.py`, steps of the models in turn, on a device that "
+        f"trained the {TRANSFORMER} (results/records/bench)"
+    )
     if any(cost.time is not None and not cost.benchmarked for cost in costs.values()):
         time += "; ≈: the runs' own tokens/s, medians over seeds"
     if any(cost.time is None for cost in costs.values()):
-        time += f"; {NOT_MEASURED}: no benchmark has it, and the runs' own speeds are of one seed or differ by a fifth"
+        why = "the runs' own speeds are of one seed, of several devices, or differ by a fifth"
+        time += f"; {NOT_MEASURED}: no benchmark has it, and {why}"
     return [
         f"FLOPs of a training step per token (matrix products); {time}.",
         f"Equal cost: the {TRANSFORMER} after {end / 1e6:.2f} M tokens, its last validation on these bytes, and a "

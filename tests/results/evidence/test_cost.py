@@ -67,6 +67,10 @@ def test_speeds_of_the_runs_tell_the_time_only_where_seeds_agree(record):
     assert (ours.flops, ours.time, ours.benchmarked) == (1.3, 2.0, False)
     assert relative_cost(runs("osn", 500, 525, 700, flops=13), theirs).time is None
     assert relative_cost(runs("osn", 525, flops=13), theirs).time is None
+    elsewhere = runs("osn", 5000, 5250, 5500, flops=13)
+    for faster in elsewhere:
+        faster.device = replace(faster.device, kind="cuda", name="NVIDIA H100")
+    assert relative_cost(elsewhere, theirs).time is None, "speeds of two devices are no ratio of one"
 
 
 @pytest.fixture
@@ -94,6 +98,9 @@ def test_a_benchmark_counts_where_it_is_of_these_models_sizes_and_windows(record
     changed = [trained("osn", change) for change in ("data.context=128", "precision=bf16", "batch_size=8")]
     for others in (other_model, other_size, *changed):
         assert relative_cost(others, theirs).time is None
+    on_cuda = [replace(ours[0], device=replace(ours[0].device, kind="cuda", threads=1))]
+    assert relative_cost(on_cuda, theirs).time == 1.5, "where the transformer was trained"
+    assert relative_cost(ours, [replace(theirs[0], device=on_cuda[0].device)]).time is None
     benchmark["threads"] = 1
     assert relative_cost(ours, theirs).time is None
     benchmark.update(threads=2, device="cuda")

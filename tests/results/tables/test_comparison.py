@@ -74,7 +74,7 @@ def test_of_equally_common_settings_the_default_is_usual_whatever_the_order(reco
         model = {"name": "fsn", "harmonics": harmonics}
         return record("fsn", 2.0, config={"model": model, "data": {"context": 256}})
 
-    assert usual_settings([run(1), run(2)]) == usual_settings([run(2), run(1)]) == {"fsn": {"model.harmonics": "2"}}
+    assert usual_settings([run(1), run(2)]) == usual_settings([run(2), run(1)]) == {"fsn": {"model.harmonics": "1"}}
 
 
 def test_what_cannot_change_a_result_is_no_setting(record):
