@@ -225,7 +225,12 @@ def test_coupling_is_measured_drawn_and_recorded(evaluate, trained, run_dir, tmp
     assert (folder / "coupling-validation-last.svg").exists()
     last = load_record(folder).evaluations[-1]
     assert (last["task"], last["split"], last["step"], last["windows"]) == ("coupling", "validation", 3, 8)
-    assert [kernel["coupled_to"] for kernel in last["kernels"][:2]] == ["attended token", "its successor"]
+    read = [(kernel["layer"], kernel["mixer"], kernel["coupled_to"]) for kernel in last["kernels"]]
+    assert read == [
+        *((0, "local", f"{tau} back") for tau in range(1, 9)),
+        *((1, "attention", token) for token in ("attended token", "its successor")),
+        (1, "copying", "its successor"),
+    ]
     code, out, err = evaluate(f"run={run_dir}", "task=coupling")
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("error: task=coupling is for runs of fsn, fsn_native and kuramoto")

@@ -27,7 +27,12 @@ REPORTED = {
 @pytest.mark.parametrize("name", REPORTED)
 def test_each_layer_and_head_is_reported(name):
     torch.manual_seed(0)
-    model = build_model(resolve_shape(compose("train", [f"model={name}", "scale=smoke"]), 256).model, 256)
+    asked = [
+        f"model={name}",
+        "scale=smoke",
+        *(["model.local_layers=0", "model.copying_layers=0"] if name == "fsn" else []),
+    ]
+    model = build_model(resolve_shape(compose("train", asked), 256).model, 256)
     split = np.random.default_rng(0).integers(0, 256, 500, dtype=np.uint8)
     found = by_head(model, Split(split), 100)
     assert set(found) == REPORTED[name]

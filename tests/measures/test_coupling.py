@@ -15,8 +15,10 @@ from training.build import build_model
 
 
 def small(**changes):
+    """Attention alone, two harmonics, unless `changes` say otherwise."""
     torch.manual_seed(0)
-    return FSN(n_phases=8, n_layers=2, n_heads=2, ff_width=8, **changes).double()
+    plain = {"harmonics": 2, "local_layers": 0, "copying_layers": 0}
+    return FSN(n_phases=8, n_layers=2, n_heads=2, ff_width=8, **plain | changes).double()
 
 
 def test_statistics_over_coordinates_against_a_loop():

@@ -37,7 +37,8 @@ def test_maps_of_the_past_do_not_change_with_the_future(name):
     other[:, 50:] = torch.randint(0, 256, (2, 30))
     for before, after in zip(head_maps(model, tokens), head_maps(model, other), strict=True):
         assert torch.equal(before[:, :, :50], after[:, :, :50])
-        assert not torch.equal(before[:, :, 50:], after[:, :, 50:])
+        without_heads = before.shape[1] == 0  # a layer of local coupling
+        assert without_heads or not torch.equal(before[:, :, 50:], after[:, :, 50:])
 
 
 def test_the_transformers_map_is_what_it_mixes_values_with():

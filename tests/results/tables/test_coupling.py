@@ -24,8 +24,10 @@ RUN = SimpleNamespace(checkpoint=Path("last.ckpt"), step=30)  # the step of the 
 
 
 def network(seed=0, n_layers=2, **changes):
+    """Attention alone, two harmonics, unless `changes` say otherwise."""
     torch.manual_seed(seed)
-    model = FSN(n_phases=6, n_layers=n_layers, n_heads=1, ff_width=4, **changes)
+    plain = {"harmonics": 2, "local_layers": 0, "copying_layers": 0}
+    model = FSN(n_phases=6, n_layers=n_layers, n_heads=1, ff_width=4, **plain | changes)
     for layer in model.layers:
         for part in (part for mixer in layer.mixers().values() for part in mixer.kernels()):
             part.data = torch.randn_like(part)

@@ -76,9 +76,9 @@ def test_variants_best_first_and_what_was_not_run_last(built):
     assert [(row["variant"], row["bits per byte"], row["minus whole"]) for row in table.rows] == [
         ("transformer", "1.9000 ± 0.0000", "-0.1500 ± 0.6353 not significant"),
         ("whole", "2.0500 ± 0.6353", ""),
-        ("one harmonic", "not run", ""),
+        ("two harmonics", "not run", ""),
     ]
-    assert table.notes == [UNPAIRED, "2 of 6 runs are missing: one harmonic seed=0, one harmonic seed=1."]
+    assert table.notes == [UNPAIRED, "2 of 6 runs are missing: two harmonics seed=0, two harmonics seed=1."]
     # Costs are over the transformer's, whatever the differences are to; a row that was not run has none.
     assert [(row["model"], row["equal tokens"]) for row in costs.rows] == [
         ("transformer", ""),
@@ -88,7 +88,7 @@ def test_variants_best_first_and_what_was_not_run_last(built):
 
 ROWS = {
     "whole": ("model=fsn",),
-    "one harmonic": ("model=fsn", "model.harmonics=1"),
+    "two harmonics": ("model=fsn", "model.harmonics=2"),
     "transformer": ("model=transformer",),
 }
 
