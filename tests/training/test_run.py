@@ -196,6 +196,32 @@ def test_bf16_trains_close_to_float32(model, make_config, tmp_path):
     assert half.final["nats"] == pytest.approx(full.final["nats"], abs=0.15)
 
 
+def test_cuda_graphs_are_captured_once_from_a_training_batch(make_config, monkeypatch):
+    """Where there is CUDA. On a CPU the key is refused, so the refusal and the capture are taken out here."""
+    captured = []
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda model, inputs: captured.append((model, inputs)))
+    asked = make_config("trainer.max_steps=4", "trainer.cuda_graphs=true")
+    with pytest.raises(UserError, match=r"cuda_graphs=true is for CUDA, and this run is on a CPU; leave it out"):
+        run(asked)
+    monkeypatch.setattr("training.run_record.environment.device_kind", lambda config: "cpu")
+    record = run(asked)
+    assert record.status == "done"
+    ((model, (inputs,)),) = captured
+    assert sum(parameter.numel() for parameter in model.parameters()) == record.parameters["total"]
+    assert inputs.shape == (asked.batch_size, asked.data.context) and inputs.dtype == torch.int64
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("model", ["transformer", "fsn", "fsn_native", "kuramoto", "osn"])
+def test_cuda_graphs_train_as_the_passes_that_they_replay(model, make_config, tmp_path):
+    asked = [f"model={model}", "trainer.max_steps=20", "trainer.accelerator=cuda"]
+    plain, graphed = (
+        run(make_config(*asked, *more, f"run_dir={tmp_path / name}"))
+        for name, more in (("plain", ()), ("graphs", ("trainer.cuda_graphs=true",)))
+    )
+    assert graphed.final["nats"] == pytest.approx(plain.final["nats"], abs=1e-3)
+
+
 @pytest.mark.parametrize("model", ["transformer", "fsn", "osn"])
 def test_a_compiled_run_saves_plain_weights(model, make_config, tmp_path, monkeypatch, same_weights):
     """Traced forward and backward, the chunked attention's too, but run without the minutes of code generation."""
