@@ -35,6 +35,7 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         for key, asked in (
             ("trainer.micro_batch_size", trainer.micro_batch_size is not None),
             ("trainer.devices", trainer.devices > 1),
+            ("trainer.strategy", trainer.strategy == "ddp"),
             ("compile", config.compile),
         ):
             if asked:

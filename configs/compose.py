@@ -72,6 +72,20 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> RunConfig:
     return config
 
 
+def resolve_saved(values: Mapping[str, Any]) -> RunConfig:
+    """The config of a run on disk: a key that is newer than the run has the value that the run had without it.
+
+    Raises UserError as `resolve` does.
+    """
+    values = json.loads(json.dumps(values))
+    known = config_dict(resolve(values))
+    for key, former in NOT_IN_HASH_AT_DEFAULT.items():
+        group, name = key.split(".")
+        if name in known[group] and isinstance(values.get(group), dict):
+            values[group].setdefault(name, former)
+    return resolve(values)
+
+
 def resolve_evaluation(cfg: DictConfig | Mapping[str, Any]) -> EvaluationConfig:
     """An evaluation config, strictly typed and checked. Raises UserError as `resolve` does."""
     config: EvaluationConfig = typed(schema("eval"), _plain(cfg))

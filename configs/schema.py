@@ -139,6 +139,11 @@ class FSNConfig(ModelConfig):
     # ours: of a phase gates and feed-forward see 2: cos and sin | 1: the cosine against a learned reference
     quadratures: int = setting(1, at_least(1, 2))
 
+    def contradiction(self, context: int) -> str | None:
+        if self.kernel == "first" and self.harmonics == 1:
+            return "model.kernel=first changes nothing with one harmonic: leave it out, or type model.harmonics=2 too"
+        return None
+
     def rates(self) -> tuple[str, ...]:
         return ("kernel_lr", "gate_lr", *(["readout_lr"] if self.readout == "linear" else []))
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsn.kernel import KINDS
 from fsn.phases import Features, features, harmonics
 
 
@@ -24,14 +25,16 @@ class LocalCoupling(nn.Module):
     The kernel at distance tau starts with the strength `coupling` / tau, so that two states are the more alike the
     longer the stretch of text before them that they share, and with a random sign for each distance, harmonic and
     phase, by which the distances are distinguished; no frustration at first. With `kernel="first"` the higher harmonics
-    start at zero.
-    Raises ValueError for a reach or a number of harmonics less than 1.
+    start at zero; the other kinds of `fsn.kernel` start alike here.
+    Raises ValueError for a reach or a number of harmonics less than 1, or an unknown kernel.
     """
 
     def __init__(
         self, n_phases: int, reach: int, harmonics: int = 2, *, coupling: float = 0.75, kernel: str = "shared"
     ) -> None:
         super().__init__()
+        if kernel not in KINDS:
+            raise ValueError(f"kernel={kernel!r} is not one of {', '.join(KINDS)}")
         for name, value in (("reach", reach), ("harmonics", harmonics)):
             if value < 1:
                 raise ValueError(f"{name}={value} is less than 1")

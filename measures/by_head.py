@@ -21,7 +21,8 @@ ByHead = dict[str, list[list[float]]]  # quantity -> layer -> head
 @torch.no_grad()
 def by_head(model: nn.Module, split: Split, context: int) -> ByHead:
     """Means over the first windows of a split, for each layer and head; empty for a model without any."""
-    if "return_diagnostics" not in inspect.signature(model.forward).parameters:
+    # Of the class: CUDA graphs put another function in front of a model's own.
+    if "return_diagnostics" not in inspect.signature(type(model).forward).parameters:
         return {}
     length = min(context, LONGEST)
     n_windows = min(WINDOWS, len(split) // length)

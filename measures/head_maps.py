@@ -31,7 +31,7 @@ class Heads:
 @torch.no_grad()
 def head_maps(model: nn.Module, windows: Tensor) -> list[Tensor]:
     """A of each layer for windows (W, N) of tokens. UserError for a model that does not show its maps."""
-    if "return_diagnostics" not in inspect.signature(model.forward).parameters:
+    if "return_diagnostics" not in inspect.signature(type(model).forward).parameters:
         raise UserError(f"{type(model).__name__} does not show what its heads look at")
     _, layers = model(windows, return_diagnostics=True)
     return [normalised(layer["attention"].float()) for layer in layers]

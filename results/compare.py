@@ -12,6 +12,7 @@ from configs.entry import fail
 from configs.errors import UserError
 from measures.statistics import difference_over_seeds, mean_over_seeds
 from results.document import Row, markdown
+from results.evidence.protocol import footnotes
 from results.evidence.settings import CIRCUMSTANCES, TRANSFORMER, differing_settings, usual_settings
 from results.figures.curves import drawn, plot_curves
 from results.tables.comparison import OVER_TEXT, comparison
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "a run with task=recall has accuracies, no bits per byte: type make table-recall ARGS=runs=FOLDER"
         )
     rows = comparison(records)
-    print(f"{markdown(rows)}\n\n{OVER_TEXT}")
+    print("\n\n".join([markdown(rows), OVER_TEXT, *footnotes(records)]))
     if "settings" in rows[0]:
         for model, usual in usual_settings(records).items():
             print(f"\nUsual for {model}: {' '.join(f'{key}={value}' for key, value in usual.items())}")

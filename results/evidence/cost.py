@@ -99,7 +99,7 @@ def _ratio_in(benchmark: dict[str, Any], record: RunRecord, device: Device) -> f
         config["scale"]["name"] == scale
         and config["batch_size"] == record.config.get("batch_size")
         and config["context"] == record.config["data"]["context"]
-        and (config["device"], config["threads"]) == (device.kind, device.threads)
+        and (config["device"], benchmark["device"], config["threads"]) == (device.kind, device.name, device.threads)
         and (config["precision"], config["compile"])
         == (str(record.config.get("precision", "32")), record.config.get("compile", False))
     )

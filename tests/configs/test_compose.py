@@ -1,11 +1,12 @@
 """Every shipped config composes; hashes follow what can change a result and nothing else."""
 
+import json
 from dataclasses import fields, replace
 
 import pytest
 from omegaconf import OmegaConf
 
-from configs.compose import compose, config_dict, config_hash, resolve
+from configs.compose import compose, config_dict, config_hash, resolve, resolve_saved
 from configs.errors import UserError
 from configs.fields import limits_of
 from configs.groups import compose_with_hydra, defaults, groups, options, schema
@@ -133,6 +134,30 @@ def test_hash_is_the_same_for_the_same_config(run):
     assert config_hash(resolve(config_dict(run))) == config_hash(run)
     assert len(config_hash(run)) == 10
     assert int(config_hash(run), 16) >= 0
+
+
+FORMER = {"local_layers": 0, "copying_layers": 0, "quadratures": 2}
+
+
+def test_a_saved_config_has_what_its_run_had_before_a_key_existed():
+    asked = [
+        "model=fsn",
+        "model.harmonics=2",
+        "model.grading=1",
+        *(f"model.{key}={value}" for key, value in FORMER.items()),
+    ]
+    config = compose("train", asked)
+    saved = config_dict(config)
+    for key in (*FORMER, "reach", "local_coupling", "copying_share", "copying_coupling", "copying_gate"):
+        del saved["model"][key]
+    del saved["trainer"]["cuda_graphs"], saved["data"]["tokenizer"]
+    before = json.dumps(saved)
+    assert resolve_saved(saved) == config and config_hash(resolve_saved(saved)) == config_hash(config)
+    assert json.dumps(saved) == before, "what was read is left as it is"
+    assert {key: getattr(resolve(saved).model, key) for key in FORMER} != FORMER, "the defaults of today are others"
+    for others in (["model=osn"], ["model=transformer"], [*RECALL, "data=mqar"]):
+        config = compose("train", others)
+        assert resolve_saved(config_dict(config)) == config
 
 
 @pytest.fixture(scope="module")

@@ -220,6 +220,7 @@ def test_cuda_graphs_train_as_the_passes_that_they_replay(model, make_config, tm
         for name, more in (("plain", ()), ("graphs", ("trainer.cuda_graphs=true",)))
     )
     assert graphed.final["nats"] == pytest.approx(plain.final["nats"], abs=1e-3)
+    assert graphed.final.get("synchrony", {}).keys() == plain.final.get("synchrony", {}).keys()
 
 
 @pytest.mark.parametrize("model", ["transformer", "fsn", "osn"])

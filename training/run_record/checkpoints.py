@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from configs.compose import resolve
+from configs.compose import resolve_saved
 from configs.errors import UserError
 from configs.schema import RunConfig
 from data.atomic_write import TEMPORARY, sync_file, write_atomically, write_errors
@@ -192,7 +192,7 @@ def load_model(path: Path, device: str | torch.device = "cpu", start: bool = Fal
     Raises UserError for a file that is no whole checkpoint, or one whose weights do not fit its model.
     """
     content = read_checkpoint(Path(path))
-    config = resolve(content["config"])
+    config = resolve_saved(content["config"])
     if start:
         return _at_start(path, config, content).to(device).eval(), content["config"]
     model = build_model(config.model, content["vocabulary_size"])

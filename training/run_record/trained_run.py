@@ -10,7 +10,7 @@ import yaml
 from filelock import FileLock, Timeout
 from torch import nn
 
-from configs.compose import resolve
+from configs.compose import resolve_saved
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig, RunConfig
 from data.atomic_write import WriteError
@@ -151,4 +151,4 @@ def _read_config(path: Path) -> RunConfig:
         raise UserError(f"cannot read the run's config {path}: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} is not a run's config")
-    return resolve(values)
+    return resolve_saved(values)

@@ -79,7 +79,7 @@ def benchmark(monkeypatch):
     config = {"scale": {"name": "smoke"}, "context": 256, "device": "cpu", "precision": "32", "compile": False}
     config |= {"batch_size": 16, "threads": 2}
     timings = [{"model": m, "parameters": 49_000, "ratio": r} for m, r in (("transformer", 1.0), ("osn", 1.5))]
-    monkeypatch.setattr(cost, "_benchmarks", lambda: [{"config": config, "timings": timings}])
+    monkeypatch.setattr(cost, "_benchmarks", lambda: [{"config": config, "device": "a processor", "timings": timings}])
     return config
 
 
