@@ -6,7 +6,7 @@
 
 It is the successor coupling of arXiv 2606.18694 alone (delay 1), in a head of its own that shares the phases with the
 layer's attention. It has no drift, so a match counts the same at every distance; its gates are large at the start, so
-that one match stands out of a long context; and it leaves a part of the phases alone, which go on telling what the
+that one match outweighs a long context; and it leaves a part of the phases alone, which go on telling what the
 token was.
 
 Legend: B batch, N tokens, d phases, d' coupled phases, M harmonics, kappa (M, 1, d') complex kernel, g gate.

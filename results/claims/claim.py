@@ -1,7 +1,7 @@
 """What a claim is, and what a check of it must offer.
 
 A verdict comes from records of the claim's own protocol alone: the runs of the profile `paper` of its sweep, on its
-corpus by content, all seeds. What other runs say to the same question stands apart, as the nearest of ours.
+corpus by content, all seeds. What other runs say to the same question is given beside it, as the nearest of ours.
 
 Statuses. `reproduced`: every 95 % interval lies wholly on the claimed side. `not reproduced`: one or more lie wholly on
 the other side, or outside the tolerance. `inconclusive`: neither; the claim was tested and these runs cannot tell.

@@ -1,7 +1,7 @@
 """Which records a table is made of: those of the runs that its sweep asks for, wherever they lie.
 
 A run is known by what it was set to do, not by its name or config hash: a record from before a config key existed is
-still the record of that run. Where it ran and in how many threads does not tell runs apart; a table has a footnote
+still the record of that run. Where it ran and in how many threads makes no other run of it; a table has a footnote
 where that differs among its rows. A corpus is known by its content: two that have one name are two sections.
 """
 
@@ -265,7 +265,7 @@ def typed_precisely(job: Job) -> tuple[str, ...]:
 def identity(config: dict[str, Any], seed: int, typed: Sequence[str] = (), but: Sequence[str] = ()) -> str:
     """What a run was set to do, as text: equal for two runs that must end alike on the same data, up to rounding.
 
-    `typed`: circumstances that tell runs apart after all; `but`: settings to look away from.
+    `typed`: circumstances that make two runs different after all; `but`: settings to look away from.
     """
     settings = {
         key: value

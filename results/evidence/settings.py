@@ -1,4 +1,4 @@
-"""Which settings tell runs apart: what of a config can change a result, in configs of any age."""
+"""Which settings make two runs different: what of a config can change a result, in configs of any age."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
