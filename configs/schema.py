@@ -230,10 +230,13 @@ class ScaleConfig:
     n_heads: int = setting(0, at_least(1), example=4)
 
 
+WIKITEXT = Need("data=wikitext103", lambda run: run.data.source == "wikitext103")
+
+
 @dataclass
 class DataConfig:
     name: str = setting("???", NAME, example="mine")  # what records and tables call the corpus
-    source: str = setting("???", names=("stdlib", "enwik8", "code", "text", "text8", "text27"))
+    source: str = setting("???", names=("stdlib", "enwik8", "code", "text", "text8", "text27", "wikitext103"))
     path: str | None = setting(None, NOT_EMPTY, example="FILE")  # a local file or folder, not the official source
     split: list[float] = setting(
         [0.9, 0.05, 0.05],
@@ -246,6 +249,7 @@ class DataConfig:
     # bytes: a token is a byte | characters: likewise, of a vocabulary of the bytes that the training text has
     # FILE: a byte-level tokenizer.json of the tokenizers library
     tokenizer: str = setting("bytes", NOT_EMPTY, example="bytes")
+    raw: bool = setting(True, needs=WIKITEXT)  # its text as written; false: word level, rare words replaced by <unk>
     context: int = setting(256, at_least(2))  # tokens a window holds
     cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
 

@@ -11,11 +11,13 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
 from configs.schema import DataConfig
+from data.columns import first_line, parquet_rows, text_of
 from data.corpus import Built, Corpus, cached_corpus
 from data.cuts import SPLITS, checked_fractions, split_of_document
 from data.files import existing_file, file_sha256, unreadable, user_path
@@ -75,7 +77,7 @@ def _hub() -> Collection:
         except Exception as error:  # the hub client raises a dozen kinds, from several libraries
             raise UserError(
                 f"cannot get {DATASET} at revision {REVISION[:8]} from https://huggingface.co/datasets/{DATASET} "
-                f"({_first_line(error)}); go online once, or add data.path=FOLDER of files or FILE (.parquet, .json.gz)"
+                f"({first_line(error)}); go online once, or add data.path=FOLDER of files or FILE (.parquet, .json.gz)"
             ) from error
         for batch in dataset.select_columns(COLUMN).iter(batch_size=256):
             for text in batch[COLUMN]:
@@ -123,7 +125,7 @@ def _content(path: Path) -> bytes:
 def _file(path: Path) -> Collection:
     """A file of documents in a column `content`: Parquet, or JSON lines (plain or .gz)."""
     if path.suffix == ".parquet":
-        rows = _parquet_rows
+        rows = partial(parquet_rows, column=COLUMN)
     elif path.name.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz")):
         rows = _json_rows
     else:
@@ -135,23 +137,6 @@ def _file(path: Path) -> Collection:
     return Collection(key, {"file": path.name, "file_sha256": digest}, lambda: map(_encoded, rows(path)))
 
 
-def _parquet_rows(path: Path) -> Iterator[str]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise UserError(f"{path} needs the package pyarrow; pip install datasets brings it") from error
-    try:
-        with parquet.ParquetFile(path) as file:
-            if COLUMN not in file.schema_arrow.names:
-                columns = ", ".join(file.schema_arrow.names)
-                raise UserError(f"{path} has no column {COLUMN} (it has {columns}); rename the one that holds the text")
-            for batch in file.iter_batches(batch_size=256, columns=[COLUMN]):
-                yield from (_text(value, path) for value in batch.column(0).to_pylist())
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged or not a Parquet file ({_first_line(error)}); get it again") from error
-
-
 def _json_rows(path: Path) -> Iterator[str]:
     number = 0
     try:
@@ -160,24 +145,12 @@ def _json_rows(path: Path) -> Iterator[str]:
                 row = json.loads(line)
                 if not isinstance(row, dict) or COLUMN not in row:
                     raise UserError(f"line {number} of {path} has no field {COLUMN}; rename the one with the text")
-                yield _text(row[COLUMN], path)
+                yield text_of(row[COLUMN], path, COLUMN)
     except ValueError as error:
-        raise UserError(
-            f"line {number} of {path} is not JSON ({_first_line(error)}); give one object a line"
-        ) from error
+        raise UserError(f"line {number} of {path} is not JSON ({first_line(error)}); give one object a line") from error
     except (EOFError, zlib.error, OSError) as error:
-        raise UserError(f"{path} is damaged or cannot be read ({_first_line(error)}); get it again") from error
-
-
-def _text(value: object, path: Path) -> str:
-    if not isinstance(value, str):
-        raise UserError(f"{path} holds a {type(value).__name__} in {COLUMN} where text should be; leave such rows out")
-    return value
+        raise UserError(f"{path} is damaged or cannot be read ({first_line(error)}); get it again") from error
 
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")  # JSON may hold half a surrogate pair
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

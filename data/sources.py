@@ -16,6 +16,7 @@ from data.text import open_text
 from data.text8 import open_text8
 from data.text27 import open_text27
 from data.tokenizers import BYTES, CHARACTERS, open_tokenizer
+from data.wikitext import open_wikitext103
 
 SOURCES: dict[str, Callable[[DataConfig], Corpus]] = {
     "stdlib": open_standard_library,
@@ -24,6 +25,7 @@ SOURCES: dict[str, Callable[[DataConfig], Corpus]] = {
     "text": open_text,
     "text8": open_text8,
     "text27": open_text27,
+    "wikitext103": open_wikitext103,
 }
 # Corpora whose characters are known before they are opened: all of these, also where a short text lacks some.
 ALPHABETS = {"text8": LETTERS, "text27": LETTERS}

@@ -46,6 +46,15 @@ def pair_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wikitext2() -> Path:
+    """A folder of WikiText-2's wiki.{valid,test}.{tokens,raw}.xz beside the checkout, which is no part of it."""
+    places = (folder / "shared" / "corpora" / "wikitext2" for folder in Path(__file__).parents)
+    if (found := next(filter(Path.is_dir, places), None)) is None:
+        pytest.skip("the files of WikiText-2 are not here")
+    return found
+
+
+@pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 

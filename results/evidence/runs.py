@@ -31,7 +31,10 @@ PRECISE = ("precision", "compile", "ssa.backend", "trainer.micro_batch_size")
 AXES = {"rates": ("optim.lr",), "scale": ("scale",)}
 BY_ROW = ("finals", "synchrony")  # kinds that have one place for a row of the sweep, whatever its model
 # Settings that say what a run's numbers are numbers of: a record that differs in them alone is named.
-PROTOCOL_KEYS = ("data.tokenizer", "data.context", "data.split", "trainer.val_bytes", "trainer.last_val_bytes")
+PROTOCOL_KEYS = (
+    *("data.raw", "data.tokenizer", "data.vocabulary", "data.context", "data.split"),
+    *("trainer.val_bytes", "trainer.last_val_bytes"),
+)
 FEW = 4  # runs that a note names; of the others it has the number
 
 RecordFile = tuple[Path, RunRecord]
