@@ -22,6 +22,10 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         raise UserError(contradiction)
     if data.source in ("text", "text27") and not data.path:
         raise UserError(f"data={data.source} needs a file: type data={data.source} data.path=FILE")
+    if data.source == "wikitext103" and data.tokenizer == "words" and data.raw:
+        raise UserError(
+            "data.tokenizer=words is of the word-level text, where rare words are <unk>: type data.raw=false too"
+        )
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise UserError("trainer.max_epochs and trainer.max_steps are both null: type for example trainer.max_epochs=1")
     _check_divides("trainer.devices", trainer.devices, "batch_size", config.batch_size)

@@ -31,6 +31,7 @@ NOT_IN_HASH = (
 # Keys that are newer than runs on disk, with the value that those ran with: left out where they have it.
 NOT_IN_HASH_AT_DEFAULT = {
     "data.tokenizer": "bytes",
+    "data.vocabulary": 8192,
     "data.raw": True,
     "trainer.cuda_graphs": False,
     "model.lag_heads": 0,

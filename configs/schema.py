@@ -231,6 +231,7 @@ class ScaleConfig:
 
 
 WIKITEXT = Need("data=wikitext103", lambda run: run.data.source == "wikitext103")
+TRAINED_BPE = Need("data.tokenizer=bpe", lambda run: run.data.tokenizer == "bpe")
 
 
 @dataclass
@@ -247,8 +248,11 @@ class DataConfig:
         ),
     )
     # bytes: a token is a byte | characters: likewise, of a vocabulary of the bytes that the training text has
-    # FILE: a byte-level tokenizer.json of the tokenizers library
+    # words: those of the training text, each with the space before it, in text that is spaced as WikiText's is
+    # bpe: byte-level pair encoding, trained on the training text | FILE: a byte-level tokenizer.json of the tokenizers
+    # library
     tokenizer: str = setting("bytes", NOT_EMPTY, example="bytes")
+    vocabulary: int = setting(8192, at_least(257), needs=TRAINED_BPE)  # tokens of bpe, 256 of them the single bytes
     raw: bool = setting(True, needs=WIKITEXT)  # its text as written; false: word level, rare words replaced by <unk>
     context: int = setting(256, at_least(2))  # tokens a window holds
     cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony

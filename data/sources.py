@@ -15,7 +15,8 @@ from data.strings import Strings
 from data.text import open_text
 from data.text8 import open_text8
 from data.text27 import open_text27
-from data.tokenizers import BYTES, CHARACTERS, open_tokenizer
+from data.tokenizers import BPE, BYTES, CHARACTERS, TRAINED, WORDS, open_tokenizer
+from data.trained_tokenizers import trained_tokenizer
 from data.wikitext import open_wikitext103
 
 SOURCES: dict[str, Callable[[DataConfig], Corpus]] = {
@@ -39,6 +40,9 @@ def open_corpus(config: DataConfig) -> Corpus:
         corpus = SOURCES[config.source](config)
         alphabet = ALPHABETS.get(config.source) or alphabet_of(corpus)
         return tokenized(config, corpus, CharacterTokenizer(alphabet=alphabet))
+    if config.tokenizer in TRAINED:
+        corpus = SOURCES[config.source](config)
+        return tokenized(config, corpus, trained_tokenizer(config, corpus))
     tokenizer = open_tokenizer(config.tokenizer)  # before a download, not after
     corpus = SOURCES[config.source](config)
     return corpus if tokenizer.name == BYTES else tokenized(config, corpus, tokenizer)
@@ -50,12 +54,16 @@ def open_data(config: DataConfig | StringsConfig) -> Corpus | Strings:
 
 
 def vocabulary_size(config: DataConfig | StringsConfig) -> int:
-    """V of what `config` names, which is opened only where its characters are not known before.
+    """V of what `config` names, which is opened only where its characters or words are not known before.
 
     UserError as of `open_corpus`.
     """
     if isinstance(config, StringsConfig):
         return config.alphabet
+    if config.tokenizer == BPE:
+        return config.vocabulary
+    if config.tokenizer == WORDS:
+        return open_corpus(config).vocabulary_size
     if config.tokenizer != CHARACTERS:
         return _size(config.tokenizer)
     alphabet = ALPHABETS.get(config.source)

@@ -1,7 +1,8 @@
 """Tokenizers: how bytes of text become tokens, and how many bytes of text each token stands for.
 
 `bytes`: a token is a byte. `characters` (data/characters.py): likewise, but the vocabulary has only those bytes that
-the training text has, so it follows from the corpus. Any other is a file of the `tokenizers` library (tokenizer.json)
+the training text has, so it follows from the corpus. `words` and `bpe` are trained on the training text
+(data/trained_tokenizers.py). These and any other are a file of the `tokenizers` library (tokenizer.json)
 that works on bytes ("byte level", as GPT-2's does), so that no text is unknown and every byte is behind exactly one
 token. What a tokenizer gives is checked against that: bits per byte are then exact whatever the vocabulary.
 """
@@ -22,6 +23,10 @@ from data.split import NEWLINE, Split
 
 BYTES = "bytes"  # data.tokenizer
 CHARACTERS = "characters"
+WORDS = "words"
+BPE = "bpe"
+TRAINED = (WORDS, BPE)  # those that the training text makes
+EOS = b" \n"  # of words, as WikiText's lines end
 ONE_BYTE = (BYTES, CHARACTERS)  # those whose tokens stand for one byte each
 BROKEN = re.compile("([\udc80-\udcff]+)")  # what surrogateescape makes of bytes that are not UTF-8
 CHUNK = 1 << 20  # bytes that are tokenized at a time, cut after a newline (our choice)
@@ -116,6 +121,42 @@ class ByteLevelTokenizer(Tokenizer):
         return (self.pieces[token] for token in tokens)
 
 
+@dataclass(frozen=True)
+class WordTokenizer(ByteLevelTokenizer):
+    """A tokenizer.json of words: a token is a space and the word after it, or a space and a newline, <eos>.
+
+    Of a text that begins with a space it stands for the very bytes. The library cuts likewise, but takes a word that it
+    lacks for <unk>, and is slower.
+    """
+
+    @functools.cached_property
+    def _tokens(self) -> dict[bytes, int]:
+        """The token of each word, without its space."""
+        return {piece[1:]: token for token, piece in enumerate(self.pieces)}
+
+    @property
+    def follows(self) -> int:
+        return self._tokens[b"\n"]
+
+    def encode(self, text: bytes) -> np.ndarray:
+        """Tokens (n,). UserError for a text that does not begin with a space, and for a word that is no token."""
+        if not text:
+            return np.array([], dtype=self.dtype)
+        first, *words = text.split(b" ")
+        if first:
+            raise UserError(
+                f"tokens of {self.name} are words, each with the space before it, and this text begins with "
+                f"{_shown(text[:20])}: begin with a space, and write a newline with one before it"
+            )
+        try:
+            return np.fromiter(map(self._tokens.__getitem__, words), self.dtype, len(words))
+        except KeyError as error:
+            raise UserError(
+                f"{_shown(error.args[0])} is none of the {self.vocabulary_size:,} words of the training text; "
+                "write <unk> where that has it, or train with data.tokenizer=bpe"
+            ) from None
+
+
 def open_tokenizer(name: str) -> Tokenizer:
     """The tokenizer that `data.tokenizer` names, of those that follow from no corpus: "bytes", or the path of a
     tokenizer.json.
@@ -137,6 +178,7 @@ def tokenizer_of(name: str, content: bytes) -> Tokenizer:
     try:
         from tokenizers import Tokenizer as Library
         from tokenizers.decoders import ByteLevel
+        from tokenizers.models import WordLevel
     except ImportError as error:
         raise UserError("data.tokenizer needs the package tokenizers; pip install tokenizers") from error
     try:
@@ -157,14 +199,16 @@ def tokenizer_of(name: str, content: bytes) -> Tokenizer:
     pieces = tuple(special.get(token) or _as_bytes(text) for token, text in enumerate(names))
     token_bytes = np.array([len(piece) for piece in pieces], dtype=np.int64)
     digest = hashlib.sha256(content).hexdigest()
-    return ByteLevelTokenizer(name, digest, content, token_bytes, library, pieces)
+    of_words = isinstance(library.model, WordLevel) and EOS in pieces and all(piece[:1] == b" " for piece in pieces)
+    kind = WordTokenizer if of_words else ByteLevelTokenizer
+    return kind(name, digest, content, token_bytes, library, pieces)
 
 
-def chunks(content: np.ndarray) -> Iterator[bytes]:
-    """The bytes (n,) in chunks that end after a newline, or are `CHUNK` long where there is none."""
+def chunks(content: np.ndarray, size: int = CHUNK) -> Iterator[bytes]:
+    """The bytes (n,) in chunks that end after a newline, or are `size` long where there is none."""
     start = 0
     while start < len(content):
-        chunk = content[start : start + CHUNK].tobytes()
+        chunk = content[start : start + size].tobytes()
         if start + len(chunk) < len(content):
             chunk = chunk[: chunk.rfind(b"\n") + 1] or chunk
         start += len(chunk)
@@ -183,3 +227,17 @@ def _as_bytes(text: str) -> bytes:
     """The bytes of a byte-level token's name; a name with other characters is taken as it is written."""
     alphabet = _alphabet()
     return bytes(map(alphabet.__getitem__, text)) if all(c in alphabet for c in text) else text.encode()
+
+
+def byte_level_name(content: bytes) -> str:
+    """The name that a byte-level tokenizer has for bytes."""
+    return "".join(map(_characters().__getitem__, content))
+
+
+@functools.cache
+def _characters() -> dict[int, str]:
+    return {byte: character for character, byte in _alphabet().items()}
+
+
+def _shown(content: bytes) -> str:
+    return repr(content.decode(errors="replace"))
