@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -105,6 +106,37 @@ def test_a_corpus_that_was_moved_is_found_with_data_path(evaluate, trained, run_
     moved.write_text("another text\n" * 1000)
     code, _, err = evaluate(f"run={run_dir}", f"data.path={moved}")
     assert code == 2 and "has changed since the run" in err
+
+
+@pytest.mark.parametrize("tokenizer", ["words", "bpe", "bytes"])
+def test_perplexity_per_word_is_labelled_and_recorded(tokenizer, evaluate, tmp_path):
+    for name, lines in (("train", 300), ("valid", 40), ("test", 30)):
+        text = "".join(f" = Phase <unk> = \n \n the phase of {i % 7} é drifts \n" for i in range(lines))
+        (tmp_path / f"wiki.{name}.tokens").write_text(text, encoding="utf-8")
+    settings = [setting for setting in SETTINGS if setting != "data=text"]
+    paths = [f"data.path={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'run'}"]
+    size = ["data.vocabulary=270"] if tokenizer == "bpe" else []
+    run(
+        compose(
+            "train", [*settings, *paths, "data=wikitext103", "data.raw=false", f"data.tokenizer={tokenizer}", *size]
+        )
+    )
+    code, out, _ = evaluate(f"run={tmp_path / 'run'}", "stride=8")
+    assert code == 0
+    (entry,) = load_record(tmp_path / "run").evaluations
+    n_words = 30 * (4 + 1 + 1 + 6 + 1)
+    assert entry["words"] == n_words and f"words           {n_words} in that text" in out
+    of_words = tokenizer == "words"
+    key, other = ("word_perplexity", "word_normalised_perplexity")[:: 1 if of_words else -1]
+    assert entry[key] == pytest.approx(math.exp(entry["nats"] * entry["targets"] / n_words), rel=1e-12)
+    assert other not in entry
+    if of_words:
+        assert entry["targets"] == n_words
+    label = "per word" if of_words else ", word-normalised: exp(total nats / words)"
+    assert f"perplexity      {entry[key]:.6f}{' ' * of_words}{label}" in out
+    evaluate(f"run={tmp_path / 'run'}", "max_bytes=60")
+    text = (tmp_path / "wiki.test.tokens").read_bytes()[: load_record(tmp_path / "run").evaluations[1]["bytes"]]
+    assert load_record(tmp_path / "run").evaluations[1]["words"] == len(text.split()) + text.count(b"\n")
 
 
 def test_evaluations_add_up_and_leave_the_rest_of_the_record(evaluate, run_dir):

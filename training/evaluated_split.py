@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from configs.errors import UserError
 from configs.schema import EvaluationConfig
+from data.corpus import Corpus
 from data.split import Split
 from training.attention_backend import evaluated_by
 from training.run_record.trained_run import TrainedRun, open_run
@@ -19,6 +20,7 @@ Result = TypeVar("Result")
 class SplitEvaluation:
     run: TrainedRun
     config: EvaluationConfig
+    corpus: Corpus
     split: Split
     context: int  # tokens a window holds
 
@@ -75,7 +77,8 @@ def open_split(config: EvaluationConfig) -> SplitEvaluation:
     """
     assert config.run is not None  # checked with the config
     run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
-    split = run.corpus(config.data).split(config.split)
+    corpus = run.corpus(config.data)
+    split = corpus.split(config.split)
     context = config.context or run.config.data.context
     if context > len(split):
         raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} tokens")
@@ -85,4 +88,4 @@ def open_split(config: EvaluationConfig) -> SplitEvaluation:
             f"type stride={context} or less"
         )
     require_top_k(run, context)
-    return SplitEvaluation(run, config, split, context)
+    return SplitEvaluation(run, config, corpus, split, context)

@@ -6,7 +6,11 @@ from dataclasses import asdict
 
 from configs.errors import UserError
 from configs.schema import EvaluationConfig
+from data.tokenizers import WordTokenizer
+from measures.loss import Evaluation
+from measures.word_perplexity import word_perplexity, words_in
 from training.attention_backend import evaluated_by
+from training.evaluated_split import SplitEvaluation
 from training.run_record.trained_run import TrainedRun, open_run
 
 
@@ -30,6 +34,9 @@ def loss(config: EvaluationConfig) -> None:
     print(f"context         {asked.context} tokens, {_windows(asked.context, config.stride)}")
     print(f"nats            {result.nats:.6f} per target")
     print(f"bits per byte   {result.bits_per_byte:.6f}")
+    by_word = _by_word(asked, result)
+    for key, value in by_word.items():
+        print(PER_WORD[key].format(value))
     if result.standard_error is None:
         print(f"interval        none: {result.blocks} blocks of text are too few")
     else:
@@ -46,7 +53,25 @@ def loss(config: EvaluationConfig) -> None:
             f"in training     {final['bits_per_byte']:.6f} bits per byte on the first {final['bytes']:,} bytes; "
             f"type max_bytes={final['bytes']} for the same"
         )
-    run.add_evaluation(asked.entry() | {"stride": config.stride} | asdict(result))
+    run.add_evaluation(asked.entry() | {"stride": config.stride} | asdict(result) | by_word)
+
+
+# What is printed of each key that an entry has of words.
+PER_WORD = {
+    "words": "words           {:,} in that text, one <eos> a line among them",
+    "word_perplexity": "perplexity      {:.6f} per word",
+    "word_normalised_perplexity": "perplexity      {:.6f}, word-normalised: exp(total nats / words)",
+}
+
+
+def _by_word(asked: SplitEvaluation, result: Evaluation) -> dict[str, int | float]:
+    """Words of the text that was scored, and the perplexity per word; empty where the corpus has no count of words."""
+    of_words = isinstance(asked.corpus.tokenizer, WordTokenizer)
+    if not of_words and "words" not in asked.corpus.source:
+        return {}
+    n_words = words_in(asked.corpus.text(asked.config.split)[: result.bytes])
+    key = "word_perplexity" if of_words else "word_normalised_perplexity"
+    return {"words": n_words, key: word_perplexity(result.nats, result.targets, n_words)}
 
 
 def _windows(context: int, stride: int | None) -> str:

@@ -140,13 +140,18 @@ class Evaluation(TypedDict):
 
 
 class LossEvaluation(Evaluation, Loss):
-    """eval.py task=loss."""
+    """eval.py task=loss. Of a corpus whose words are counted `words`, ends of lines among them, and the perplexity per
+    word: of a model of words, or word-normalised, exp(total nats / words), of any other.
+    """
 
     task: NotRequired[Literal["loss"]]
     context: Count
     nats: Number
     bits_per_byte: Number
     windows: Count
+    words: NotRequired[Count]
+    word_perplexity: NotRequired[Number]
+    word_normalised_perplexity: NotRequired[Number]
 
 
 @with_config(extra="forbid")

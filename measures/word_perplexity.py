@@ -1,0 +1,30 @@
+"""Perplexity per word of text, whatever the tokens.
+
+PPL = exp(total nats / words), where words are runs of bytes that are not ASCII white space, and one more, <eos>, at the
+end of each line: on WikiText the official count. A model of words predicts each of these, so it is its own perplexity.
+Of a model of bytes or subwords it is word-normalised: such a model also has to tell where words end, and none is <unk>.
+"""
+
+import math
+
+import numpy as np
+
+CHUNK = 1 << 22  # bytes looked at at a time
+SPACES = np.isin(np.arange(256), np.frombuffer(b" \t\n\r\x0b\x0c", np.uint8))  # what bytes.split() cuts at
+NEWLINE = 10
+
+
+def words_in(text: np.ndarray) -> int:
+    """Words of a text, (n,) uint8, ends of lines among them. A word that its end cuts is one."""
+    n_words, in_word = 0, False
+    for start in range(0, len(text), CHUNK):
+        chunk = text[start : start + CHUNK]
+        of_word = np.concatenate(([in_word], ~SPACES[chunk]))
+        n_words += int((of_word[1:] & ~of_word[:-1]).sum()) + int((chunk == NEWLINE).sum())
+        in_word = bool(of_word[-1])
+    return n_words
+
+
+def word_perplexity(nats: float, n_targets: int, n_words: int) -> float:
+    """PPL of a loss (`nats`, mean over `n_targets` targets) on text of so many words."""
+    return math.exp(nats * (n_targets / n_words))
