@@ -9,7 +9,12 @@ layer's attention. It has no drift, so a match counts the same at every distance
 that one match outweighs a long context; and it leaves a part of the phases alone, which go on telling what the
 token was.
 
-Legend: B batch, N tokens, d phases, d' coupled phases, M harmonics, kappa (M, 1, d') complex kernel, g gate.
+Where no token is in the future, in a head that is not causal or of a memory, A is a softmax over all tokens, but never
+over t itself, which would be the best match of all. The last token, and one before padding, has no successor: who
+attends it gets nothing from it, as from the null slot.
+
+Legend: B batch, N tokens, L tokens of a memory, S slots, d phases, d' coupled phases, M harmonics, kappa (M, 1, d')
+complex kernel, g gate.
 """
 
 from typing import Any
@@ -18,28 +23,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsn.causal_attention import causal_attention
-from fsn.phases import Features, features, harmonics, later
+from blocks import checks
+from fsn.padding import couple_real_tokens, phases_without, without
+from fsn.phases import Features, earlier, features, harmonics, later
+from fsn.softmax_attention import attention_weights, softmax_attention
 
 
 class CopyingHead(nn.Module):
-    """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape. Causal.
+    """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape.
 
+    `causal`: only tokens before a token are attended, else all others of its sequence. Of a memory all are either way.
     `share` of the phases are coupled, the last ones, which have the slowest rotary drift elsewhere. Keys are shifted by
     one as in `fsn.attention`: slot u carries the key of token u - 1 and the value of token u, slot 0 is the null slot.
-    Raises ValueError for a number of harmonics less than 1 or a share of which no phase is coupled.
+    Where no token is in the future the null slot stands before all of them.
+    Raises ValueError for a number of phases or harmonics less than 1 or a share of which no phase is coupled, TypeError
+    for what is no whole number or no switch.
     """
 
     def __init__(
-        self, n_phases: int, harmonics: int = 1, *, share: float = 0.5, coupling: float = 1.0, gate: float = 2.0
+        self,
+        n_phases: int,
+        harmonics: int = 1,
+        *,
+        share: float = 0.5,
+        coupling: float = 1.0,
+        gate: float = 2.0,
+        causal: bool = True,
     ) -> None:
         super().__init__()
-        if harmonics < 1:
-            raise ValueError(f"harmonics={harmonics} is less than 1")
+        for name, number in (("n_phases", n_phases), ("harmonics", harmonics)):
+            checks.whole(name, number, 1)
+        checks.switch("causal", causal)
         self.n_coupled = round(share * n_phases)
         if not 0 < self.n_coupled <= n_phases:
             raise ValueError(f"copying_share={share} of {n_phases} phases is {self.n_coupled} of them")
-        self.n_phases, self.harmonics, self.scale = n_phases, harmonics, n_phases**-0.5
+        self.n_phases, self.harmonics, self.scale, self.causal = n_phases, harmonics, n_phases**-0.5, causal
         self.gate_constant = nn.Parameter(torch.full((n_phases,), gate))
         self.kernel_real = nn.Parameter(torch.full((harmonics, 1, self.n_coupled), coupling))
         self.kernel_imag = nn.Parameter(torch.zeros(harmonics, 1, self.n_coupled))
@@ -56,55 +74,105 @@ class CopyingHead(nn.Module):
         """The gate, which may take a rate of its own."""
         return [self.gate_constant]
 
-    def forward(self, theta: Tensor) -> Tensor:
-        """theta (B, N, d) in rad -> dtheta (B, N, d) in rad."""
-        return self.couple(features(theta))
+    def forward(self, theta: Tensor, *, memory: Tensor | None = None, padding_mask: Tensor | None = None) -> Tensor:
+        """theta (B, N, d) in rad -> dtheta (B, N, d) in rad.
 
-    def couple(self, state: Features) -> Tensor:
-        """dtheta (B, N, d) from the features of theta."""
-        q, k = self._query_key(state)
-        powers = self._powers(state)
-        v = F.pad(self._values(powers)[:, 1:], (0, 0, 1, 0))  # the null slot
-        mixed = causal_attention(q[:, None], later(k)[:, None], v[:, None], self.scale)[:, 0]
-        return self._read(mixed, powers)
+        `memory` (B, L, d) phases in rad, `padding_mask` (B, L) bool and what is raised: see `SynchronizationAttention`.
+        """
+        checks.sequences("theta", theta, memory, padding_mask, self.n_phases)
+        theta, memory = phases_without(theta, memory, padding_mask)
+        return self.couple(features(theta), None if memory is None else features(memory), padding_mask)
+
+    def couple(self, state: Features, memory: Features | None = None, padding_mask: Tensor | None = None) -> Tensor:
+        """dtheta (B, N, d) from the features of theta, and of a memory."""
+
+        def couple(state: Features, memory: Features | None, padding_mask: Tensor | None) -> Tensor:
+            q, k, v, real = self._query_slots(state, memory, padding_mask)
+            causal, barred = self._pairs(memory)
+            q, k, v = q[:, None], k[:, None], v[:, None]
+            mixed = softmax_attention(q, k, v, self.scale, causal=causal, key_mask=real, barred=barred)
+            return self._read(mixed[:, 0], self._powers(state))
+
+        return couple_real_tokens(couple, state, memory, padding_mask)
 
     @torch.no_grad()
-    def diagnostics(self, state: Features) -> dict[str, Tensor]:
+    def diagnostics(
+        self, state: Features, memory: Features | None = None, padding_mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """As those of `SynchronizationAttention`, for one head; the order parameter is that of the coupled phases."""
-        q, k = self._query_key(state)
-        weights = (q @ later(k).mT * self.scale).masked_fill(
-            torch.ones(q.shape[1], q.shape[1], dtype=torch.bool, device=q.device).triu(1), float("-inf")
-        )
-        weights = weights.softmax(-1)
-        attention = F.pad(weights[..., 1:], (0, 1))
-        cos, sin = self._powers(state)[0]
-        order = torch.hypot(attention @ cos, attention @ sin).mean(-1)
+        source = without(state if memory is None else memory, padding_mask)
+        state, memory = (source, None) if memory is None else (state, source)
+        q, k, _, real = self._query_slots(state, memory, padding_mask)
+        causal, barred = self._pairs(memory)
+        weights = attention_weights(q[:, None], k[:, None], self.scale, causal=causal, key_mask=real, barred=barred)
+        if memory is None and padding_mask is not None:
+            weights = weights * padding_mask[:, None, :, None]
+        attention = F.pad(weights[..., 1:], (0, 1 if causal else 0))
+        cos, sin = self._powers(source)[0]
+        order = torch.hypot(attention @ cos[:, None], attention @ sin[:, None]).mean(-1)
         gate = self.gate_constant.mean().expand_as(order)
-        return {
-            name: x[:, None]
-            for name, x in {
-                "attention": attention,
-                "null": weights[..., 0],
-                "order_parameter": order,
-                "gate": gate,
-            }.items()
-        }
+        return {"attention": attention, "null": weights[..., 0], "order_parameter": order, "gate": gate}
 
-    def init_cache(self, batch_size: int) -> dict[str, Any]:
-        """Keys and values of the slots seen so far: none; the last token's key: that of the null slot."""
+    def init_cache(
+        self, batch_size: int, memory: Tensor | None = None, padding_mask: Tensor | None = None
+    ) -> dict[str, Any]:
+        """What `step` keeps of the tokens so far, of none: keys and values of their slots, and the last token's key:
+        that of the null slot. Of a memory (B, L, d) in rad, all of which is known: its keys and values `k` and `v`
+        (B, S, .), and which slots are `real` (B, S). Raises as `forward` does.
+        """
+        if memory is not None:
+            checks.sequences("memory", memory, None, padding_mask, self.n_phases)
+            if len(memory) != batch_size:
+                raise ValueError(f"memory has a batch of {len(memory)} and the cache one of {batch_size}")
+            source = without(features(memory), padding_mask)
+            _, k, v, real = self._query_slots(source, source, padding_mask)
+            return {"k": k, "v": v, "real": real}
+        if padding_mask is not None:
+            raise ValueError("padding_mask is of a memory here: give memory too")
         none = self.kernel_real.new_empty(batch_size, 0, 2 * self.n_phases)
         v = none.new_empty(batch_size, 0, 2 * self.harmonics * self.n_coupled)
         return {"k": none, "v": v, "last": none.new_zeros(batch_size, 1, 2 * self.n_phases)}
 
     def step(self, state: Features, cache: dict[str, Any]) -> Tensor:
-        """One token: features (B, d) -> dtheta (B, d); its slot joins the cache."""
+        """One token: features (B, d) -> dtheta (B, d); its slot joins the cache, unless that is of a memory.
+
+        Raises ValueError for a head that is not causal, where the cache is not of a memory, and for another batch.
+        """
+        if len(state.cos) != len(cache["k"]):
+            raise ValueError(f"the token has a batch of {len(state.cos)} and the cache one of {len(cache['k'])}")
         state = Features(state.cos[:, None], state.sin[:, None])
         (q, k), powers = self._query_key(state), self._powers(state)
+        if "real" in cache:
+            k, v = cache["k"][:, None], cache["v"][:, None]
+            mixed = softmax_attention(q[:, None], k, v, self.scale, causal=False, key_mask=cache["real"])
+            return self._read(mixed[:, 0], powers)[:, 0]
+        if not self.causal:
+            raise ValueError("a head that is not causal knows the whole sequence, and cannot decode token by token")
         v = self._values(powers) if cache["k"].shape[1] else cache["v"].new_zeros(len(q), 1, cache["v"].shape[2])
         cache["k"], cache["v"] = torch.cat((cache["k"], cache["last"]), dim=1), torch.cat((cache["v"], v), dim=1)
         cache["last"] = k
         weights = torch.softmax(q @ cache["k"].mT * self.scale, dim=-1)
         return self._read(weights @ cache["v"], powers)[:, 0]
+
+    def _pairs(self, memory: Features | None) -> tuple[bool, int | None]:
+        """`causal` and `barred` of `softmax_attention`: where slots are not shifted, token t is in slot t + 1."""
+        causal = self.causal and memory is None
+        return causal, 1 if memory is None and not causal else None
+
+    def _query_slots(
+        self, state: Features, memory: Features | None, padding_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """q (B, N, 2d), keys (B, S, 2d) and values (B, S, M 2 d') of the slots, and which are not of padding (B, S)."""
+        q, k = self._query_key(state)
+        source = state if memory is None else memory
+        v = self._values(self._powers(source))
+        if self.causal and memory is None:  # slot u holds token u - 1, and its successor u
+            k, v = later(k), F.pad(v[:, 1:], (0, 0, 1, 0))
+            padding_mask = None if padding_mask is None else padding_mask[:, :-1]
+        else:
+            k = k if memory is None else memory.joined()
+            k, v = F.pad(k, (0, 0, 1, 0)), F.pad(earlier(v), (0, 0, 1, 0))
+        return q, k, v, None if padding_mask is None else F.pad(padding_mask, (1, 0), value=True)
 
     def _query_key(self, state: Features) -> tuple[Tensor, Tensor]:
         """q = g * (cos, sin) theta_t and k = (cos, sin) theta_u, each (B, N, 2d)."""

@@ -14,18 +14,19 @@ from fsn.attention import SynchronizationAttention
 from fsn.copying import CopyingHead
 from fsn.local_coupling import LocalCoupling
 
-ATTENDED, SUCCESSOR = "attended token", "its successor"
+ATTENDED, SUCCESSOR, PREDECESSOR = "attended token", "its successor", "its predecessor"
 
 Mixer = SynchronizationAttention | LocalCoupling | CopyingHead
 
 
 def coupled_to(layer: Mixer) -> list[str]:
-    """The tokens that a mixer has a kernel for: the attended one, its successor, or those 1, 2, ... back."""
+    """The tokens that a mixer has a kernel for: the attended one and its neighbours, or those 1, 2, ... back, ahead."""
     if isinstance(layer, LocalCoupling):
-        return [f"{tau} back" for tau in range(1, layer.reach + 1)]
+        ways = ("back",) if layer.causal else ("back", "ahead")
+        return [f"{tau} {way}" for way in ways for tau in range(1, layer.reach + 1)]
     if isinstance(layer, CopyingHead):
         return [SUCCESSOR]
-    return [ATTENDED, SUCCESSOR] if layer.delay else [ATTENDED]
+    return [ATTENDED, SUCCESSOR, PREDECESSOR][: layer.kernel_real.shape[1]]
 
 
 def coupling_kernel(layer: Mixer) -> Tensor:

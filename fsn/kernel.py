@@ -16,10 +16,11 @@ def initial_kernel(kind: str, coupling: float, harmonics: int, n_delays: int, n_
 
     "shared": `coupling` for every coordinate and delay, shared out evenly over the harmonics.
     "first": all of it in the first harmonic, the higher ones start at zero and learn what they are for.
-    "copying": coordinates take turns to follow the attended token, to follow its successor (with a delay), and to
-    keep their own phase. Those that follow start with the series of a sawtooth, 2 sum_m (-1)^(m+1) sin(m Delta) / m =
-    Delta, cut off after M terms and smoothed by Lanczos factors: a `coupling` of 1 turns a phase by about the whole
-    difference Delta, which copies the attended phase, and other coordinates still tell what it was.
+    "copying": coordinates take turns to follow the attended token, to follow its successor (with a delay), its
+    predecessor (where there is a kernel for it), and to keep their own phase. Those that follow start with the series
+    of a sawtooth, 2 sum_m (-1)^(m+1) sin(m Delta) / m = Delta, cut off after M terms and smoothed by Lanczos factors: a
+    `coupling` of 1 turns a phase by about the whole difference Delta, which copies the attended phase, and other
+    coordinates still tell what it was.
     Raises ValueError for another kind.
     """
     if kind == "shared":

@@ -1,12 +1,15 @@
-"""Coupling to the last few tokens with fixed weights: a chain of oscillators, each coupled to those before it (ours).
+"""Coupling to the nearest tokens with fixed weights: a chain of oscillators, each coupled to those before it (ours).
 
     dtheta_t = sum_{tau=1}^{L} sum_m Im( kappa_{m,tau} e^{i m (theta_{t-tau} - theta_t)} )
+
+Where it is not causal, tau = -1, .., -L too, each with a kernel of its own: the chain has both its neighbours. A token
+that is not there, or is padding, gives nothing. Distances are of one sequence, so there is no form for a memory.
 
 Attention without W_V and W_O blurs the recent past into one mean. Here each distance tau has a kernel of its own, so
 x_{t-1}, x_{t-2}, ... stay apart in superposition, which a linear map of the features can undo. Softmax heads that start
 sharply at these distances are this convolution at a higher price (EXPERIMENTS.md).
 
-Legend: B batch, N tokens, d phases, M harmonics, L reach in tokens, kappa (L, M, d) complex kernel, W = M d.
+Legend: B batch, N tokens, d phases, M harmonics, L reach in tokens, kappa (L or 2L, M, d) complex kernel, W = M d.
 """
 
 from typing import Any
@@ -15,35 +18,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks import checks
 from fsn.kernel import KINDS
+from fsn.padding import phases_without, without
 from fsn.phases import Features, features, harmonics
 
 
 class LocalCoupling(nn.Module):
-    """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape. Causal.
+    """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape.
 
+    `causal`: tokens 1, .., `reach` back are coupled to, else as many ahead too.
     The kernel at distance tau starts with the strength `coupling` / tau, so that two states are the more alike the
     longer the stretch of text before them that they share, and with a random sign for each distance, harmonic and
     phase, by which the distances are distinguished; no frustration at first. With `kernel="first"` the higher harmonics
     start at zero; the other kinds of `fsn.kernel` start alike here.
-    Raises ValueError for a reach or a number of harmonics less than 1, or an unknown kernel.
+    Raises ValueError for a number of phases, a reach or a number of harmonics less than 1, or an unknown kernel,
+    TypeError for what is no whole number or no switch.
     """
 
     def __init__(
-        self, n_phases: int, reach: int, harmonics: int = 2, *, coupling: float = 0.75, kernel: str = "shared"
+        self,
+        n_phases: int,
+        reach: int,
+        harmonics: int = 2,
+        *,
+        coupling: float = 0.75,
+        kernel: str = "shared",
+        causal: bool = True,
     ) -> None:
         super().__init__()
         if kernel not in KINDS:
             raise ValueError(f"kernel={kernel!r} is not one of {', '.join(KINDS)}")
-        for name, value in (("reach", reach), ("harmonics", harmonics)):
-            if value < 1:
-                raise ValueError(f"{name}={value} is less than 1")
-        self.reach, self.harmonics = reach, harmonics
-        signs = torch.randint(0, 2, (reach, harmonics, n_phases)) * 2.0 - 1.0
-        self.kernel_real = nn.Parameter(coupling * signs / torch.arange(1, reach + 1).view(-1, 1, 1))
+        for name, value in (("n_phases", n_phases), ("reach", reach), ("harmonics", harmonics)):
+            checks.whole(name, value, 1)
+        checks.switch("causal", causal)
+        self.n_phases, self.reach, self.harmonics, self.causal = n_phases, reach, harmonics, causal
+        distances = torch.arange(1, reach + 1).repeat(1 if causal else 2)  # back, then ahead
+        signs = torch.randint(0, 2, (len(distances), harmonics, n_phases)) * 2.0 - 1.0
+        self.kernel_real = nn.Parameter(coupling * signs / distances.view(-1, 1, 1))
         if kernel == "first":
             self.kernel_real.data[:, 1:] = 0.0
-        self.kernel_imag = nn.Parameter(torch.zeros(reach, harmonics, n_phases))
+        self.kernel_imag = nn.Parameter(torch.zeros_like(self.kernel_real))
 
     def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone."""
@@ -53,15 +68,27 @@ class LocalCoupling(nn.Module):
         """The coupling kernels, which may take a rate of their own."""
         return [self.kernel_real, self.kernel_imag]
 
-    def forward(self, theta: Tensor) -> Tensor:
-        """theta (B, N, d) in rad -> dtheta (B, N, d) in rad."""
-        return self.couple(features(theta))
+    def forward(self, theta: Tensor, *, padding_mask: Tensor | None = None) -> Tensor:
+        """theta (B, N, d) in rad -> dtheta (B, N, d) in rad.
 
-    def couple(self, state: Features) -> Tensor:
+        `padding_mask` (B, N) bool, True for a real token (see `fsn.padding`): padding gives nothing and gets zeros.
+        Raises ValueError for shapes that do not fit and for phases of whole numbers, TypeError for what is no tensor.
+        """
+        checks.sequences("theta", theta, None, padding_mask, self.n_phases)
+        theta, _ = phases_without(theta, None, padding_mask)
+        return self.couple(features(theta), padding_mask)
+
+    def couple(self, state: Features, padding_mask: Tensor | None = None) -> Tensor:
         """dtheta (B, N, d) from the features of theta."""
-        cos, sin = _powers(state, self.harmonics)
+        cos, sin = _powers(without(state, padding_mask), self.harmonics)
         summed = sum_over_windows if cos.is_cuda else _SumOverDistances.apply
-        real, imag = summed(cos, sin, self.kernel_real.flatten(1), self.kernel_imag.flatten(1))
+        a, b = (kernel.flatten(1) for kernel in self.kernels())
+        if self.causal:
+            real, imag = summed(cos, sin, a, b)
+        else:  # ahead is back in the sequence read from its end
+            real, imag = summed(cos, sin, a[: self.reach], b[: self.reach])
+            ahead = summed(cos.flip(1), sin.flip(1), a[self.reach :], b[self.reach :])
+            real, imag = real + ahead[0].flip(1), imag + ahead[1].flip(1)
         return _read(real, imag, cos, sin, self.harmonics)
 
     def diagnostics(self, state: Features) -> dict[str, Tensor]:
@@ -77,7 +104,9 @@ class LocalCoupling(nn.Module):
         return {"cos": none, "sin": none}
 
     def step(self, state: Features, cache: dict[str, Any]) -> Tensor:
-        """One token: features (B, d) -> dtheta (B, d); it joins the cache."""
+        """One token: features (B, d) -> dtheta (B, d); it joins the cache. ValueError for a layer not causal."""
+        if not self.causal:
+            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
         cos, sin = _powers(state, self.harmonics)
         c, s = cache["cos"].flip(1), cache["sin"].flip(1)  # the last token first
         a, b = (kernel.flatten(1)[: c.shape[1]] for kernel in self.kernels())

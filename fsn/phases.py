@@ -67,3 +67,8 @@ def harmonics(first: Features, n: int) -> list[Features]:
 def later(x: Tensor) -> Tensor:
     """Slot u takes token u - 1, slot 0 takes zeros, along the tokens (..., N, last)."""
     return F.pad(x[..., :-1, :], (0, 0, 1, 0))
+
+
+def earlier(x: Tensor) -> Tensor:
+    """Slot u takes token u + 1, the last slot takes zeros, along the tokens (..., N, last)."""
+    return F.pad(x[..., 1:, :], (0, 0, 0, 1))

@@ -30,24 +30,53 @@ def gates(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def attention_weights(layer: SynchronizationAttention, theta: Tensor, head: int) -> list[list[Tensor]]:
-    """A_tu of one head for one sequence theta (N, d): row t lists the tokens that t may attend.
+def partners(
+    layer: SynchronizationAttention | CopyingHead, t: int, n: int, is_self: bool, real: list[bool]
+) -> list[int]:
+    """The tokens among n that token t may attend; `is_self`: t is one of them.
 
-    With a delay these are u = 0..t-1, and a last entry for the null slot if it may be attended. Without, u = 0..t.
+    Causal: those before it, and itself where no successor would then be in its future. Else all, but a copying head
+    never itself. No padding, and padding itself attends to nothing.
+    """
+    if is_self and not real[t]:
+        return []
+    tokens = [u for u in range(n) if real[u]]
+    copying = isinstance(layer, CopyingHead)
+    if is_self and layer.causal:
+        return [u for u in tokens if u < t or (u == t and not copying and not layer.delay)]
+    return [u for u in tokens if not (is_self and copying and u == t)]
+
+
+def attention_weights(
+    layer: SynchronizationAttention,
+    theta: Tensor,
+    head: int,
+    memory: Tensor | None = None,
+    real: list[bool] | None = None,
+    offset: int = 0,
+) -> list[list[Tensor]]:
+    """A_tu of one head for one sequence theta (N, d): row t lists the tokens that t may attend, its `partners`.
+
+    With a delay a last entry is for the null slot if it may be attended. `memory` (M, d): what is attended to instead
+    of theta, whose first token stands at `offset`. `real`: False for padding of what is attended to.
     """
     d_h = layer.n_phases // layer.n_heads
     coordinates = range(head * d_h, (head + 1) * d_h)
     gate = gates(layer, theta)
+    source = theta if memory is None else memory
+    real = [True] * len(source) if real is None else real
     rows = []
     for t in range(len(theta)):
         scores = []
-        for u in range(t if layer.delay else t + 1):
+        for u in partners(layer, t, len(source), memory is None, real):
             score = theta.new_zeros(())
             for c in coordinates:
                 drift = layer.rotary.base ** (-(c - head * d_h) / d_h)
-                score = score + gate[t, c] * torch.cos(theta[t, c] - theta[u, c] + drift * (t - u))
+                distance = offset + t - u
+                score = score + gate[t, c] * torch.cos(theta[t, c] - source[u, c] + drift * distance)
             scores.append(score / math.sqrt(d_h))
-        if layer.delay and (t == 0 or layer.null != "none"):  # token 0 has nothing else to attend
+        first = layer.causal and memory is None and not scores  # has nothing else to attend
+        if layer.delay and (first or layer.null != "none"):
             scores.append(layer.null_score[head] if layer.null == "learned" else theta.new_zeros(()))
         weights = [score.exp() for score in scores]
         total = sum(weights)
@@ -55,54 +84,78 @@ def attention_weights(layer: SynchronizationAttention, theta: Tensor, head: int)
     return rows
 
 
-def synchronization_attention(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
+def synchronization_attention(
+    layer: SynchronizationAttention,
+    theta: Tensor,
+    memory: Tensor | None = None,
+    real: list[bool] | None = None,
+    offset: int = 0,
+) -> Tensor:
     """dtheta (N, d) for one sequence theta (N, d): sum over heads' tokens u, harmonics m and delays delta of
-    A_tu |kappa| sin(m (theta_{u+delta} - theta_t) + arg kappa), the null slot giving nothing.
+    A_tu |kappa| sin(m (theta_{u+delta} - theta_t) + arg kappa), the null slot giving nothing, nor a neighbour
+    u + delta that is not there or is padding. Arguments as of `attention_weights`.
     """
     d_h = layer.n_phases // layer.n_heads
+    source = theta if memory is None else memory
+    real = [True] * len(source) if real is None else real
+    delays = [0, 1, -1][: layer.kernel_real.shape[1]]
     increments = [[theta.new_zeros(()) for _ in range(layer.n_phases)] for _ in theta]
     for head in range(layer.n_heads):
-        weights = attention_weights(layer, theta, head)
+        weights = attention_weights(layer, theta, head, memory, real, offset)
         for t in range(len(theta)):
-            for u in range(t if layer.delay else t + 1):
+            tokens = partners(layer, t, len(source), memory is None, real)
+            for u, weight in zip(tokens, weights[t], strict=False):
                 for c in range(head * d_h, (head + 1) * d_h):
                     for m in range(1, layer.harmonics + 1):
-                        for delta in range(2 if layer.delay else 1):
-                            difference = m * (theta[u + delta, c] - theta[t, c])
-                            real = layer.kernel_real[m - 1, delta, c]
-                            force = real * torch.sin(difference)
+                        for entry, delta in enumerate(delays):
+                            if not 0 <= u + delta < len(source) or not real[u + delta]:
+                                continue
+                            difference = m * (source[u + delta, c] - theta[t, c])
+                            kappa_real = layer.kernel_real[m - 1, entry, c]
+                            force = kappa_real * torch.sin(difference)
                             if layer.kernel_imag is not None:
                                 # Im(kappa e^{i x}) = Re kappa sin x + Im kappa cos x
-                                force = force + layer.kernel_imag[m - 1, delta, c] * torch.cos(difference)
-                            increments[t][c] = increments[t][c] + weights[t][u] * force
+                                force = force + layer.kernel_imag[m - 1, entry, c] * torch.cos(difference)
+                            increments[t][c] = increments[t][c] + weight * force
     return torch.stack([torch.stack(row) for row in increments])
 
 
-def local_coupling(layer: LocalCoupling, theta: Tensor) -> Tensor:
+def local_coupling(layer: LocalCoupling, theta: Tensor, real: list[bool] | None = None) -> Tensor:
     """dtheta (N, d) for one sequence theta (N, d): sum over distances tau and harmonics m of
-    |kappa| sin(m (theta_{t-tau} - theta_t) + arg kappa).
+    |kappa| sin(m (theta_{t-tau} - theta_t) + arg kappa), tau = 1..L, and -1..-L where the layer is not causal.
+    `real`: False for padding.
     """
+    real = [True] * len(theta) if real is None else real
+    distances = [*range(1, layer.reach + 1)] + ([] if layer.causal else [-tau for tau in range(1, layer.reach + 1)])
     increments = [[theta.new_zeros(()) for _ in row] for row in theta]
     for t in range(len(theta)):
-        for tau in range(1, min(layer.reach, t) + 1):
+        for entry, tau in enumerate(distances):
+            if not 0 <= t - tau < len(theta) or not real[t] or not real[t - tau]:
+                continue
             for c in range(theta.shape[1]):
                 for m in range(1, layer.harmonics + 1):
                     difference = m * (theta[t - tau, c] - theta[t, c])
-                    real, imag = layer.kernel_real[tau - 1, m - 1, c], layer.kernel_imag[tau - 1, m - 1, c]
+                    a, b = layer.kernel_real[entry, m - 1, c], layer.kernel_imag[entry, m - 1, c]
                     # Im(kappa e^{i x}) = Re kappa sin x + Im kappa cos x
-                    increments[t][c] = increments[t][c] + real * torch.sin(difference) + imag * torch.cos(difference)
+                    increments[t][c] = increments[t][c] + a * torch.sin(difference) + b * torch.cos(difference)
     return torch.stack([torch.stack(row) for row in increments])
 
 
-def copying_weights(layer: CopyingHead, theta: Tensor) -> list[list[Tensor]]:
-    """A_tu for one sequence theta (N, d): row t lists u = 0..t-1, and last the null slot, whose score is zero."""
+def copying_weights(
+    layer: CopyingHead, theta: Tensor, memory: Tensor | None = None, real: list[bool] | None = None
+) -> list[list[Tensor]]:
+    """A_tu for one sequence theta (N, d): row t lists its `partners`, and last the null slot, whose score is zero.
+    Arguments as of `attention_weights`.
+    """
+    source = theta if memory is None else memory
+    real = [True] * len(source) if real is None else real
     rows = []
     for t in range(len(theta)):
         scores = []
-        for u in range(t):
+        for u in partners(layer, t, len(source), memory is None, real):
             score = theta.new_zeros(())
             for c in range(theta.shape[1]):
-                score = score + layer.gate_constant[c] * torch.cos(theta[t, c] - theta[u, c])
+                score = score + layer.gate_constant[c] * torch.cos(theta[t, c] - source[u, c])
             scores.append(score / math.sqrt(theta.shape[1]))
         weights = [score.exp() for score in (*scores, theta.new_zeros(()))]
         total = sum(weights)
@@ -110,21 +163,29 @@ def copying_weights(layer: CopyingHead, theta: Tensor) -> list[list[Tensor]]:
     return rows
 
 
-def copying_head(layer: CopyingHead, theta: Tensor) -> Tensor:
-    """dtheta (N, d) for one sequence theta (N, d): for the last phases, which are coupled, the sum over tokens u < t of
-    A_tu |kappa| sin(m (theta_{u+1} - theta_t) + arg kappa).
+def copying_head(
+    layer: CopyingHead, theta: Tensor, memory: Tensor | None = None, real: list[bool] | None = None
+) -> Tensor:
+    """dtheta (N, d) for one sequence theta (N, d): for the last phases, which are coupled, the sum over tokens u of
+    A_tu |kappa| sin(m (theta_{u+1} - theta_t) + arg kappa). A u without a successor, or with padding there, gives
+    nothing. Arguments as of `attention_weights`.
     """
-    weights = copying_weights(layer, theta)
+    weights = copying_weights(layer, theta, memory, real)
+    source = theta if memory is None else memory
+    real = [True] * len(source) if real is None else real
     first = theta.shape[1] - layer.n_coupled
     increments = [[theta.new_zeros(()) for _ in row] for row in theta]
     for t in range(len(theta)):
-        for u in range(t):
+        tokens = partners(layer, t, len(source), memory is None, real)
+        for u, weight in zip(tokens, weights[t], strict=False):
+            if u + 1 == len(source) or not real[u + 1]:
+                continue
             for c in range(first, theta.shape[1]):
                 for m in range(1, layer.harmonics + 1):
-                    difference = m * (theta[u + 1, c] - theta[t, c])
-                    real, imag = layer.kernel_real[m - 1, 0, c - first], layer.kernel_imag[m - 1, 0, c - first]
-                    force = real * torch.sin(difference) + imag * torch.cos(difference)
-                    increments[t][c] = increments[t][c] + weights[t][u] * force
+                    difference = m * (source[u + 1, c] - theta[t, c])
+                    a, b = layer.kernel_real[m - 1, 0, c - first], layer.kernel_imag[m - 1, 0, c - first]
+                    force = a * torch.sin(difference) + b * torch.cos(difference)
+                    increments[t][c] = increments[t][c] + weight * force
     return torch.stack([torch.stack(row) for row in increments])
 
 

@@ -68,12 +68,12 @@ def test_a_model_gives_the_diagnostics_of_each_layer() -> None:
 
 def test_one_attention_call_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    original = attention.causal_attention
+    original = attention.softmax_attention
 
-    def counted(*arguments):
+    def counted(*arguments, **options):
         calls.append(arguments[2].shape[-1] / arguments[0].shape[-1])
-        return original(*arguments)
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(attention, "causal_attention", counted)
+    monkeypatch.setattr(attention, "softmax_attention", counted)
     FSN(n_phases=8, n_layers=4, n_heads=2, ff_width=8, harmonics=3)(torch.randint(0, 256, (1, 9)))
     assert calls == [3, 3, 3], "values hold M harmonics, both delays combined"

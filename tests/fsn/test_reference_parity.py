@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from fsn import FSN, CollectiveModes, SynchronizationAttention, coupling_function, coupling_kernel, reference
-from fsn.causal_attention import causal_attention, library_attention
 from fsn.copying import CopyingHead
 from fsn.coupling import coupled_to
 from fsn.local_coupling import LocalCoupling, _SumOverDistances, sum_over_windows
 from fsn.phases import features
+from fsn.softmax_attention import library_attention, softmax_attention
 
 VARIANTS = {
     "kuramoto": {"harmonics": 1, "delay": False, "frustration": False},
@@ -60,7 +60,7 @@ def test_synchronization_attention(variant: str, n_heads: int) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("attention", [causal_attention, library_attention])
+@pytest.mark.parametrize("attention", [softmax_attention, library_attention])
 @pytest.mark.parametrize("length", [1, 64, 65, 150])
 def test_every_chunk_of_a_long_sequence(length: int, attention: Callable[..., Tensor]) -> None:
     """Lengths around the chunk of queries: against one softmax over the whole masked matrix, in float64."""
