@@ -368,6 +368,7 @@ class SelectiveCopyingConfig(StringsConfig):
         return None
 
 
+OF_TRANSLATION = Need("task=translation", lambda run: run.task == "translation")
 OF_TEXT = Need("task=language", lambda run: run.task == "language")
 
 
@@ -421,11 +422,15 @@ class OptimConfig:
             "an untied readout, such as model=fsn model.readout=linear", lambda run: "readout_lr" in run.model.rates()
         ),
     )
-    schedule: str = setting("cosine", names=("cosine", "linear", "constant"))  # after the warm-up
+    schedule: str = setting("cosine", names=("cosine", "linear", "constant", "inverse_sqrt"))  # after the warm-up
     warmup_steps: int = setting(100, at_least(0))
     # last learning rate as a fraction of the peak
     final_lr: float = setting(
-        0.1, at_least(0, 1), needs=Need("optim.schedule=cosine", lambda run: run.optim.schedule != "constant")
+        0.1, at_least(0, 1), needs=Need("optim.schedule=cosine", lambda run: run.optim.schedule in ("cosine", "linear"))
+    )
+    # of each target's probability the share that is spread over the whole vocabulary, in training alone
+    label_smoothing: float = setting(
+        0.0, Rule("must lie from 0 to below 1", lambda share: 0 <= share < 1), example=0.1, needs=OF_TRANSLATION
     )
     weight_decay: float = setting(0.1, at_least(0))
     betas: list[float] = setting(

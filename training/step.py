@@ -45,6 +45,13 @@ class TrainingModule(L.LightningModule):
         """Loss of a micro-batch, 0-d with its gradient, in nats: summed over its targets."""
         raise NotImplementedError
 
+    def objective(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """What is minimised, and the loss in nats that is told of it, each summed over the targets of a micro-batch:
+        the same, unless a task regularises.
+        """
+        nats = self.nats(batch)
+        return nats, nats.detach()
+
     def ends_step(self, batch_idx: int) -> bool:
         """Whether the micro-batch is the last one of its optimizer step."""
         return (batch_idx + 1) % self.n_micro == 0
@@ -53,11 +60,12 @@ class TrainingModule(L.LightningModule):
         if self.to_capture:  # here, under the autocast of the step; the shapes of training batches never change
             self.to_capture = False
             torch.cuda.make_graphed_callables(self.model, (batch.inputs,))
-        share = self.nats(batch) / batch.n_targets
+        objective, nats = self.objective(batch)
+        share = nats / batch.n_targets
         first = batch_idx % self.n_micro == 0
-        self.step_nats = share.detach() if first else self.step_nats + share.detach()
+        self.step_nats = share if first else self.step_nats + share
         # Lightning divides by the number of micro-batches and averages gradients over devices; we sum.
-        return share * (self.n_micro * self.trainer.world_size)
+        return objective / batch.n_targets * (self.n_micro * self.trainer.world_size)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = parameter_groups(self.model, self.optim)
