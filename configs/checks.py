@@ -28,9 +28,10 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         )
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise UserError("trainer.max_epochs and trainer.max_steps are both null: type for example trainer.max_epochs=1")
-    _check_divides("trainer.devices", trainer.devices, "batch_size", config.batch_size)
+    if config.task != "translation":  # its batches have no fixed number of rows
+        _check_divides("trainer.devices", trainer.devices, "batch_size", config.batch_size)
     windows = config.batch_size // trainer.devices
-    if trainer.micro_batch_size is not None and windows % trainer.micro_batch_size:
+    if config.task != "translation" and trainer.micro_batch_size is not None and windows % trainer.micro_batch_size:
         raise UserError(
             f"trainer.micro_batch_size={trainer.micro_batch_size} does not divide the {windows} windows that "
             f"batch_size={config.batch_size} gives each of {trainer.devices} device(s); type a divisor of {windows}"
@@ -41,9 +42,11 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
             ("trainer.devices", trainer.devices > 1),
             ("trainer.strategy", trainer.strategy == "ddp"),
             ("compile", config.compile),
+            ("task=translation, whose batches differ in shape", config.task == "translation"),
         ):
             if asked:
-                raise UserError(f"trainer.cuda_graphs=true cannot go with {key}=: leave one of them out")
+                sign = "" if "=" in key else "="
+                raise UserError(f"trainer.cuda_graphs=true cannot go with {key}{sign}: leave one of them out")
     # What would change nothing is refused: its record would claim an ablation that did not take place.
     for key, field, value, default in leaves(config):
         needs = limits_of(field).needs
@@ -55,12 +58,20 @@ def _check_task(config: RunConfig) -> None:
     """UserError where the data is not of the task, or strings cannot be as they are asked for."""
     data, trainer = config.data, config.trainer
     if config.task != data.task:
-        if config.task == "recall":
-            raise UserError(
-                f"task=recall recalls strings that are made, and data={data.name} is text: type data=repeat64, "
-                "data=repeat6, data=mqar or data=selective_copying"
-            )
-        raise UserError(f"data={data.name} is strings for task=recall: type task=recall too")
+        asked = {
+            "language": "data={0} is {1} for task={2}: type task={2} too",
+            "recall": "task=recall recalls strings that are made, and data={0} is {1}: type data=repeat64, "
+            "data=repeat6, data=mqar or data=selective_copying",
+            "translation": "task=translation translates sentences, and data={0} is {1}: type data=multi30k or "
+            "data=wmt14_en_de",
+        }[config.task]
+        given = {"language": "text", "recall": "strings", "translation": "sentences in pairs"}[data.task]
+        raise UserError(asked.format(data.name, given, data.task))
+    if data.source == "multi30k" and not data.path:
+        raise UserError(
+            "data=multi30k needs its files: get those of data/task1/raw from https://github.com/multi30k/dataset and "
+            "type data.path=FOLDER"
+        )
     if not isinstance(data, StringsConfig):
         return
     for key, length in (("data.context", data.context), *(("data.lengths", length) for length in data.lengths)):

@@ -9,7 +9,16 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from configs.hydra_private import hydra_of_its_own
-from configs.schema import MODELS, STRINGS, BenchmarkConfig, DataConfig, EvaluationConfig, RunConfig
+from configs.schema import (
+    MODELS,
+    STRINGS,
+    BenchmarkConfig,
+    DataConfig,
+    EvaluationConfig,
+    ParallelConfig,
+    RunConfig,
+    data_class,
+)
 from configs.strict import illegal_value
 
 FOLDER = Path(__file__).parent
@@ -20,7 +29,8 @@ SWEEPERS = "sweeper"
 
 # The typed defaults lie under the YAML files, so that each key exists and its default is written once, in schema.py.
 _OF_ENTRIES = {"run": RunConfig, "evaluation": EvaluationConfig, "benchmark": BenchmarkConfig}
-for _name, _node in {**_OF_ENTRIES, **MODELS, "text": DataConfig, **STRINGS}.items():
+_OF_DATA = {"text": DataConfig, "parallel": ParallelConfig, **STRINGS}
+for _name, _node in {**_OF_ENTRIES, **MODELS, **_OF_DATA}.items():
     ConfigStore.instance().store(group="schema", name=_name, node=_node)
 
 
@@ -60,7 +70,7 @@ def schema(entry: str, model: str | None = None, source: str | None = None) -> A
         return BenchmarkConfig()
     if model not in MODELS:
         raise illegal_value("model", model, sorted(MODELS))
-    return RunConfig(model=MODELS[model](), data=STRINGS.get(source or "", DataConfig)())
+    return RunConfig(model=MODELS[model](), data=data_class(source)())
 
 
 def compose_with_hydra(entry: str, overrides: Sequence[str] = ()) -> DictConfig:

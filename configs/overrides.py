@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from configs.errors import UserError
 from configs.groups import compose_with_hydra, defaults, groups, options, schema, source_of
 from configs.hydra_private import Override, OverridesParser, OverrideType
-from configs.schema import MODELS, STRINGS, DataConfig
+from configs.schema import MODELS, data_class
 from configs.strict import keys, nearest, type_error, unknown_key
 
 # Keys of a sweep's command line, not of a run: see configs.sweeps.
@@ -142,7 +142,7 @@ def _check_setting(override: Override, legal: list[str]) -> None:
 
 
 def _keys_of_data(option: str) -> set[str]:
-    return {f"data.{field.name}" for field in fields(STRINGS.get(source_of(option) or "", DataConfig))}
+    return {f"data.{field.name}" for field in fields(data_class(source_of(option)))}
 
 
 def _example(entry: str, word: str, legal: list[str]) -> str:

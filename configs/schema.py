@@ -22,6 +22,7 @@ BACKENDS = ("auto", "chunked", "flex", "dense")  # as in ssa.backends
 # Filled by the classes below, as they are made.
 MODELS: dict[str, type["ModelConfig"]] = {}
 STRINGS: dict[str, type["StringsConfig"]] = {}  # by data.source
+PAIRS = ("wmt14", "multi30k")  # data.source of parallel text
 
 
 @dataclass
@@ -265,6 +266,38 @@ class DataConfig:
         return self.tokenizer in ("bytes", "characters")
 
 
+LOCAL_PAIRS = Need("data.path=FOLDER", lambda run: run.data.path is not None)
+
+
+@dataclass
+class ParallelConfig:
+    """Sentences and their translations, for task=translation (`data.parallel`), English into German."""
+
+    task: ClassVar[str] = "translation"
+    counts_tables: ClassVar[bool] = False
+    languages: ClassVar[tuple[str, str]] = ("en", "de")  # source, target
+
+    name: str = setting("???", NAME, example="mine")  # what records and tables call the corpus
+    source: str = setting("???", names=PAIRS)
+    # a local folder with files of sentences, or what their names begin with; not the official source
+    path: str | None = setting(None, NOT_EMPTY, example="FOLDER")
+    # the file of a split there, without its language: train.tok for train.tok.en and train.tok.de; None: a usual name
+    train: str | None = setting(None, NOT_EMPTY, example="train", needs=LOCAL_PAIRS)
+    validation: str | None = setting(None, NOT_EMPTY, example="val", needs=LOCAL_PAIRS)
+    test: str | None = setting(None, NOT_EMPTY, example="newstest2014", needs=LOCAL_PAIRS)
+    # tokens of the byte-level BPE of both languages, 256 of them the single bytes, and <eos>
+    vocabulary: int = setting(32_768, at_least(258))
+    context: int = setting(256, at_least(2))  # most tokens of a sentence, <eos> among them
+    # drop | truncate: pairs of training with a longer sentence; those of other splits are always truncated
+    too_long: str = setting("drop", names=("drop", "truncate"))
+    # pairs of training with one sentence longer than so many times the other are left out; null: none
+    max_ratio: float | None = setting(None, at_least(1), example=1.5)
+    # tokens of a batch over all devices: pairs times the longest sentence among them, in either language
+    batch_tokens: int = setting(25_000, at_least(2))
+    micro_batches: int = setting(1, at_least(1))  # passes that a batch is computed in; does not change the result
+    cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
+
+
 @dataclass
 class StringsConfig:
     """Strings of symbols that are made as they are needed, for task=recall (`data.strings`). One class a kind."""
@@ -368,6 +401,15 @@ class SelectiveCopyingConfig(StringsConfig):
         return None
 
 
+def data_class(source: str | None) -> type[DataConfig | ParallelConfig | StringsConfig]:
+    """The config class of data from a source; of one that is unknown, that of text."""
+    return ParallelConfig if source in PAIRS else STRINGS.get(source or "", DataConfig)
+
+
+OF_WINDOWS = Need(
+    "task=language or task=recall; task=translation has data.batch_tokens=25000 in its place",
+    lambda run: run.task != "translation",
+)
 OF_TRANSLATION = Need("task=translation", lambda run: run.task == "translation")
 OF_TEXT = Need("task=language", lambda run: run.task == "language")
 
@@ -391,7 +433,15 @@ class TrainerConfig:
     checkpoint_every: int = setting(200, at_least(1))  # steps between the checkpoints a run resumes from
     log_every: int = setting(10, at_least(1))  # steps between training rows of the record
     # windows per forward pass; None: the whole batch at once
-    micro_batch_size: int | None = setting(None, at_least(1), example=8)
+    micro_batch_size: int | None = setting(
+        None,
+        at_least(1),
+        example=8,
+        needs=Need(
+            "task=language or task=recall; task=translation has data.micro_batches=2 in its place",
+            lambda run: run.task != "translation",
+        ),
+    )
     threads: int | None = setting(None, at_least(1, MOST_THREADS), example=2)  # of torch; None: its own choice
     # replay the passes of a small model as CUDA graphs: one launch instead of hundreds; one GPU, whole batches
     cuda_graphs: bool = False
@@ -467,15 +517,17 @@ class LoggerConfig:
 class RunConfig:
     model: Any = None  # one of MODELS
     scale: ScaleConfig = field(default_factory=ScaleConfig)
-    data: Any = None  # DataConfig, or one of STRINGS
+    data: Any = None  # DataConfig, ParallelConfig, or one of STRINGS
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     ssa: SSAConfig = field(default_factory=SSAConfig)
     # language: text, each token from those before it | recall: strings that are made, symbols that stood there before
-    task: str = setting("language", names=("language", "recall"))
+    # translation: each token of a sentence from those before it and the sentence it translates
+    task: str = setting("language", names=("language", "recall", "translation"))
     seed: int = setting(0, SEED)
-    batch_size: int = setting(16, at_least(1))  # windows per optimizer step, over all devices
+    # windows per optimizer step, over all devices
+    batch_size: int = setting(16, at_least(1), needs=OF_WINDOWS)
     precision: str = setting("32", names=PRECISIONS)
     compile: bool = False
     runs: str = setting("runs", NOT_EMPTY)  # folder in which run directories are made

@@ -7,6 +7,7 @@ from typing import Any
 from configs.errors import UserError
 
 ROWS = 256  # read at a time
+TRANSLATION = "translation"  # the column of sentences in several languages, as the WMT data sets have it
 
 
 def parquet_rows(path: Path, column: str) -> Iterator[str]:
@@ -19,6 +20,28 @@ def parquet_rows(path: Path, column: str) -> Iterator[str]:
             _require(path, column, file.schema_arrow.names)
             for batch in file.iter_batches(batch_size=ROWS, columns=[column]):
                 yield from (text_of(value, path, column) for value in batch.column(0).to_pylist())
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path} is damaged or not a Parquet file ({first_line(error)}); get it again") from error
+
+
+def parquet_pairs(path: Path, names: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """The rows of two columns of a Parquet file, or of two fields of its column `translation`. UserError as of
+    `parquet_rows`.
+    """
+    pyarrow = _pyarrow(path)
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            nested = TRANSLATION in file.schema_arrow.names
+            if not nested:
+                for name in names:
+                    _require(path, name, file.schema_arrow.names)
+            for batch in file.iter_batches(batch_size=ROWS, columns=[TRANSLATION] if nested else list(names)):
+                rows = batch.column(0).to_pylist() if nested else batch.to_pylist()
+                for row in rows:
+                    first, second = (text_of((row or {}).get(name), path, name) for name in names)
+                    yield first, second
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path} is damaged or not a Parquet file ({first_line(error)}); get it again") from error
 

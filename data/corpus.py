@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from configs.errors import UserError
-from configs.schema import DataConfig
+from configs.schema import DataConfig, ParallelConfig
 from data.atomic_write import write_whole
 from data.cuts import SPLITS
 from data.files import user_path
@@ -81,12 +81,14 @@ class Built:
 Builder = Callable[[Callable[[bytes], None]], Built]
 
 
-def cache_folder(config: DataConfig) -> Path:
+def cache_folder(config: DataConfig | ParallelConfig) -> Path:
     """`data.cache_dir`, else $SYNCHRONY_CACHE, else ~/.cache/synchrony."""
     return user_path(config.cache_dir or os.environ.get("SYNCHRONY_CACHE") or "~/.cache/synchrony")
 
 
-def cached_corpus(config: DataConfig, recipe: dict[str, Any], source: dict[str, Any], build: Builder) -> Corpus:
+def cached_corpus(
+    config: DataConfig | ParallelConfig, recipe: dict[str, Any], source: dict[str, Any], build: Builder
+) -> Corpus:
     """The corpus that `recipe` describes, from the cache when it is there and whole, else built.
 
     `recipe` names everything that decides the content (hashes of what is read, the split). `build(write)` passes the
@@ -147,7 +149,7 @@ def cache_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _build(config: DataConfig, recipe: dict[str, Any], build: Builder, folder: Path) -> dict[str, Any]:
+def _build(config: DataConfig | ParallelConfig, recipe: dict[str, Any], build: Builder, folder: Path) -> dict[str, Any]:
     """Content and meta file, in this order: a meta file never speaks of content that is not there. Returns the meta."""
     meta: dict[str, Any] = {"format": FORMAT, "recipe": recipe}
 
@@ -173,10 +175,12 @@ def _build(config: DataConfig, recipe: dict[str, Any], build: Builder, folder: P
     return meta
 
 
-def _check_lengths(config: DataConfig, lengths: dict[str, int]) -> None:
+def _check_lengths(config: DataConfig | ParallelConfig, lengths: dict[str, int]) -> None:
     for name in SPLITS:
         if lengths[name] == 0:
             what = config.path or f"data={config.source}"
+            if isinstance(config, ParallelConfig):  # its splits are files
+                raise UserError(f"the {name} split of {what} is empty; give files with sentences in them")
             raise UserError(
                 f"the {name} split of {what} is empty ({sum(lengths.values())} bytes in all, "
                 f"data.split={list(config.split)}); give more text or a larger share to {name}"

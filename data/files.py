@@ -12,6 +12,7 @@ from typing import BinaryIO
 from configs.errors import UserError
 
 CHUNK = 1 << 20  # bytes read at a time
+LFS = b"version https://git-lfs"  # a pointer to a file begins so
 
 
 def user_path(text: str) -> Path:
@@ -38,6 +39,16 @@ def existing_file(text: str, key: str = "data.path") -> Path:
     except OSError as error:
         raise unreadable(path, error) from error
     return path
+
+
+def refuse_pointer(path: Path) -> None:
+    """UserError where a Git LFS pointer lies in place of the file."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(LFS)) == LFS:
+                raise UserError(f"{path} is a Git LFS pointer, not the file itself; type git lfs pull, or get it again")
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: Exception) -> UserError:

@@ -3,12 +3,12 @@
 from configs.errors import UserError
 from data.corpus import Corpus
 from data.tokenizers import ONE_BYTE
-from data.training_data import TrainingData
+from data.training_data import WindowData
 from data.windows import Batch, steps_per_epoch, training_batch
 
 
-class LanguageData(TrainingData):
-    """Windows of a corpus. UserError as of `TrainingData`, and for a context longer than a split."""
+class LanguageData(WindowData):
+    """Windows of a corpus. UserError as of `WindowData`, and for a context longer than a split."""
 
     steps_per_epoch: int
 

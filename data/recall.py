@@ -1,11 +1,11 @@
 """Batches of strings to recall, for Lightning: new ones at every step."""
 
 from data.strings import StringBatch, Strings
-from data.training_data import TrainingData
+from data.training_data import WindowData
 
 
-class RecallData(TrainingData):
-    """Strings of the context's length. UserError as of `TrainingData`."""
+class RecallData(WindowData):
+    """Strings of the context's length. UserError as of `WindowData`."""
 
     place = "data/strings.py"
 

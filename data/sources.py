@@ -4,12 +4,13 @@ import functools
 from collections.abc import Callable
 
 from configs.errors import UserError
-from configs.schema import DataConfig, StringsConfig
+from configs.schema import DataConfig, ParallelConfig, StringsConfig
 from data.characters import CharacterTokenizer, alphabet_of
 from data.code import open_code
 from data.corpus import Corpus, tokenized
 from data.enwik8 import open_enwik8
 from data.letters import LETTERS
+from data.parallel import ParallelCorpus, open_parallel
 from data.standard_library import open_standard_library
 from data.strings import Strings
 from data.text import open_text
@@ -48,18 +49,22 @@ def open_corpus(config: DataConfig) -> Corpus:
     return corpus if tokenizer.name == BYTES else tokenized(config, corpus, tokenizer)
 
 
-def open_data(config: DataConfig | StringsConfig) -> Corpus | Strings:
-    """The corpus or the strings that a run config names; both have a `sha256`. UserError as of `open_corpus`."""
+def open_data(config: DataConfig | ParallelConfig | StringsConfig) -> Corpus | ParallelCorpus | Strings:
+    """The corpus or the strings that a run config names; each has a `sha256`. UserError as of `open_corpus`."""
+    if isinstance(config, ParallelConfig):
+        return open_parallel(config)
     return Strings(config) if isinstance(config, StringsConfig) else open_corpus(config)
 
 
-def vocabulary_size(config: DataConfig | StringsConfig) -> int:
+def vocabulary_size(config: DataConfig | ParallelConfig | StringsConfig) -> int:
     """V of what `config` names, which is opened only where its characters or words are not known before.
 
     UserError as of `open_corpus`.
     """
     if isinstance(config, StringsConfig):
         return config.alphabet
+    if isinstance(config, ParallelConfig):
+        return config.vocabulary
     if config.tokenizer == BPE:
         return config.vocabulary
     if config.tokenizer == WORDS:

@@ -11,13 +11,14 @@ import importlib.metadata
 import json
 import logging
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from configs.errors import UserError
-from configs.schema import DataConfig
+from configs.schema import DataConfig, ParallelConfig
 from data.atomic_write import write_whole
 from data.corpus import Corpus, cache_errors, cache_folder
 from data.tokenizers import BPE, EOS, WORDS, Tokenizer, byte_level_name, chunks, tokenizer_of
@@ -43,13 +44,25 @@ def trained_tokenizer(config: DataConfig, text: Corpus) -> Tokenizer:
         "train": text.splits["train"],
         "library": importlib.metadata.version("tokenizers"),
     }
+
+    def train() -> str:
+        split = text.text("train")
+        return _words(split) if name == WORDS else _bpe(split, config.vocabulary)
+
+    return tokenizer_of(name, kept_or_trained(config, recipe, train).encode())
+
+
+def kept_or_trained(config: DataConfig | ParallelConfig, recipe: dict[str, Any], train: Callable[[], str]) -> str:
+    """The tokenizer.json that `train` makes, from the cache when one of this recipe was made before.
+
+    UserError for a cache that cannot be written.
+    """
     folder = cache_folder(config)
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"tokenizer-{key}.json"
     content = _cached(path)
     if content is None:
-        train = text.text("train")
-        content = _words(train) if name == WORDS else _bpe(train, config.vocabulary)
+        content = train()
         kept = json.dumps({"recipe": recipe, "sha256": _sha256(content), "content": content}).encode()
 
         def fill(file: BinaryIO) -> str:
@@ -58,7 +71,7 @@ def trained_tokenizer(config: DataConfig, text: Corpus) -> Tokenizer:
 
         with cache_errors(folder):
             write_whole(folder, fill)
-    return tokenizer_of(name, content.encode())
+    return content
 
 
 def _cached(path: Path) -> str | None:
@@ -110,16 +123,26 @@ def _not_spaced(where: bytes) -> UserError:
 
 def _bpe(train: np.ndarray, vocabulary: int) -> str:
     """The tokenizer.json of so many tokens, trained on a text, (n,) uint8."""
+    # What is not UTF-8 is left out of training alone: its bytes are tokens of their own.
+    return trained_bpe((piece.decode(errors="ignore") for piece in chunks(train, PIECE)), vocabulary)
+
+
+def trained_bpe(texts: Iterable[str], vocabulary: int, special: Sequence[str] = ()) -> str:
+    """The tokenizer.json of a byte-level BPE of so many tokens, trained on texts. `special`: its first tokens, which no
+    text has.
+
+    UserError where the texts have not so many tokens.
+    """
     from tokenizers import models, pre_tokenizers, trainers
 
     tokenizer = _byte_level(models.BPE(), None)
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        special_tokens=list(special),
         show_progress=False,
     )
-    # What is not UTF-8 is left out of training alone: its bytes are tokens of their own.
-    tokenizer.train_from_iterator((piece.decode(errors="ignore") for piece in chunks(train, PIECE)), trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     if (found := tokenizer.get_vocab_size()) != vocabulary:
         raise UserError(
             f"the training text has no more than {found:,} tokens for data.vocabulary={vocabulary}; "

@@ -19,14 +19,13 @@ from configs.schema import DataConfig
 from data.columns import arrow_rows, first_line, parquet_rows
 from data.corpus import Built, Corpus, cached_corpus
 from data.cuts import SPLITS
-from data.files import existing_file, file_sha256, unpacked_chunks, user_path
+from data.files import LFS, existing_file, file_sha256, unpacked_chunks, user_path
 
 DATASET = "Salesforce/wikitext"
 REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"  # the commit that public projects pin for this data set
 COLUMN = "text"
 BLANK = b" \n"
 PACKED = ("", ".xz", ".gz", ".zst")
-LFS = b"version https://git-lfs"
 
 Lines = Callable[[str], Iterator[bytes]]  # of a split
 

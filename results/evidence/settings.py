@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.compose import NOT_IN_HASH
 from configs.errors import UserError
-from configs.schema import MODELS, STRINGS, DataConfig, FSNConfig, RunConfig
+from configs.schema import MODELS, FSNConfig, RunConfig, data_class
 from training.run_record.record import RunRecord
 from training.run_record.run_directory import flat
 
@@ -90,7 +90,7 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(model: str, source: str | None = None) -> dict[str, Any]:
-    data = STRINGS.get(source or "", DataConfig)()
+    data = data_class(source)()
     defaults = flat(asdict(RunConfig(data=data)) | {"model": asdict(MODELS[model]()) if model in MODELS else {}})
     had_dropped = issubclass(MODELS.get(model, FSNConfig), FSNConfig)
     return defaults | {key: value for key, value in DROPPED.items() if had_dropped and key not in defaults}

@@ -13,6 +13,7 @@ from configs.groups import compose_with_hydra, defaults, groups, options, schema
 from configs.overrides import compose_strictly
 from configs.schema import (
     MODELS,
+    PAIRS,
     STRINGS,
     BenchmarkConfig,
     DataConfig,
@@ -28,6 +29,10 @@ from configs.strict import keys, leaves
 RECALL = ["task=recall", "trainer.max_steps=10"]
 NEEDS = {("data", name): ["data.path=corpus.txt"] for name in ("text", "text27")}
 NEEDS |= {("data", name): RECALL for name in ("repeat64", "repeat6", "mqar", "selective_copying")}
+NEEDS |= {
+    ("data", "multi30k"): ["task=translation", "data.path=multi30k"],
+    ("data", "wmt14_en_de"): ["task=translation"],
+}
 
 
 @pytest.mark.parametrize(("group", "option"), [(group, option) for group in groups() for option in options(group)])
@@ -112,7 +117,7 @@ def test_evaluation_config():
 
 def test_every_default_and_example_is_a_value_that_its_field_takes():
     trees = [schema("eval"), schema("bench"), *(schema("train", name) for name in ("transformer", "fsn", "osn"))]
-    trees += [schema("train", "fsn", source) for source in STRINGS]
+    trees += [schema("train", "fsn", source) for source in (*STRINGS, *PAIRS)]
     for key, field, _, default in (leaf for tree in trees for leaf in leaves(tree)):
         limits = limits_of(field)
         assert not limits.names or default == "???" or default in limits.names, key

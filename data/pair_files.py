@@ -1,0 +1,153 @@
+"""Parallel text in local files: which files a split has, and their pairs of sentences, line by line.
+
+Three forms. Two text files that differ in the language (train.en and train.de, also .gz, .xz, .zst, with .tok, .en-de
+or .de-en before the language); one table of two columns, the source first, with a tab between (train.tsv); Parquet with
+a column `translation` or a column a language (train-00000-of-00003.parquet).
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from configs.errors import UserError
+from configs.schema import ParallelConfig
+from data.columns import parquet_pairs
+from data.files import existing_file, refuse_pointer, unpacked_chunks, user_path
+
+Pair = tuple[str, str]  # a sentence and its translation
+
+NAMES = {  # of the files of a split, where the user names none
+    "train": ("train",),
+    "validation": ("validation", "valid", "val", "dev", "newstest2013"),
+    "test": ("test", "newstest2014", "test_2016_flickr"),
+}
+INFIXES = ("", ".tok", ".en-de", ".de-en")  # between that name and the language
+PACKED = ("", ".gz", ".xz", ".zst")
+AFTER_PREFIX = ("", ".", "-", "_")  # between what all names begin with and that of the split
+OF_HUB = "de-en"  # the folder of the data set wmt/wmt14 with its Parquet files
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """The files of a split and how they are read. Reading twice gives the same pairs twice."""
+
+    files: list[Path]
+    pairs: Callable[[], Iterator[Pair]]
+
+
+def pair_files(config: ParallelConfig, split: str) -> PairFiles:
+    """The files of a split in `data.path`, a folder or what names begin with.
+
+    UserError where there are none, one language is missing, or one is a Git LFS pointer, empty or unreadable.
+    """
+    lonely: list[tuple[Path, str]] = []
+    for base in _bases(config, split):
+        found = _texts(base, config.languages, lonely) or _table(base) or _parquets(base, config.languages)
+        if found:
+            for path in found.files:
+                refuse_pointer(existing_file(str(path)))
+            return found
+    if lonely:
+        here, language = lonely[0]
+        raise UserError(f"{here} is there and the same sentences in the language {language} are not; add that file")
+    raise _missing(config, split)
+
+
+def _bases(config: ParallelConfig, split: str) -> Iterator[Path]:
+    """Paths of a split's files up to the language or the form."""
+    path, chosen = user_path(str(config.path)), getattr(config, split)
+    names = NAMES[split] if chosen is None else (chosen,)
+    if path.is_dir():
+        return (folder / name for folder in (path, path / OF_HUB) for name in names)
+    return (path.with_name(path.name + after + name) for after in AFTER_PREFIX for name in names)
+
+
+def _texts(base: Path, languages: tuple[str, str], lonely: list[tuple[Path, str]]) -> PairFiles | None:
+    """Two text files. Where one is missing, the other is noted, with the language of that one."""
+    for infix in INFIXES:
+        names = [[f"{base.name}{infix}.{language}{packed}" for packed in PACKED] for language in languages]
+        found = [next(filter(Path.is_file, (base.with_name(one) for one in of)), None) for of in names]
+        source, target = found
+        if source and target:
+            return PairFiles([source, target], partial(_text_pairs, source, target))
+        lonely += [(path, other) for path, other in zip(found, reversed(languages), strict=True) if path]
+    return None
+
+
+def _table(base: Path) -> PairFiles | None:
+    path = next(filter(Path.is_file, (base.with_name(f"{base.name}.tsv{packed}") for packed in PACKED)), None)
+    return None if path is None else PairFiles([path], partial(_table_pairs, path))
+
+
+def _parquets(base: Path, languages: tuple[str, str]) -> PairFiles | None:
+    """One file, or several that are numbered, in the order of their names."""
+    paths = [path for path in sorted(base.parent.glob("*.parquet")) if _is_part(path.name, base.name)]
+    if not paths:
+        return None
+    return PairFiles(paths, lambda: itertools.chain.from_iterable(parquet_pairs(path, languages) for path in paths))
+
+
+def _is_part(name: str, of: str) -> bool:
+    return name == f"{of}.parquet" or name.startswith(f"{of}-0")
+
+
+def _missing(config: ParallelConfig, split: str) -> UserError:
+    path, name = user_path(str(config.path)), getattr(config, split) or NAMES[split][0]
+    folder = path if path.is_dir() else path.parent
+    begins = "" if path.is_dir() else path.name
+    there = sorted(one.name for one in folder.iterdir() if one.name.startswith(begins)) if folder.is_dir() else []
+    if not there and not path.is_dir():
+        return UserError(f"data.path={config.path} does not exist (looked at {path.absolute()}); give a folder")
+    source, target = (f"{begins and begins + '.'}{name}.{language}" for language in config.languages)
+    return UserError(
+        f"data.path={config.path} has no {split} split: no {source} and {target} (also .gz, .xz, .zst), {name}.tsv or "
+        f"{name}*.parquet; it holds {', '.join(there[:4]) or 'nothing'}{', ...' if there[4:] else ''}; type "
+        f"data.{split}=NAME for NAME.{config.languages[0]} and NAME.{config.languages[1]}"
+    )
+
+
+def _text_pairs(source: Path, target: Path) -> Iterator[Pair]:
+    """UserError where one file has more lines than the other, and as of `_lines`."""
+    lines = [_lines(source), _lines(target)]
+    for number, (first, second) in enumerate(itertools.zip_longest(*lines)):
+        if first is None or second is None:
+            ended, longer = (0, 1) if first is None else (1, 0)
+            counts = [number, number]
+            counts[longer] += 1 + sum(1 for _ in lines[longer])
+            raise UserError(
+                f"{source} has {counts[0]:,} lines and {target} {counts[1]:,}: line by line one has to translate the "
+                f"other; get {(source, target)[ended]} again, or both"
+            )
+        yield first, second
+
+
+def _table_pairs(path: Path) -> Iterator[Pair]:
+    for number, line in enumerate(_lines(path), start=1):
+        columns = line.split("\t")
+        if len(columns) != 2:
+            raise UserError(
+                f"line {number} of {path} has {len(columns)} columns; give two, the source and its translation, with a "
+                "tab between"
+            )
+        yield columns[0], columns[1]
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text file, without what ends them, \\n or \\r\\n. UserError for one that is not UTF-8."""
+    number, rest = 0, b""
+    for chunk in itertools.chain(unpacked_chunks(path), (None,)):
+        *lines, rest = (rest + (chunk or b"")).split(b"\n")
+        if chunk is None and rest:
+            lines.append(rest)
+        for line in lines:
+            number += 1
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"line {number} of {path} is not UTF-8 (byte 0x{line[error.start]:02x}); convert the file, for "
+                    "example with iconv -f latin1 -t utf-8"
+                ) from None
+            yield text.removesuffix("\r")
