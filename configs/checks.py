@@ -4,7 +4,7 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.fields import limits_of
-from configs.schema import BLOCKS, LAYERS, BenchmarkConfig, EvaluationConfig, RunConfig, StringsConfig
+from configs.schema import AVERAGED, BLOCKS, LAYERS, BenchmarkConfig, EvaluationConfig, RunConfig, StringsConfig
 from configs.strict import leaves
 
 
@@ -92,6 +92,12 @@ def check_evaluation(config: EvaluationConfig) -> None:
         tasks = limits_of(field).tasks
         if tasks and config.task not in tasks and value != default:
             raise UserError(f"{key}= changes nothing with task={config.task}; leave it out, or type task={tasks[0]}")
+    if config.average != AVERAGED and config.checkpoint != "average":
+        raise UserError(f"average={config.average} changes nothing here: type checkpoint=average too")
+    if config.n_best > config.beam:
+        raise UserError(f"n_best={config.n_best} is more than beam={config.beam} finds; type beam={config.n_best} too")
+    if config.input is None and (config.n_best > 1 or config.scores):
+        raise UserError("n_best= and scores= are of lines that are translated: type input=FILE or input=- too")
 
 
 def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:

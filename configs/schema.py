@@ -17,6 +17,7 @@ NAME = Rule("takes letters, digits, '.', '_' and '-' only", re.compile(r"[A-Za-z
 SEED = at_least(0, 2**32 - 1)
 MOST_THREADS = 1024  # torch crashes on absurd numbers instead of refusing them
 PRECISIONS = ("32", "bf16")
+AVERAGED = 5  # last checkpoints that are averaged, as arXiv 1706.03762 has it for its base model
 BACKENDS = ("auto", "chunked", "flex", "dense")  # as in ssa.backends
 
 # Filled by the classes below, as they are made.
@@ -538,16 +539,19 @@ class RunConfig:
 
 ON_TEXT = ("loss", "synchrony", "copy_depth", "coupling")  # the tasks that read a split
 IN_WINDOWS = ("loss", "copy_depth")  # and those that read it in windows as they are asked for
-WITH_SPLIT = (*ON_TEXT, "recall")
+ON_PAIRS = ("translate",)
+WITH_SPLIT = (*ON_TEXT, "recall", *ON_PAIRS)
 AT_LENGTH = (*IN_WINDOWS, "recall")
+IN_BATCHES = (*AT_LENGTH, *ON_PAIRS)
 
 
 @dataclass
 class EvaluationDataConfig:
     """Where the corpus of the run is now; it must be the same content. None: where it was in training."""
 
-    path: str | None = setting(None, tasks=ON_TEXT)
-    cache_dir: str | None = setting(None, tasks=ON_TEXT)
+    path: str | None = setting(None, tasks=(*ON_TEXT, *ON_PAIRS))
+    test: str | None = setting(None, NOT_EMPTY, example="test_2017_flickr", tasks=ON_PAIRS)  # the file of another test
+    cache_dir: str | None = setting(None, tasks=(*ON_TEXT, *ON_PAIRS))
 
 
 @dataclass
@@ -559,15 +563,20 @@ class EvaluationConfig:
     # copy_depth: bits per byte by how long a byte's context matches what came before
     # coupling: trained coupling functions and order parameters of an FSN, with a picture
     # recall: accuracy and nats of a run with task=recall, on strings of any length
-    task: str = setting("loss", names=("loss", "sample", "synchrony", "copy_depth", "coupling", "recall"))
+    # translate: a run with task=translation translates a split and is scored, or lines of text: input=FILE
+    task: str = setting("loss", names=("loss", "sample", "synchrony", "copy_depth", "coupling", "recall", "translate"))
     split: str = setting("test", names=("train", "validation", "test"), tasks=WITH_SPLIT)
-    checkpoint: str = "last"  # last: the newest whole one | start: step 0 | a .ckpt file, of the run or by its path
+    # last: the newest whole one | start: step 0 | average: the mean weights of the last epochs' | a .ckpt file, of the
+    # run or by its path
+    checkpoint: str = "last"
+    # checkpoints of epochs that are averaged, the last ones
+    average: int = setting(AVERAGED, at_least(1))
     # tokens a window, or symbols a string holds; None: as in training
     context: int | None = setting(None, at_least(2), example=256, tasks=AT_LENGTH)
     # targets that a window adds, each with context - stride tokens before it or more; None: the context
     stride: int | None = setting(None, at_least(1), example=64, tasks=("loss",))
-    # windows or strings per forward pass; does not change the result
-    batch_size: int = setting(64, at_least(1), tasks=AT_LENGTH)
+    # windows, strings or sentences per forward pass; does not change the result
+    batch_size: int = setting(64, at_least(1), tasks=IN_BATCHES)
     max_bytes: int | None = setting(None, at_least(1), example=100_000, tasks=IN_WINDOWS)  # first bytes of the split
     strings: int = setting(1000, at_least(1), tasks=("recall",))  # new ones, that no run has seen
     data: EvaluationDataConfig = field(default_factory=EvaluationDataConfig)
@@ -581,6 +590,13 @@ class EvaluationConfig:
     # draw from the likeliest tokens that hold this much probability
     top_p: float = setting(0.95, above(0, 1), tasks=("sample",))
     seed: int = setting(0, SEED, tasks=("sample",))
+    # sentences to translate, one a line: a text file (.gz, .xz and .zst too), or -: what is typed or piped in; None: the
+    # split, whose translations are scored
+    input: str | None = setting(None, NOT_EMPTY, example="FILE", tasks=ON_PAIRS)
+    beam: int = setting(4, at_least(1), tasks=ON_PAIRS)  # hypotheses a sentence; 1: greedy
+    length_penalty: float = setting(0.6, at_least(0), tasks=ON_PAIRS)  # alpha; 0: none
+    n_best: int = setting(1, at_least(1), tasks=ON_PAIRS)  # of the lines of input: translations each, up to beam
+    scores: bool = setting(False, tasks=ON_PAIRS)  # of the lines of input: print log p / length penalty before each
 
 
 LAYERS = (

@@ -109,8 +109,8 @@ def _missing(config: ParallelConfig, split: str) -> UserError:
 
 
 def _text_pairs(source: Path, target: Path) -> Iterator[Pair]:
-    """UserError where one file has more lines than the other, and as of `_lines`."""
-    lines = [_lines(source), _lines(target)]
+    """UserError where one file has more lines than the other, and as of `text_lines`."""
+    lines = [text_lines(source), text_lines(target)]
     for number, (first, second) in enumerate(itertools.zip_longest(*lines)):
         if first is None or second is None:
             ended, longer = (0, 1) if first is None else (1, 0)
@@ -124,7 +124,7 @@ def _text_pairs(source: Path, target: Path) -> Iterator[Pair]:
 
 
 def _table_pairs(path: Path) -> Iterator[Pair]:
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         columns = line.split("\t")
         if len(columns) != 2:
             raise UserError(
@@ -134,7 +134,7 @@ def _table_pairs(path: Path) -> Iterator[Pair]:
         yield columns[0], columns[1]
 
 
-def _lines(path: Path) -> Iterator[str]:
+def text_lines(path: Path) -> Iterator[str]:
     """The lines of a text file, without what ends them, \\n or \\r\\n. UserError for one that is not UTF-8."""
     number, rest = 0, b""
     for chunk in itertools.chain(unpacked_chunks(path), (None,)):

@@ -80,10 +80,10 @@ def paired_bootstrap(baseline: Sequence[str], other: Sequence[str], references: 
         _same_number(translations, references)
     if list(baseline) == list(other):
         return Compared(0.0, 1.0)  # the test would find that no resample differs by less, p = 1 / (resamples + 1)
-    named = [("baseline", list(baseline)), ("other", list(other))]
-    test = PairedTest(named, {"BLEU": BLEU(references=[list(references)])}, None, "bs", RESAMPLES)
-    _, found = test()
-    first, second = found["BLEU"]
+    named: Any = [("baseline", list(baseline)), ("other", list(other))]
+    _, found = PairedTest(named, {"BLEU": BLEU(references=[list(references)])}, None, "bs", RESAMPLES)()
+    results: Any = found["BLEU"]
+    first, second = results
     return Compared(float(second.score - first.score), float(second.p_value))
 
 

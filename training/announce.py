@@ -22,17 +22,32 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
         f"feed-forward {model.ff_width}",
         "parameters": f"{record.parameters['total']:,} ({parts})",
         **({"budget": _budget(record)} if "without_tables" in record.parameters else {}),
-        **(
-            _strings(config, record.data, total_steps)
-            if steps_per_epoch is None
-            else _corpus(config, record.data, total_steps, total_steps / steps_per_epoch)
-        ),
+        **_training(config, record.data, total_steps, steps_per_epoch),
         "optimizer": f"{optim.name}, learning rate {optim.lr:g}, {optim.schedule}, {warmup}",
         "device": f"{record.device.count} {record.device.kind} ({record.device.name}), "
         f"{record.device.threads} threads, precision {config.precision}",
         "run": str(folder),
     }
     return "\n".join(row(name, text) for name, text in rows.items())
+
+
+def _training(config: RunConfig, data: DataInfo, total_steps: int, steps_per_epoch: int | None) -> dict[str, str]:
+    if steps_per_epoch is None:
+        return _strings(config, data, total_steps)
+    told = _pairs if config.task == "translation" else _corpus
+    return told(config, data, total_steps, total_steps / steps_per_epoch)
+
+
+def _pairs(config: RunConfig, data: DataInfo, total_steps: int, epochs: float) -> dict[str, str]:
+    pairs, (source, target) = data.source["pairs"], data.source["languages"]
+    return {
+        "data": f"{data.name}, {source} into {target}, {pairs['train']:,} pairs, sha256 {data.sha256[:12]}, "
+        f"{pairs['validation']:,} of validation, {pairs['test']:,} of test",
+        "tokens": f"{data.tokenizer['vocabulary_size']:,} tokens of {data.tokenizer['name']} for both languages, "
+        f"{data.bytes['train'] / data.tokens['train']:.2f} bytes each in {target}",
+        "training": f"{total_steps:,} steps of at most {config.data.batch_tokens:,} tokens in either language, "
+        f"{epochs:.3g} epochs, about {epochs * data.tokens['train']:,.0f} tokens of {target}",
+    }
 
 
 def _corpus(config: RunConfig, data: DataInfo, total_steps: int, epochs: float) -> dict[str, str]:
@@ -105,6 +120,11 @@ def outcome(record: RunRecord, folder: Path) -> str:
         return (
             f"accuracy {final['accuracy']:.4f}, {final['nats']:.4f} nats per scored symbol on {final['strings']} "
             f"strings of {final['context']} symbols{_other_lengths(final)} {after}"
+        )
+    if "pairs" in final:
+        return (
+            f"{final['bits_per_byte']:.4f} bits/byte{_interval(final)}, {final['nats']:.4f} nats per token of "
+            f"{final['pairs']:,} translations {after}"
         )
     whole = record.data.bytes["validation"]
     share = f"all {whole:,}" if final["bytes"] == whole else f"the first {final['bytes']:,} of {whole:,}"

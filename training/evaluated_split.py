@@ -76,7 +76,7 @@ def open_split(config: EvaluationConfig) -> SplitEvaluation:
     or shorter than what a head of the run picks from.
     """
     assert config.run is not None  # checked with the config
-    run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
+    run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend, config.average)
     corpus = run.corpus(config.data)
     split = corpus.split(config.split)
     context = config.context or run.config.data.context

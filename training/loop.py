@@ -18,6 +18,7 @@ from training.run_record.checkpoints import Checkpoints
 from training.run_record.recorder import Recorder
 from training.signals import GracefulStop, Interrupted
 from training.step import TrainingModule
+from training.translation import TranslationValidation
 from training.validation import Validation
 
 
@@ -31,7 +32,7 @@ class Loop(L.Callback):
         self,
         meter: Meter,
         checkpoints: Checkpoints,
-        validation: Validation | RecallValidation,
+        validation: Validation | RecallValidation | TranslationValidation,
         recorder: Recorder,
         progress: Progress,
         stop: GracefulStop,

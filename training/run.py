@@ -226,11 +226,12 @@ def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: Graceful
         "vocabulary_size": plan.data.vocabulary_size,
         **({"characters": tokenizer["characters"]} if "characters" in tokenizer else {}),
     }
+    epochs = trainer.checkpoint_epochs
+    if not epochs and per_epoch is not None:
+        epochs = list(range(max(1, total // per_epoch - plan.task.averaged + 1), total // per_epoch + 1))
     return Loop(
         Meter(per_epoch, total, trainer.log_every, plan.task.unit),
-        Checkpoints(
-            plan.folder / "checkpoints", trainer.checkpoint_every, trainer.checkpoint_epochs, per_epoch, total, identity
-        ),
+        Checkpoints(plan.folder / "checkpoints", trainer.checkpoint_every, epochs, per_epoch, total, identity),
         plan.task.validation(plan.config, plan.data, total),
         recorder,
         progress,

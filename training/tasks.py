@@ -4,16 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from configs.schema import RunConfig
+from configs.schema import AVERAGED, RunConfig
 from data.language import LanguageData
 from data.overlap import with_overlap
+from data.parallel import open_parallel
 from data.recall import RecallData
 from data.sources import open_corpus
 from data.strings import Strings
+from data.translation import TranslationData
 from training.language import LanguageModule
 from training.recall import RecallModule, RecallValidation
 from training.run_record.record import DataInfo, TokenizerInfo, without_absolute_paths
 from training.step import TrainingModule
+from training.translation import TranslationModule, TranslationValidation
 from training.units import BITS_PER_BYTE, NATS_PER_SYMBOL, Unit
 from training.validation import Validation
 
@@ -47,9 +50,10 @@ class Task:
     data: Callable[[RunConfig], Any]  # TrainingData
     module: type[TrainingModule]
     # The last argument: optimizer steps of the run.
-    validation: Callable[[RunConfig, Any, int], Validation | RecallValidation]
+    validation: Callable[[RunConfig, Any, int], Validation | RecallValidation | TranslationValidation]
     info: Callable[[Any], DataInfo] = language_info  # what the record tells of the data
     unit: Unit = BITS_PER_BYTE
+    averaged: int = 0  # last epochs whose checkpoints are kept where none are named, for eval.py checkpoint=average
 
 
 def language_data(config: RunConfig) -> LanguageData:
@@ -101,7 +105,46 @@ def recall_validation(config: RunConfig, data: RecallData, total_steps: int) -> 
     return RecallValidation(data.strings, data.context, config.precision, total_steps, config.trainer.val_every)
 
 
+def translation_data(config: RunConfig) -> TranslationData:
+    """The pairs of `data` in batches. UserError as of `open_parallel`."""
+    data = config.data
+    return TranslationData(open_parallel(data), data.context, data.batch_tokens, config.seed, data.micro_batches)
+
+
+def translation_info(data: TranslationData) -> DataInfo:
+    """What the record tells of parallel text: tokens and bytes are those of the translations."""
+    parallel, tokenizer = data.parallel, data.parallel.tokenizer
+    return DataInfo(
+        parallel.name,
+        parallel.sha256,
+        parallel.bytes_per_split(),
+        without_absolute_paths(dict(parallel.facts)),
+        parallel.tokens_per_split(),
+        {
+            "name": tokenizer.name,
+            "sha256": tokenizer.sha256,
+            "vocabulary_size": tokenizer.vocabulary_size,
+            "tokens_sha256": parallel.tokens_sha256,
+        },
+    )
+
+
+def translation_validation(config: RunConfig, data: TranslationData, total_steps: int) -> TranslationValidation:
+    """Loss on the validation split."""
+    return TranslationValidation(
+        data.parallel.pairs("validation"),
+        data.context,
+        config.precision,
+        data.steps_per_epoch,
+        total_steps,
+        config.trainer.val_every,
+    )
+
+
 TASKS: dict[str, Task] = {
     "language": Task(language_data, LanguageModule, language_validation),
     "recall": Task(recall_data, RecallModule, recall_validation, recall_info, NATS_PER_SYMBOL),
+    "translation": Task(
+        translation_data, TranslationModule, translation_validation, translation_info, averaged=AVERAGED
+    ),
 }

@@ -16,7 +16,7 @@ from training.run_record.trained_run import TrainedRun, open_run
 
 def _open(config: EvaluationConfig) -> TrainedRun:
     assert config.run is not None, "checked with the config"
-    return open_run(config.run, config.checkpoint, config.device, config.ssa.backend)
+    return open_run(config.run, config.checkpoint, config.device, config.ssa.backend, config.average)
 
 
 def loss(config: EvaluationConfig) -> None:
@@ -193,6 +193,14 @@ def write_text(config: EvaluationConfig) -> None:
     print()
 
 
+def translate(config: EvaluationConfig) -> None:
+    """Translate a split and score it, or the lines of `input`."""
+    from results.evaluate.translate import translate_lines, translate_split
+
+    run = _open(config)
+    (translate_split if config.input is None else translate_lines)(run, config)
+
+
 TASKS: dict[str, Callable[[EvaluationConfig], None]] = {
     "loss": loss,
     "sample": write_text,
@@ -200,4 +208,5 @@ TASKS: dict[str, Callable[[EvaluationConfig], None]] = {
     "copy_depth": copy_depth,
     "coupling": coupling,
     "recall": recall,
+    "translate": translate,
 }

@@ -51,7 +51,7 @@ def searched(model: Toy, source: list[int], beam: int, alpha: float, more: int) 
                 found.append((tokens, log_p, log_p / length_penalty(n, alpha)))
         if len(found) >= beam:
             break
-        beams = [(tokens + (token,), log_p) for log_p, tokens, token in options if token != EOS][:beam]
+        beams = [((*tokens, token), log_p) for log_p, tokens, token in options if token != EOS][:beam]
     return [(tokens, log_p) for tokens, log_p, _ in sorted(found, key=lambda one: -one[2])]
 
 

@@ -5,6 +5,7 @@ import itertools
 import os
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,25 @@ def load_model(path: Path, device: str | torch.device = "cpu", start: bool = Fal
         reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
         raise UserError(f"{path} holds the weights of another model than its config: {reason}") from None
     return model.to(device).eval(), content["config"]
+
+
+@torch.no_grad()
+def take_mean_weights(model: nn.Module, paths: Sequence[Path]) -> None:
+    """Give the model the mean of the weights of checkpoints of one run, summed in float64. UserError for others."""
+    hashes, sums = set(), {name: torch.zeros_like(value, dtype=torch.float64) for name, value in _floats(model)}
+    for path in paths:
+        content = read_checkpoint(path)
+        hashes.add(content["config_hash"])
+        for name, value in sums.items():
+            value += content["state_dict"][f"model.{name}"].to(value)
+    if len(hashes) > 1:
+        raise UserError(f"{paths[0]} and {paths[-1]} are checkpoints of different runs; name one of them")
+    for name, value in _floats(model):
+        value.copy_(sums[name] / len(paths))
+
+
+def _floats(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [(name, value) for name, value in model.state_dict().items() if value.is_floating_point()]
 
 
 def _at_start(path: Path, config: RunConfig, content: dict[str, Any]) -> nn.Module:

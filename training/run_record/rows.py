@@ -81,10 +81,13 @@ class Loss(TypedDict):
 
 
 class ValidationRow(Row, Loss):
-    """A validation. `synchrony`: what a model of oscillators reports of itself, quantity -> layer -> head."""
+    """A validation. `synchrony`: what a model of oscillators reports of itself, quantity -> layer -> head. `pairs`: of
+    sentences, where the targets are translations.
+    """
 
     split: Literal["validation"]
     synchrony: NotRequired[dict[str, ByHead]]
+    pairs: NotRequired[Count]
 
 
 class Recalled(TypedDict):
@@ -234,6 +237,33 @@ class RecallEvaluation(Evaluation, Recalled):
     task: Literal["recall"]
 
 
+class TranslateEvaluation(Evaluation):
+    """eval.py task=translate: loss of the references, and scores of what beam search finds (`measures.bleu`). `test`:
+    which test set; `text_sha256`: of its text.
+    """
+
+    task: Literal["translate"]
+    test: str
+    text_sha256: str
+    beam: Count
+    length_penalty: Number
+    nats: Number
+    bits_per_byte: Number
+    standard_error: Number | None
+    blocks: Count
+    targets: Count
+    bytes: Count
+    pairs: Count
+    sentences: Count
+    bleu: Number
+    bleu_signature: str
+    bleu_mean: Number
+    bleu_interval: Number
+    chrf: Number
+    chrf_signature: str
+    bleu_tokenised: Number
+
+
 def _task(evaluation: Any) -> Any:
     return evaluation.get("task", "loss") if isinstance(evaluation, dict) else "loss"
 
@@ -252,6 +282,7 @@ AnyEvaluation = Annotated[
     | Annotated[CopyDepthEvaluation, Tag("copy_depth")]
     | Annotated[AnyCouplingEvaluation, Tag("coupling")]
     | Annotated[SynchronyEvaluation, Tag("synchrony")]
-    | Annotated[RecallEvaluation, Tag("recall")],
+    | Annotated[RecallEvaluation, Tag("recall")]
+    | Annotated[TranslateEvaluation, Tag("translate")],
     Discriminator(_task),
 ]

@@ -12,19 +12,26 @@ from torch import nn
 
 from configs.compose import resolve_saved
 from configs.errors import UserError
-from configs.schema import EvaluationDataConfig, RunConfig
+from configs.schema import AVERAGED, EvaluationDataConfig, RunConfig
 from data.atomic_write import WriteError
 from data.characters import CharacterTokenizer
 from data.corpus import Corpus
+from data.joint_tokenizer import JointTokenizer, joint_tokenizer_of
+from data.parallel import ParallelCorpus, open_parallel
 from data.sources import open_corpus
 from data.strings import Strings
 from data.tokenizers import CHARACTERS, ONE_BYTE, Tokenizer, open_tokenizer
 from training.attention_backend import set_backend
-from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint
+from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint, take_mean_weights
 from training.run_record.environment import require_cuda
 from training.run_record.record import RunRecord, load_record, record_path, save_record
 from training.run_record.run_directory import TOKENIZER
 
+INSTEAD = {  # what a run of a task is, and what to ask it
+    "language": "is a language model, of text: type task=loss",
+    "recall": "recalls strings, no text: type task=recall",
+    "translation": "translates sentences: type task=translate",
+}
 LOCK_WAIT = 2.0  # seconds; another evaluation holds a record for an instant, a training run to its end
 
 
@@ -48,7 +55,7 @@ class TrainedRun:
     @property
     def tokenizer(self) -> Tokenizer:
         """How its tokens read as text. UserError where its copy is not what it was trained with."""
-        self._require("language", "recalls strings, no text: type task=recall")
+        self._require("language")
         if self.config.data.tokenizer == CHARACTERS:  # open_run saw that record and checkpoint have the same
             return CharacterTokenizer(alphabet=self.record.data.tokenizer["characters"].encode("latin-1"))
         tokenizer = open_tokenizer(self.tokenizer_file)
@@ -58,7 +65,7 @@ class TrainedRun:
 
     def corpus(self, moved: EvaluationDataConfig) -> Corpus:
         """The corpus the run was trained on. UserError when what is there now has another hash."""
-        self._require("language", "recalls strings, no text: type task=recall")
+        self._require("language")
         here = {name: value for name, value in vars(moved).items() if value is not None}
         here["tokenizer"] = self.tokenizer_file if self.tokenizer.sha256 else self.tokenizer.name
         corpus = open_corpus(replace(self.config.data, **here))
@@ -75,9 +82,39 @@ class TrainedRun:
             )
         return corpus
 
+    @property
+    def joint_tokenizer(self) -> JointTokenizer:
+        """That of both languages of a translation run. UserError where its copy is not what it was trained with."""
+        self._require("translation")
+        file = self.folder / TOKENIZER
+        try:
+            tokenizer = joint_tokenizer_of(file.read_bytes(), self.record.data.tokenizer["name"])
+        except OSError as error:
+            raise UserError(f"cannot read the tokenizer of the run, {file}: {error.strerror}; restore it") from None
+        if tokenizer.sha256 != self.record.data.tokenizer["sha256"]:
+            raise UserError(f"{file} is not the tokenizer that the run was trained with; restore it")
+        return tokenizer
+
+    def parallel(self, moved: EvaluationDataConfig, split: str) -> ParallelCorpus:
+        """The parallel text the run was trained on. UserError where the text of a split is now another: of training,
+        or of `split`, unless another test set is asked for.
+        """
+        self._require("translation")
+        here = {name: value for name, value in vars(moved).items() if value is not None}
+        corpus = open_parallel(replace(self.config.data, **here), self.joint_tokenizer)
+        before = self.record.data.source["splits_sha256"]
+        for name in {"train", split} - ({"test"} if moved.test else set()):
+            if corpus.splits_sha256[name] != before[name]:
+                raise UserError(
+                    f"the {name} split of {corpus.name} has changed since the run in {self.folder}: its SHA-256 was "
+                    f"{before[name][:12]}... and is {corpus.splits_sha256[name][:12]}...; restore the data it was "
+                    "trained on" + ("" if self.config.data.path is None else " or type data.path=FOLDER")
+                )
+        return corpus
+
     def strings(self) -> Strings:
         """The strings the run was trained to recall. UserError where they are now made otherwise."""
-        self._require("recall", "is a language model, of text: type task=loss")
+        self._require("recall")
         strings = Strings(self.config.data)
         if strings.sha256 != self.record.data.sha256:
             raise UserError(
@@ -86,9 +123,9 @@ class TrainedRun:
             )
         return strings
 
-    def _require(self, task: str, otherwise: str) -> None:
+    def _require(self, task: str) -> None:
         if self.config.task != task:
-            raise UserError(f"the run in {self.folder} {otherwise}")
+            raise UserError(f"the run in {self.folder} {INSTEAD[self.config.task]}")
 
     def add_evaluation(self, evaluation: dict[str, Any]) -> None:
         """Append to the record's `evaluations`. While a training run is writing the record, a note says it was not."""
@@ -104,9 +141,11 @@ class TrainedRun:
             raise WriteError(path, error) from None
 
 
-def open_run(path: str, checkpoint: str = "last", device: str = "auto", ssa_backend: str = "auto") -> TrainedRun:
-    """The run in a directory, with the model of its newest whole checkpoint ("last"), of step 0 ("start") or of the
-    file `checkpoint`.
+def open_run(
+    path: str, checkpoint: str = "last", device: str = "auto", ssa_backend: str = "auto", average: int = AVERAGED
+) -> TrainedRun:
+    """The run in a directory, with the model of its newest whole checkpoint ("last"), of step 0 ("start"), of the
+    file `checkpoint`, or with the mean weights ("average") of its last `average` checkpoints of epochs.
 
     Raises UserError for what is no run, has no whole checkpoint, a checkpoint of another run, an absent device, or an
     `ssa_backend` that cannot run on it.
@@ -119,7 +158,11 @@ def open_run(path: str, checkpoint: str = "last", device: str = "auto", ssa_back
         torch.set_float32_matmul_precision("high")  # as in training
     folder = record_path(path).parent
     config = _read_config(folder / "config.yaml")
-    file = newest_whole(folder) if checkpoint in ("last", "start") else _checkpoint_file(folder, checkpoint)
+    averaged = _last_epochs(folder, average) if checkpoint == "average" else []
+    if averaged:
+        file: Path | None = averaged[-1]
+    else:
+        file = newest_whole(folder) if checkpoint in ("last", "start") else _checkpoint_file(folder, checkpoint)
     if file is None:
         raise UserError(f"{folder} has no whole checkpoint yet; let it train on, or type checkpoint=FILE")
     content = read_checkpoint(file)
@@ -133,9 +176,24 @@ def open_run(path: str, checkpoint: str = "last", device: str = "auto", ssa_back
     start = checkpoint == "start"
     model, _ = load_model(file, device, start)
     set_backend(model, ssa_backend, device, gradients=False)
+    if averaged:
+        take_mean_weights(model, averaged)
+        name = Path(f"average of {averaged[0].name} to {averaged[-1].name}")
+        return TrainedRun(folder, record, config, name, content["global_step"], model)
     if start:
         return TrainedRun(folder, record, config, Path("start"), 0, model)
     return TrainedRun(folder, record, config, file, content["global_step"], model)
+
+
+def _last_epochs(folder: Path, n: int) -> list[Path]:
+    """The last n checkpoints of epochs, the newest last. UserError where there are fewer."""
+    files = sorted((folder / "checkpoints").glob("epoch-*.ckpt"))
+    if len(files) < n:
+        raise UserError(
+            f"{folder} has {len(files)} checkpoints of epochs, and checkpoint=average takes {n}: type average="
+            f"{max(1, len(files))}, or train with trainer.checkpoint_epochs=[...] that names the last {n}"
+        )
+    return files[-n:]
 
 
 def _checkpoint_file(folder: Path, name: str) -> Path:

@@ -1,0 +1,118 @@
+"""Translations by a trained run: of a split, scored and kept in a file, or of lines of text, as they come."""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+from configs.errors import UserError
+from configs.schema import EvaluationConfig
+from data.atomic_write import write_atomically
+from data.files import existing_file, refuse_pointer
+from data.pair_files import text_lines
+from measures.bleu import scores
+from measures.translate import Translated, translate
+from measures.translation_loss import translation_loss
+from training.attention_backend import evaluated_by
+from training.evaluated_split import progress_of
+from training.run_record.trained_run import TrainedRun
+
+
+def translate_split(run: TrainedRun, config: EvaluationConfig) -> None:
+    """Translate a split, print scores against its references, keep both in files, and add the scores to the record.
+
+    The files lie in the run directory: NAME.de, a translation a line, as `sacrebleu` takes it, and NAME.txt, with
+    source, reference and translation of each sentence, to be read.
+    """
+    corpus = run.parallel(config.data, config.split)
+    sources, references, (source, target) = corpus.source(config.split), corpus.target(config.split), corpus.languages
+    with progress_of(config.split) as on_progress:
+        loss = translation_loss(run.model, corpus.pairs(config.split), run.config.precision, on_progress=on_progress)
+    with progress_of("translated") as on_progress:
+        found = _translated(run, config, sources, on_progress)
+    best = [translations[0][0].replace("\n", " ") for translations in found]
+    scored = scores(best, references, target)
+    test = config.data.test if config.split == "test" and config.data.test else config.split
+    search = f"beam {config.beam}, length penalty {config.length_penalty:g}" if config.beam > 1 else "greedy"
+    print(f"run             {run.folder}")
+    print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
+    print(f"split           {test}, {scored.sentences:,} pairs, {source} into {target}, {search}")
+    print(f"nats            {loss.nats:.6f} per target, the reference before it given")
+    print(f"bits per byte   {loss.bits_per_byte:.6f}")
+    print(f"BLEU            {scored.bleu:.2f} ± {scored.bleu_interval:.2f} (95 %, bootstrap over sentences)")
+    print(f"                sacreBLEU {scored.bleu_signature}")
+    print(f"chrF            {scored.chrf:.2f}, sacreBLEU {scored.chrf_signature}")
+    print(f"BLEU, tokenised {scored.bleu_tokenised:.2f}: compounds split, as older papers have it; not to be mixed")
+    name = run.folder / f"translations-{test}-{run.checkpoint.stem.replace(' ', '-')}"
+    lines = "".join(f"{line}\n" for line in best)
+    blocks = (
+        f"{n}\n{source}   {text}\nref  {reference}\n{target}   {translation}\n\n"
+        for n, (text, reference, translation) in enumerate(zip(sources, references, best, strict=True), start=1)
+    )
+    plain, readable = name.with_name(f"{name.name}.{target}"), name.with_name(f"{name.name}.txt")
+    write_atomically(plain, lines.encode())
+    write_atomically(readable, "".join(blocks).encode())
+    print(f"\n{readable}\n{plain}")
+    run.add_evaluation(
+        {
+            "task": "translate",
+            "split": config.split,
+            "test": test,
+            "text_sha256": corpus.splits_sha256[config.split],
+            "checkpoint": run.checkpoint.name,
+            "step": run.step,
+            "beam": config.beam,
+            "length_penalty": config.length_penalty,
+            **evaluated_by(run.model, next(run.model.parameters()).device.type),
+            **asdict(loss),
+            **asdict(scored),
+        }
+    )
+
+
+def translate_lines(run: TrainedRun, config: EvaluationConfig) -> None:
+    """Stream translations of the lines of `input`, in order, `n_best` lines for each, on request after their scores."""
+    assert config.input is not None
+    lines = _typed() if config.input == "-" else _of_file(config.input)
+    # What is typed by hand is answered line by line.
+    at_once = 1 if config.input == "-" and sys.stdin.isatty() else config.batch_size
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal without UTF-8 must not end it
+    while some := list(itertools.islice(lines, at_once)):
+        for translations in _translated(run, config, some):
+            for text, one in translations[: config.n_best]:
+                print(f"{one.score:.4f}\t{text}" if config.scores else text)
+        sys.stdout.flush()
+
+
+def _translated(
+    run: TrainedRun,
+    config: EvaluationConfig,
+    sentences: list[str],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Translated]:
+    tokenizer, context = run.joint_tokenizer, run.config.data.context
+    longer = sum(len(tokens) >= context for tokens in tokenizer.encode_sentences(sentences))
+    if longer:
+        print(
+            f"note: {longer:,} of {len(sentences):,} sentences have more than the {context} tokens of data.context; "
+            "their first ones are translated",
+            file=sys.stderr,
+        )
+    if config.beam >= tokenizer.vocabulary_size:
+        raise UserError(f"beam={config.beam} is not less than the vocabulary of {tokenizer.vocabulary_size:,} tokens")
+    how = config.beam, config.length_penalty, config.batch_size, run.config.precision
+    return translate(run.model, tokenizer, sentences, context, *how, on_progress=on_progress)
+
+
+def _of_file(name: str) -> Iterator[str]:
+    path = existing_file(name, "input")
+    refuse_pointer(path)
+    return text_lines(path)
+
+
+def _typed() -> Iterator[str]:
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UserError(f"line {number} of the input is not UTF-8 (byte 0x{line[error.start]:02x})") from None
