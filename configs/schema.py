@@ -23,7 +23,7 @@ BACKENDS = ("auto", "chunked", "flex", "dense")  # as in ssa.backends
 # Filled by the classes below, as they are made.
 MODELS: dict[str, type["ModelConfig"]] = {}
 STRINGS: dict[str, type["StringsConfig"]] = {}  # by data.source
-PAIRS = ("wmt14", "multi30k")  # data.source of parallel text
+PAIRS = ("numbers", "wmt14", "multi30k")  # data.source of parallel text
 
 
 @dataclass
@@ -267,6 +267,7 @@ class DataConfig:
         return self.tokenizer in ("bytes", "characters")
 
 
+OF_FILES = Need("data=multi30k or data=wmt14_en_de", lambda run: run.data.source != "numbers")
 LOCAL_PAIRS = Need("data.path=FOLDER", lambda run: run.data.path is not None)
 
 
@@ -281,7 +282,7 @@ class ParallelConfig:
     name: str = setting("???", NAME, example="mine")  # what records and tables call the corpus
     source: str = setting("???", names=PAIRS)
     # a local folder with files of sentences, or what their names begin with; not the official source
-    path: str | None = setting(None, NOT_EMPTY, example="FOLDER")
+    path: str | None = setting(None, NOT_EMPTY, example="FOLDER", needs=OF_FILES)
     # the file of a split there, without its language: train.tok for train.tok.en and train.tok.de; None: a usual name
     train: str | None = setting(None, NOT_EMPTY, example="train", needs=LOCAL_PAIRS)
     validation: str | None = setting(None, NOT_EMPTY, example="val", needs=LOCAL_PAIRS)

@@ -25,7 +25,7 @@ PROFILES = ("smoke", "cpu", "paper")
 PARTS = ("title", "set", "grid", "rows", "profiles", "table", "later")
 IN_PROFILES = ("set", "grid", "rows")
 # Of table or figure; what makes each is in results/tables/kinds.py.
-KINDS = ("checkpoints", "finals", "rates", "scale", "copy_depth", "coupling", "synchrony", "recall")
+KINDS = ("checkpoints", "finals", "rates", "scale", "copy_depth", "coupling", "synchrony", "recall", "translation")
 ALONE = ("run_dir", "overwrite")  # keys that name one run
 
 

@@ -2,7 +2,7 @@
 
 `wmt14`: the pairs of `wmt/wmt14`, English-German, pinned to a commit: 4,508,785 of training, 3,000 of newstest2013 and
 3,003 of newstest2014. `multi30k`: captions of images, from local files alone. Both also from the files of `data.path`
-(data/pair_files.py).
+(data/pair_files.py). `numbers`: sentences about numbers, which are made (data/number_words.py).
 
 Our choices. A sentence is one line: a newline within becomes a space. WMT text has HTML entities here and there, such
 as `&quot;`, which are replaced in both languages by what they stand for, once, and counted. Else text stays as it is.
@@ -20,6 +20,7 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.schema import ParallelConfig
+from data import number_words
 from data.columns import first_line
 from data.corpus import Built, Corpus, cached_corpus
 from data.cuts import SPLITS
@@ -135,7 +136,7 @@ def open_parallel(config: ParallelConfig, tokenizer: JointTokenizer | None = Non
 
 def _text(config: ParallelConfig) -> Corpus:
     """The text of a corpus, as lines."""
-    source = _hub() if config.path is None else _local(config)
+    source = _made() if config.source == "numbers" else _hub() if config.path is None else _local(config)
     escaped = config.source in ESCAPED
 
     def build(write: Callable[[bytes], None]) -> Built:
@@ -202,6 +203,11 @@ def _hub() -> Source:
 
     key = {"dataset": DATASET, "subset": SUBSET, "revision": REVISION}
     return Source(key, key, pairs, OFFICIAL)
+
+
+def _made() -> Source:
+    key = {"made": "sentences about numbers", "version": number_words.VERSION}
+    return Source(key, key, number_words.number_pairs)
 
 
 def _local(config: ParallelConfig) -> Source:

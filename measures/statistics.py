@@ -84,12 +84,12 @@ def shown_mean(values: Mapping[int, float], wanted: int, digits: int = 4) -> str
     return text if len(values) == wanted else f"{text} ({len(values)} of {wanted} seeds)"
 
 
-def shown_difference(ours: Mapping[int, float], theirs: Mapping[int, float], wanted: int) -> str:
+def shown_difference(ours: Mapping[int, float], theirs: Mapping[int, float], wanted: int, digits: int = 4) -> str:
     """The difference of two models over seeds, its 95 % interval and what it says; empty where one has no seed."""
     difference = difference_over_seeds(list(ours.values()), list(theirs.values()))
     if difference is None:
         return ""
-    text = f"{difference.shown('+')} {difference.side}"
+    text = f"{difference.shown('+', digits)} {difference.side}"
     fewest = min(len(ours), len(theirs))
     return text if fewest == wanted else f"{text} ({len(ours)} and {len(theirs)} of {wanted} seeds)"
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from configs.compose import compose
 from configs.entry import quoted
 from configs.errors import UserError
-from configs.schema import EvaluationConfig
+from configs.schema import AVERAGED, EvaluationConfig
 from results.evidence.runs import Run
-from results.evidence.stored import BYTES, TASKS, stored_evaluation
+from results.evidence.stored import BYTES, SPLITS, TASKS, stored_evaluation
 
 
 def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool, moved: bool = False) -> list[str]:
@@ -16,13 +17,14 @@ def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool, moved: bool = 
 
     `moved`: the corpus is looked for where the run's config here says, not where it lay when the run was made.
     """
-    from results.evaluate.tasks import copy_depth, coupling, synchrony
+    from results.evaluate.tasks import copy_depth, coupling, synchrony, translate
 
     # The table has figures of its own: those of single runs would take most of the time.
     do: dict[str, Callable[[EvaluationConfig], None]] = {
         "copy_depth": copy_depth,
         "coupling": partial(coupling, figure=False),
         "synchrony": partial(synchrony, figure=False),
+        "translate": translate,
     }
     todo = [
         (run, run.path, task, checkpoint)
@@ -35,7 +37,8 @@ def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool, moved: bool = 
     failed = []
     for number, (run, path, task, checkpoint) in enumerate(todo, 1):
         print(f"\n[{number}/{len(todo)}] {task} of {run.label}, checkpoint {checkpoint}", flush=True)
-        asked = [f"task={task}", quoted("run", str(path.parent)), f"checkpoint={checkpoint}", "split=validation"]
+        of = SPLITS.get(task, "validation")
+        asked = [f"task={task}", quoted("run", str(path.parent)), f"split={of}", *_checkpoint(path.parent, checkpoint)]
         if moved:
             asked.append(quoted("data.path", str(run.config.data.path)))
         if task == "copy_depth":
@@ -45,3 +48,11 @@ def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool, moved: bool = 
         except UserError as error:
             failed.append(f"{run.label}, {task} at checkpoint {checkpoint}: {error}")
     return failed
+
+
+def _checkpoint(folder: Path, checkpoint: str) -> list[str]:
+    """How a checkpoint is asked for. A short run has fewer epochs to average than usual, or none: then its last."""
+    if checkpoint != "average":
+        return [f"checkpoint={checkpoint}"]
+    epochs = len(list((folder / "checkpoints").glob("epoch-*.ckpt")))
+    return ["checkpoint=average", f"average={min(AVERAGED, epochs)}"] if epochs else ["checkpoint=last"]

@@ -15,7 +15,9 @@ TASKS: dict[str, tuple[tuple[str, str], ...]] = {
     "copy_depth": (("copy_depth", "last"),),
     "coupling": (("coupling", "last"),),
     "synchrony": (("synchrony", "start"), ("synchrony", "last")),
+    "translation": (("translate", "average"),),
 }
+SPLITS = {"translate": "test"}  # that a task is evaluated on, where it is not validation
 BYTES = {False: 1_000_000, True: 4096}  # of the validation split, for a loss by byte; in a smoke profile
 
 Evaluated = tuple[RunRecord, dict[str, Any]]  # a run, and the one of its evaluations that counts
@@ -24,7 +26,7 @@ Evaluated = tuple[RunRecord, dict[str, Any]]  # a run, and the one of its evalua
 def stored_evaluation(record: RunRecord, task: str, start: bool = False, smoke: bool = False) -> dict[str, Any] | None:
     """The newest evaluation that a table may show, of the last checkpoint or of step 0; None where there is none.
 
-    It is on the validation split, for a loss by byte on its first `BYTES` in windows of the run's own context. The last
+    It is on the validation split, of translations on the test split and no other test set, for a loss by byte on its first `BYTES` in windows of the run's own context. The last
     checkpoint of a run that is done is that of its final step: one of an earlier epoch is none.
     """
     step = 0 if start else record.final["step"] if record.final else None
@@ -33,7 +35,7 @@ def stored_evaluation(record: RunRecord, task: str, start: bool = False, smoke: 
         entry
         for entry in record.evaluations
         if entry.get("task") == task
-        and entry["split"] == "validation"
+        and entry.get("test", entry["split"]) == SPLITS.get(task, "validation")
         and (entry["step"] == step or (step is None and entry["step"] > 0))
         and (task != "copy_depth" or (_asked(entry, whole), entry["context"]) == (min(BYTES[smoke], whole), context))
     ]
@@ -84,6 +86,6 @@ def with_evaluation(evidence: Evidence, task: str) -> tuple[list[Evaluated], lis
         on_bytes = f" max_bytes={BYTES[smoke]}" if task == "copy_depth" else ""
         notes.append(
             f"{lacking} trained runs were not evaluated on these bytes at their last step: "
-            f"type python eval.py run=PATH task={task} split=validation{on_bytes}."
+            f"type python eval.py run=PATH task={task} split={SPLITS.get(task, 'validation')}{on_bytes}."
         )
     return evaluated, notes + evidence.shortfall()

@@ -7,7 +7,7 @@ from typing import Any
 from configs.sweeps import Sweep
 from results.document import Document
 from results.evidence.runs import Evidence, gather
-from results.tables import checkpoints, copy_depth, coupling, heads, rates, recall, scale, variants
+from results.tables import checkpoints, copy_depth, coupling, heads, rates, recall, scale, translation, variants
 
 Adder = Callable[[Evidence, Document, Path, str], None]
 
@@ -20,6 +20,7 @@ ADDERS: dict[str, Adder] = {
     "coupling": coupling.add_coupling,
     "synchrony": heads.add_heads,
     "recall": recall.add_recall,
+    "translation": translation.add_translation,
 }
 
 
