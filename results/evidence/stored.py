@@ -26,8 +26,9 @@ Evaluated = tuple[RunRecord, dict[str, Any]]  # a run, and the one of its evalua
 def stored_evaluation(record: RunRecord, task: str, start: bool = False, smoke: bool = False) -> dict[str, Any] | None:
     """The newest evaluation that a table may show, of the last checkpoint or of step 0; None where there is none.
 
-    It is on the validation split, of translations on the test split and no other test set, for a loss by byte on its first `BYTES` in windows of the run's own context. The last
-    checkpoint of a run that is done is that of its final step: one of an earlier epoch is none.
+    It is on the validation split, of translations on the test split and no other test set, for a loss by byte on its
+    first `BYTES` in windows of the run's own context. The last checkpoint of a run that is done is that of its final
+    step: one of an earlier epoch is none.
     """
     step = 0 if start else record.final["step"] if record.final else None
     whole, context = record.data.bytes["validation"], int(record.config["data"]["context"])
