@@ -3,12 +3,14 @@
 Legend: B batch, N tokens, H heads, d head width, D = H d width (d_model), V vocabulary.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks.adaptive import TiedBands
 from blocks.decoder import Decoder, DecoderBlock
 from blocks.rotary import Rotary
 from blocks.swiglu import SwiGLU
@@ -132,6 +134,7 @@ class Transformer(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
     `delayed_heads` and `lag_heads` are those of the first `helped_layers` layers, None: of all.
+    With `cutoffs` the vocabulary is read and predicted in bands (blocks/adaptive.py), each narrower by `div_value`.
     `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model MLP.
     Initialisation (our choice, made in short trials without records; see EXPERIMENTS.md): normal with standard
     deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over sqrt(2 n_layers).
@@ -148,6 +151,8 @@ class Transformer(Decoder):
         delayed_heads: int = 0,
         lag_heads: int = 0,
         helped_layers: int | None = None,
+        cutoffs: Sequence[int] = (),
+        div_value: int = 4,
     ) -> None:
         helped = n_layers if helped_layers is None else helped_layers
         if helped > n_layers:
@@ -161,9 +166,12 @@ class Transformer(Decoder):
             )
             for layer in range(n_layers)
         ]
-        super().__init__(nn.Embedding(vocabulary_size, d_model), layers, nn.RMSNorm(d_model))
+        bands = TiedBands(d_model, vocabulary_size, cutoffs, div_value) if cutoffs else None
+        super().__init__(bands or nn.Embedding(vocabulary_size, d_model), layers, nn.RMSNorm(d_model))
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2 and name.endswith("weight"):
                 residual = name.endswith(("mixer.out.weight", "feed_forward.down.weight"))
                 std = parameter.shape[1] ** -0.5  # fan-in; for the embedding d_model, as its tied readout has it
                 nn.init.normal_(parameter, std=std / (2 * n_layers) ** 0.5 if residual else std)
+        if bands is not None:
+            bands.start(std=d_model**-0.5)

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks.adaptive import Bands
+from blocks.cross_entropy import cross_entropy, exceeds_bound
+
 Cache = list[dict[str, Any]]
 
 
@@ -64,10 +67,13 @@ class DecoderBlock(nn.Module):
 class Decoder(nn.Module):
     """tokens (B, N) int64 -> logits (B, N, V), by a readout that is tied to the embedding.
 
-    `norm` is taken of the last block's state; None leaves it as it is.
+    `embedding`: a table of vectors, or for a vocabulary of words `blocks.adaptive.TiedBands`. `norm` is taken of the
+    last block's state; None leaves it as it is.
     """
 
-    def __init__(self, embedding: nn.Embedding, layers: Iterable[nn.Module], norm: nn.Module | None) -> None:
+    embedding: Any  # nn.Embedding, or what has bands in its place
+
+    def __init__(self, embedding: nn.Module, layers: Iterable[nn.Module], norm: nn.Module | None) -> None:
         super().__init__()
         self.embedding = embedding
         self.layers = nn.ModuleList(layers)
@@ -75,17 +81,36 @@ class Decoder(nn.Module):
 
     def embeddings(self) -> list[Tensor]:
         """The vectors of the tokens, which take the rate of learned phases."""
-        return [self.embedding.weight]
+        return [self.embedding.weight] if isinstance(self.embedding, nn.Embedding) else []  # bands name their own
+
+    @property
+    def bands(self) -> Bands | None:
+        """The adaptive softmax that reads the final states; None: a readout of one table does."""
+        return next(
+            (part for part in (getattr(self, "readout", None), self.embedding) if isinstance(part, Bands)), None
+        )
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V."""
+        return int(self.embedding.num_embeddings)
 
     def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone: it grows with the rate, and embeddings take a larger one."""
         return self.embeddings()
 
-    def forward(self, tokens: Tensor, return_diagnostics: bool = False) -> Any:
-        """tokens (B, N) int64 -> logits (B, N, V); with `return_diagnostics` also a list of what each block reports."""
+    def forward(self, tokens: Tensor, return_diagnostics: bool = False, targets: Tensor | None = None) -> Any:
+        """tokens (B, N) int64 -> logits (B, N, V), or with `targets` (B, N) the loss of each in nats (B, N), 0 where it
+        is -100; with `return_diagnostics` also a list of what each block reports.
+        """
         diagnostics: list[dict[str, Tensor]] | None = [] if return_diagnostics else None
-        logits = self.logits(self.hidden(tokens, diagnostics))
-        return (logits, diagnostics) if return_diagnostics else logits
+        hidden = self.hidden(tokens, diagnostics)
+        read = self.logits(hidden) if targets is None else self.nats(hidden, targets)
+        return (read, diagnostics) if return_diagnostics else read
+
+    def reads_in_parts(self, n_tokens: int) -> bool:
+        """Whether the loss of so many tokens is to be had of `forward(tokens, targets=)`: all logits are too many."""
+        return self.bands is not None or exceeds_bound(n_tokens, self.vocabulary_size)
 
     def hidden(self, tokens: Tensor, diagnostics: list[dict[str, Tensor]] | None = None) -> Tensor:
         """The final states (B, N, D) of tokens (B, N), which `logits` reads. `diagnostics` is given each block's."""
@@ -96,9 +121,27 @@ class Decoder(nn.Module):
             x = layer(x)
         return self.norm(x)
 
+    def seen(self, hidden: Tensor) -> Tensor:
+        """What the readout sees of final states (..., D): these themselves."""
+        return hidden
+
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of final states (..., D): by themselves, so that a large vocabulary may be read in parts."""
+        """Logits (..., V) of final states (..., D): by themselves, so that a large vocabulary may be read in parts.
+
+        Those of an adaptive softmax are log-probabilities.
+        """
+        if self.bands is not None:
+            return self.bands.log_prob(self.seen(hidden))
         return F.linear(hidden, self.embedding.weight)
+
+    def nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Loss in nats (...) of targets (...) int64, 0 where one is -100, from final states (..., D).
+
+        No tensor of logits is larger than `blocks.cross_entropy.MOST_LOGITS` numbers, or one token's.
+        """
+        if self.bands is not None:
+            return self.bands.nats(self.seen(hidden), targets)
+        return cross_entropy(self.logits, hidden, targets, self.vocabulary_size)
 
     def init_cache(self, batch_size: int) -> Cache:
         """An empty cache for `step`, one dictionary a block."""
@@ -111,6 +154,12 @@ class Decoder(nn.Module):
         for layer, layer_cache in zip(self._blocks(), cache, strict=True):
             x = layer.step(x, layer_cache)
         return self.logits(self.norm(x)), cache
+
+    def compile(self, *arguments: Any, **options: Any) -> None:
+        """As of every module. What takes other shapes with every batch, or has to hold little, stays as it is."""
+        eager: Any = torch.compiler.disable
+        self.nats = eager(self.nats)  # type: ignore[method-assign]
+        super().compile(*arguments, **options)
 
     def _blocks(self) -> Iterable[Block]:
         return cast(Iterable[Block], self.layers)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
+from configs.errors import UserError
 from configs.fields import FINITE, NOT_EMPTY, Need, Rule, above, at_least, setting
 
 # It becomes part of the run directory's name.
@@ -73,9 +74,65 @@ class ModelConfig:
         """The config with what follows from the length of windows filled in."""
         return self
 
+    def for_vocabulary(self, data: Any, vocabulary_size: int) -> Self:
+        """The config with what follows from the tokens of `data` filled in. UserError for what cannot be with them."""
+        return self
+
+
+NUMBERED = ("words", "bpe")  # tokenizers whose tokens are numbered by frequency, or nearly so
+BANDS = (20_000, 60_000)  # for WikiText-103's words, as Baevski & Auli 2019 (arXiv 1809.10853)
+OF_TOKENS = Need("data.tokenizer=words or bpe", lambda run: getattr(run.data, "tokenizer", None) in NUMBERED)
+
 
 @dataclass
-class TransformerConfig(ModelConfig):
+class InBandsConfig(ModelConfig):
+    """A model whose network can read and predict a large vocabulary in bands by frequency (blocks/adaptive.py)."""
+
+    models: ClassVar[tuple[str, ...]] = ()
+
+    # where bands of rarer tokens begin; []: one table of equal vectors; None: BANDS for words, none for other tokens
+    cutoffs: list[int] | None = setting(
+        None,
+        Rule(
+            "takes whole numbers from 1 on that rise",
+            lambda cutoffs: all(low < high for low, high in zip([0, *cutoffs], cutoffs, strict=False)),
+            of_list=True,
+        ),
+        example=list(BANDS),
+        needs=OF_TOKENS,
+    )
+    # by which a band's vectors are narrower than those of the band before
+    div_value: int = setting(
+        4,
+        at_least(2),
+        needs=Need("data.tokenizer=words or model.cutoffs=[20000,60000]", lambda run: run.model.in_bands(run.data)),
+    )
+
+    @property
+    def can_have_bands(self) -> bool:
+        """Whether the readout is one that can be cut."""
+        return True
+
+    def in_bands(self, data: Any) -> bool:
+        """Whether the vocabulary of `data` is cut, where it is large enough."""
+        if self.cutoffs is not None:
+            return bool(self.cutoffs)
+        return getattr(data, "tokenizer", None) == "words" and self.can_have_bands
+
+    def for_vocabulary(self, data: Any, vocabulary_size: int) -> Self:
+        if self.cutoffs is None:
+            fitting = [cutoff for cutoff in BANDS if cutoff < vocabulary_size] if self.in_bands(data) else []
+            return replace(self, cutoffs=fitting) if fitting else self
+        if self.cutoffs and self.cutoffs[-1] >= vocabulary_size:
+            raise UserError(
+                f"model.cutoffs={str(self.cutoffs).replace(' ', '')}: the vocabulary has {vocabulary_size:,} tokens; "
+                f"type smaller ones, or model.cutoffs=[] for one table"
+            )
+        return self
+
+
+@dataclass
+class TransformerConfig(InBandsConfig):
     network: ClassVar[str] = "baseline:Transformer"
     models: ClassVar[tuple[str, ...]] = ("transformer",)
 
@@ -100,7 +157,7 @@ COPYING = Need("model.copying_layers=1", lambda run: run.model.copying_layers > 
 
 
 @dataclass
-class FSNConfig(ModelConfig):
+class FSNConfig(InBandsConfig):
     """Also `kuramoto` (attention alone, no delay, no frustration) and `fsn_native` (feed_forward: native)."""
 
     network: ClassVar[str] = "fsn:FSN"
@@ -144,7 +201,13 @@ class FSNConfig(ModelConfig):
     def contradiction(self, context: int) -> str | None:
         if self.kernel == "first" and self.harmonics == 1:
             return "model.kernel=first changes nothing with one harmonic: leave it out, or type model.harmonics=2 too"
+        if self.cutoffs and not self.can_have_bands:
+            return "model.readout=tied has no bands: leave out model.cutoffs, or type model.readout=linear"
         return None
+
+    @property
+    def can_have_bands(self) -> bool:
+        return self.readout == "linear"
 
     def rates(self) -> tuple[str, ...]:
         return ("kernel_lr", "gate_lr", *(["readout_lr"] if self.readout == "linear" else []))
@@ -159,7 +222,7 @@ OWN_QUERIES = Need(
 
 
 @dataclass
-class OSNConfig(ModelConfig):
+class OSNConfig(InBandsConfig):
     network: ClassVar[str] = "ssa:OSN"
     models: ClassVar[tuple[str, ...]] = ("osn",)
 

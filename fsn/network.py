@@ -6,18 +6,21 @@ Legend: B batch, N tokens, d phases, V vocabulary, theta (B, N, d) state in rad.
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks.adaptive import Bands
 from blocks.decoder import Decoder
 from blocks.swiglu import SwiGLU
 from fsn.attention import SynchronizationAttention
 from fsn.copying import CopyingHead
 from fsn.local_coupling import LocalCoupling
 from fsn.modes import CollectiveModes
+from fsn.phase_bands import PhaseBands
 from fsn.phases import Features, Observed, features
 
 
@@ -92,8 +95,9 @@ class FSN(Decoder):
     embedding's phases start uniform in +-pi (j / d_h)^grading for coordinate j = 1..d_h of a head. Where `grading` is
     not 0, the coordinates of fastest rotary drift begin nearly alike for all tokens: they tell positions apart, the
     slower ones contents (our choice, see EXPERIMENTS.md). The first `local_layers` layers have local coupling in place
-    of attention, the last `copying_layers` a copying head beside it (ours).
-    Raises ValueError for an impossible shape or an unknown feed_forward or readout.
+    of attention, the last `copying_layers` a copying head beside it (ours). With `cutoffs` the vocabulary is read and
+    predicted in bands (fsn/phase_bands.py, blocks/adaptive.py), each narrower than the last by `div_value`.
+    Raises ValueError for an impossible shape, an unknown feed_forward or readout, and for cutoffs with a tied one.
     """
 
     def __init__(
@@ -124,6 +128,8 @@ class FSN(Decoder):
         copying_gate: float = 2.0,
         copying_coupling: float = 1.0,
         quadratures: int = 1,
+        cutoffs: Sequence[int] = (),
+        div_value: int = 4,
     ) -> None:
         if feed_forward not in ("swiglu", "native"):
             raise ValueError(f"feed_forward={feed_forward!r} is neither 'swiglu' nor 'native'")
@@ -135,10 +141,16 @@ class FSN(Decoder):
             if not 0 <= some <= n_layers:
                 raise ValueError(f"{name}={some} is not between 0 and the {n_layers} layers there are")
         ff_width = ff_width or 2 * n_phases
-        embedding = nn.Embedding(vocabulary_size, n_phases)
-        nn.init.uniform_(embedding.weight, -math.pi, math.pi)
+        if cutoffs and readout == "tied":
+            raise ValueError("cutoffs are of an untied readout: give readout='linear', or no cutoffs")
         d_h = n_phases // n_heads
-        embedding.weight.data *= ((torch.arange(1, d_h + 1) / d_h) ** grading).repeat(n_heads)
+        spread = ((torch.arange(1, d_h + 1) / d_h) ** grading).repeat(n_heads)
+        if cutoffs:
+            embedding: nn.Module = PhaseBands(spread, vocabulary_size, cutoffs, div_value)
+        else:
+            embedding = table = nn.Embedding(vocabulary_size, n_phases)
+            nn.init.uniform_(table.weight, -math.pi, math.pi)
+            table.weight.data *= spread
         layers = []
         for number in range(n_layers):
             mixer: SynchronizationAttention | LocalCoupling
@@ -170,20 +182,30 @@ class FSN(Decoder):
             )
             layers.append(FSNLayer(mixer, block, copying))
         super().__init__(embedding, layers, norm=None)  # phases are read through their features, which are bounded
-        if readout == "linear":
-            self.readout: nn.Linear | None = nn.Linear(2 * n_phases, vocabulary_size, bias=False)
-            nn.init.normal_(self.readout.weight, std=0.02)  # our choice: first predictions are nearly uniform
+        self.readout: nn.Module | None
+        if cutoffs:
+            self.readout = bands = Bands(2 * n_phases, vocabulary_size, cutoffs, div_value)
+            bands.start(std=0.02)
+        elif readout == "linear":
+            self.readout = linear = nn.Linear(2 * n_phases, vocabulary_size, bias=False)
+            nn.init.normal_(linear.weight, std=0.02)  # our choice: first predictions are nearly uniform
         else:
             self.readout = None
             self.readout_scale = nn.Parameter(torch.tensor(n_phases**-0.5))
 
     def readouts(self) -> list[Tensor]:
-        """An untied readout, which may take a rate of its own."""
-        return [] if self.readout is None else [self.readout.weight]
+        """An untied readout, which may take a rate of its own; bands name theirs."""
+        return [self.readout.weight] if isinstance(self.readout, nn.Linear) else []
+
+    def seen(self, hidden: Tensor) -> Tensor:
+        """What the readout sees of final states theta (..., d): [cos theta, sin theta] (..., 2d)."""
+        return features(hidden).joined()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of final states theta (..., d)."""
-        joined = features(hidden).joined()
+        if self.bands is not None:
+            return super().logits(hidden)
+        joined = self.seen(hidden)
         if self.readout is not None:
-            return self.readout(joined)
+            return cast(Tensor, self.readout(joined))
         return F.linear(joined, self.readout_scale * features(self.embedding.weight).joined())

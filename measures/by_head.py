@@ -4,11 +4,13 @@ Which quantities a layer reports is written in the `diagnostics` of `fsn.attenti
 """
 
 import inspect
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from blocks.decoder import Decoder
 from data.split import Split
 
 WINDOWS, LONGEST = 4, 512  # of the validation split; their tokens, because what layers report takes N x N matrices
@@ -29,8 +31,7 @@ def by_head(model: nn.Module, split: Split, context: int) -> ByHead:
     windows = torch.from_numpy(split.tokens[: n_windows * length].astype(np.int64)).view(n_windows, 1, length)
     sums: dict[str, list[Tensor]] = {}
     for window in windows.to(next(model.parameters()).device):
-        # Not through __call__, which would compile a compiled model once more.
-        _, layers = model.forward(window, return_diagnostics=True)
+        layers = diagnostics_of(model, window)
         for name in layers[0]:
             found = [layer[name].float() for layer in layers]
             if found[0].ndim in (1, 3) and name not in NOT_SHOWN:  # (H,), or (1, H, N); H differs from layer to layer
@@ -39,6 +40,16 @@ def by_head(model: nn.Module, split: Split, context: int) -> ByHead:
         if not sums:  # nothing by head: the transformer shows its maps alone
             return {}
     return {name: [of_layer.tolist() for of_layer in means] for name, means in sums.items()}
+
+
+def diagnostics_of(model: Any, tokens: Tensor) -> list[dict[str, Tensor]]:
+    """What each block of a model reports on tokens (B, N). Without the logits, which may be many."""
+    if isinstance(model, Decoder):
+        layers: list[dict[str, Tensor]] = []
+        model.hidden(tokens, layers)
+        return layers
+    # Not through __call__, which would compile a compiled model once more.
+    return list(model.forward(tokens, return_diagnostics=True)[1])
 
 
 def warnings(found: ByHead, context: int) -> list[str]:

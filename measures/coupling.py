@@ -22,6 +22,7 @@ from fsn import SynchronizationAttention, coupling_kernel
 from fsn.coupling import Mixer, coupled_to
 from fsn.local_coupling import LocalCoupling
 from fsn.network import FSNLayer
+from measures.by_head import diagnostics_of
 
 NO_DIRECTION = 1e-6  # a resultant below it has no angle: attraction and repulsion cancel to rounding
 
@@ -110,7 +111,7 @@ def order(model: nn.Module, windows: Tensor) -> Order:
     _layers(model)
     found: list[list[Tensor]] = []  # window -> layer -> (3, H)
     for window in windows:  # one at a time: diagnostics hold N x N matrices
-        _, layers = model(window[None], return_diagnostics=True)
+        layers = diagnostics_of(model, window[None])
         by_token = [torch.stack([layer[name][0] for name in ("order_parameter", "null", "gate")]) for layer in layers]
         found.append([of_layer[:, :, 1:].double().mean(-1) for of_layer in by_token])
     means = [torch.stack(of_layer).mean(0).tolist() for of_layer in zip(*found, strict=True)]  # layer -> (3, H)

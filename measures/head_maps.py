@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import UserError
+from measures.by_head import diagnostics_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def head_maps(model: nn.Module, windows: Tensor) -> list[Tensor]:
     """A of each layer for windows (W, N) of tokens. UserError for a model that does not show its maps."""
     if "return_diagnostics" not in inspect.signature(type(model).forward).parameters:
         raise UserError(f"{type(model).__name__} does not show what its heads look at")
-    _, layers = model(windows, return_diagnostics=True)
+    layers = diagnostics_of(model, windows)
     return [normalised(layer["attention"].float()) for layer in layers]
 
 

@@ -13,12 +13,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks.decoder import Decoder
 from data.split import Split
 from data.windows import IGNORE, Batch, evaluation_batches, evaluation_windows
 from measures.bits_per_byte import bits_per_byte
 from measures.statistics import block_of_window, standard_error
-
-MOST_LOGITS = 2**26  # float32 numbers that an evaluation holds at once, 256 MiB (our choice)
 
 
 @dataclass(frozen=True)
@@ -101,17 +100,16 @@ def each_batch(
     All tensors are on the model's device.
     """
     device = next(model.parameters()).device
-    fitting = max(1, min(batch_size, MOST_LOGITS // (context * split.vocabulary_size)))  # windows a pass
     was_training = model.training
     model.eval()
     done = 0
     try:
         # Not inference_mode: what a layer keeps from call to call (rotary tables) must stay usable in training.
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            for batch in evaluation_batches(split, context, fitting, rank, world_size, stride):
+            for batch in evaluation_batches(split, context, batch_size, rank, world_size, stride):
                 inputs = batch.inputs.to(device, non_blocking=True)
                 targets = batch.targets.to(device, non_blocking=True)
-                nats = nats_of(model, inputs, targets, split.vocabulary_size)
+                nats = nats_of(model, inputs, targets)
                 use(nats.double(), Batch(inputs, targets, batch.n_targets, batch.n_bytes))
                 done += batch.n_targets
                 if on_progress is not None:
@@ -120,14 +118,10 @@ def each_batch(
         model.train(was_training)
 
 
-def nats_of(model: Any, inputs: Tensor, targets: Tensor, vocabulary_size: int) -> Tensor:
-    """Loss (W, C) of each target, 0 where none is, from tokens (W, C); never more than `MOST_LOGITS` logits at once."""
-    if inputs.numel() * vocabulary_size <= MOST_LOGITS:
-        logits = model(inputs).float().transpose(1, 2)  # (W, V, C)
-        return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
-    hidden, flat = model.hidden(inputs).flatten(0, 1), targets.flatten()
-    parts = [
-        F.cross_entropy(model.logits(part).float(), wanted, ignore_index=IGNORE, reduction="none")
-        for part, wanted in zip(*(x.split(max(1, MOST_LOGITS // vocabulary_size)) for x in (hidden, flat)), strict=True)
-    ]
-    return torch.cat(parts).view_as(targets)
+def nats_of(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Loss (W, C) of each target, 0 where none is, from tokens (W, C). What is too much at once is read in parts."""
+    if isinstance(model, Decoder) and model.reads_in_parts(inputs.numel()):
+        nats: Tensor = model(inputs, targets=targets)
+        return nats
+    logits = model(inputs).float().transpose(1, 2)  # (W, V, C)
+    return F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")

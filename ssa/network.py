@@ -5,7 +5,7 @@ Source: arXiv 2602.14445. Shape, start and the causal mixer are our choices; see
 Legend: B batch, N tokens, D = d_model, H heads, V vocabulary.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks.adaptive import TiedBands
 from blocks.decoder import Decoder, DecoderBlock
 from blocks.swiglu import SwiGLU
 from ssa import checks
@@ -85,7 +86,8 @@ class OSN(Decoder):
     By default queries of head h stand h tokens back, positions take 0.3 of the first head's frequencies to 0.98 of the
     last one's, and the first head's keys are delayed; `lag=0, delayed_heads=0` leaves queries and keys where they are,
     as in the paper. `position=False`: no positional part, and no lag. `start`: "calibrated" or "published".
-    `calibration_length`: tokens of the sequences it will be trained on.
+    `calibration_length`: tokens of the sequences it will be trained on. With `cutoffs` the vocabulary is read and
+    predicted in bands (blocks/adaptive.py), each narrower than the last by `div_value`.
 
     Raises ValueError for a block that knows the future (causal=False), for a lag without positions, and what the block
     raises.
@@ -104,6 +106,8 @@ class OSN(Decoder):
         *,
         position: bool = True,
         start: str = "calibrated",
+        cutoffs: Sequence[int] = (),
+        div_value: int = 4,
         **options: Any,
     ) -> None:
         checks.switch("position", position)
@@ -119,18 +123,23 @@ class OSN(Decoder):
             OSNBlock(d_model, n_heads, ff_width, positions=positions if position else None, start=begin, **options)
             for _ in range(n_layers)
         ]
-        super().__init__(nn.Embedding(vocabulary_size, d_model), layers, nn.RMSNorm(d_model))
-        nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
+        bands = TiedBands(d_model, vocabulary_size, cutoffs, div_value) if cutoffs else None
+        super().__init__(bands or nn.Embedding(vocabulary_size, d_model), layers, nn.RMSNorm(d_model))
+        if bands is not None:
+            bands.start(std=d_model**-0.5)
+        else:
+            nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
         for layer in layers:
             for name, parameter in layer.feed_forward.named_parameters():
                 deep = (2 * n_layers) ** -0.5 if name.startswith("down") else 1.0
                 nn.init.normal_(parameter, std=deep * parameter.shape[1] ** -0.5)
             layer.mixer.out.weight.data *= (2 * n_layers) ** -0.5
-        if begin.calibrated and not self.embedding.weight.is_meta:
+        device = next(self.parameters()).device
+        if begin.calibrated and device.type != "meta":
             generator = torch.Generator().manual_seed(0)
             shape = (max(1, SAMPLE // begin.calibration_length), begin.calibration_length)
             tokens = torch.randint(0, vocabulary_size, shape, generator=generator, device="cpu")
-            self.calibrate(tokens.to(self.embedding.weight.device))
+            self.calibrate(tokens.to(device))
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:

@@ -36,7 +36,7 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
         for multiple in (config.optim.embedding_lr, getattr(tuned, "embedding_lr", None), 1.0)
         if multiple is not None
     )
-    model = replace(model, **shape).for_context(config.data.context)
+    model = replace(model, **shape).for_context(config.data.context).for_vocabulary(config.data, vocabulary_size)
     if model.ff_width is None:
         model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size))
     counted = budgeted_parameters(model, config.data.counts_tables, vocabulary_size)

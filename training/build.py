@@ -38,13 +38,16 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
 
 
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
-    """Trainable parameters by part: "total", "embedding", "mixer", "feed_forward", "norm", "readout", as present."""
+    """Trainable parameters by part: "total", "embedding", "mixer", "feed_forward", "norm", "readout", "band_maps", as
+    present. Embedding and readout are tables with a row for each token; maps of an adaptive softmax's bands are not.
+    """
     parts: dict[str, int] = {"total": 0}
-    embeddings, readouts = (_named(model, role) for role in ("embeddings", "readouts"))
+    embeddings, readouts, maps = (_named(model, role) for role in ("embeddings", "readouts", "band_maps"))
     for name, parameter in model.named_parameters():
         words = name.split(".")
         part = words[2] if words[0] == "layers" else words[0]
         part = "norm" if part.endswith("norm") else part
+        part = "band_maps" if id(parameter) in maps else part
         part = "embedding" if id(parameter) in embeddings else "readout" if id(parameter) in readouts else part
         parts[part] = parts.get(part, 0) + parameter.numel()
         parts["total"] += parameter.numel()

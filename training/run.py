@@ -15,6 +15,7 @@ import yaml
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
+from blocks.decoder import Decoder
 from configs.compose import config_dict, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
@@ -119,6 +120,7 @@ def make_plan(config: RunConfig) -> Plan:
     environment.prepare(config, kind)
     model = build_model(config.model, data.vocabulary_size)
     set_backend(model, config.ssa.backend, kind, gradients=True)
+    require_whole_logits(config, model)
     parameters = parameters_by_part(model)
     if not config.data.counts_tables:
         parameters["without_tables"] = without_tables(parameters)
@@ -136,6 +138,16 @@ def make_plan(config: RunConfig) -> Plan:
         started=now(),
     )
     return Plan(config, run_directory(config), kind, task, data, model, total, record)
+
+
+def require_whole_logits(config: RunConfig, model: nn.Module) -> None:
+    """UserError where CUDA graphs are to be captured of a pass whose loss is read in parts: their shapes would vary."""
+    n_tokens = config.batch_size * config.data.context
+    if config.trainer.cuda_graphs and isinstance(model, Decoder) and model.reads_in_parts(n_tokens):
+        raise UserError(
+            f"trainer.cuda_graphs=true takes passes of one shape, and the loss over {model.vocabulary_size:,} tokens "
+            "is read in parts: leave it out"
+        )
 
 
 def checkpoint_to_resume(plan: Plan) -> Path | None:
