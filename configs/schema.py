@@ -543,10 +543,9 @@ class OptimConfig:
     final_lr: float = setting(
         0.1, at_least(0, 1), needs=Need("optim.schedule=cosine", lambda run: run.optim.schedule in ("cosine", "linear"))
     )
-    # of each target's probability the share that is spread over the whole vocabulary, in training alone
-    label_smoothing: float = setting(
-        0.0, Rule("must lie from 0 to below 1", lambda share: 0 <= share < 1), example=0.1, needs=OF_TRANSLATION
-    )
+    # of each target's probability the share that is spread over the whole vocabulary, in training alone; None: 0.1
+    # (arXiv 1706.03762) for task=translation, else 0
+    label_smoothing: float | None = setting(None, at_least(0, 0.99), example=0.1, needs=OF_TRANSLATION)
     weight_decay: float = setting(0.1, at_least(0))
     betas: list[float] = setting(
         [0.9, 0.95],
@@ -654,8 +653,8 @@ class EvaluationConfig:
     # draw from the likeliest tokens that hold this much probability
     top_p: float = setting(0.95, above(0, 1), tasks=("sample",))
     seed: int = setting(0, SEED, tasks=("sample",))
-    # sentences to translate, one a line: a text file (.gz, .xz and .zst too), or -: what is typed or piped in; None: the
-    # split, whose translations are scored
+    # sentences to translate, one a line: a text file (.gz, .xz and .zst too), or -: what is typed or piped in; None:
+    # those of the split, whose translations are scored
     input: str | None = setting(None, NOT_EMPTY, example="FILE", tasks=ON_PAIRS)
     beam: int = setting(4, at_least(1), tasks=ON_PAIRS)  # hypotheses a sentence; 1: greedy
     length_penalty: float = setting(0.6, at_least(0), tasks=ON_PAIRS)  # alpha; 0: none

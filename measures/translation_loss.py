@@ -6,19 +6,21 @@ Legend: P pairs, K contiguous blocks of them, V vocabulary.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import nn
 
+from blocks.cross_entropy import cross_entropy
 from data.sentence_pairs import SentencePairs
 from data.translation_batches import LengthBuckets, translation_batch
 from data.windows import IGNORE
 from measures.bits_per_byte import bits_per_byte
-from measures.loss import MOST_LOGITS
 from measures.statistics import BLOCKS, standard_error
+
+EVALUATED_TOKENS = 2**13  # of a batch, padding counted (our choice)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ def translation_loss(
     device = next(model.parameters()).device
     n_blocks = min(BLOCKS, len(pairs))
     sums = torch.zeros(3, n_blocks, dtype=torch.float64, device=device)  # by block: nats, targets, bytes of text
-    buckets = LengthBuckets(pairs, max(1, MOST_LOGITS // len(pairs.token_bytes)))
+    translator: Any = model
+    vocabulary = len(pairs.token_bytes)
+    buckets = LengthBuckets(pairs, EVALUATED_TOKENS)
     was_training, done = model.training, 0
     model.eval()
     try:
@@ -59,8 +63,7 @@ def translation_loss(
                 rows = buckets.rows_in_order(index)
                 batch = translation_batch(pairs, rows)
                 source, mask, inputs, targets = (x.to(device, non_blocking=True) for x in batch[:4])
-                logits = model(source, inputs, mask).float().transpose(1, 2)  # (P, V, N)
-                nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+                nats = cross_entropy(translator.logits, translator.hidden(source, inputs, mask), targets, vocabulary)
                 real = batch.targets.numpy() != IGNORE
                 n_bytes = np.where(real, pairs.token_bytes[batch.targets.where(batch.targets != IGNORE, 0)], 0).sum(1)
                 counts = torch.from_numpy(np.stack((real.sum(1), n_bytes)).astype(np.float64)).to(device)

@@ -5,13 +5,13 @@ Legend: B pairs, M source tokens, N target tokens, V vocabulary, eps label smoot
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks.cross_entropy import smoothed_cross_entropy
 from data.sentence_pairs import SentencePairs
 from data.translation import TranslationBatch
-from data.windows import IGNORE
 from measures.by_head import ByHead
 from measures.translation_loss import translation_loss
 from training.meter import Row
@@ -21,20 +21,15 @@ from training.step import TrainingModule
 class TranslationModule(TrainingModule):
     """Predicts the tokens of translations with a plain model, source (B, M), inputs (B, N) -> logits (B, N, V).
 
-    What is minimised has labels smoothed by `optim.label_smoothing`: (1 - eps) of the target's nats and eps of the mean
-    of all tokens' (arXiv 1512.00567, section 7). The loss that is told is without it.
+    What is minimised has labels smoothed by `optim.label_smoothing`. The loss that is told is without it.
     """
 
     def objective(self, batch: TranslationBatch) -> tuple[Tensor, Tensor]:
-        logits = self.model(batch.source, batch.inputs, batch.source_mask).flatten(0, 1).float()
-        targets = batch.targets.flatten()
-        nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
-        eps = self.optim.label_smoothing
-        if eps == 0:
-            return nats, nats.detach()
-        real = targets != IGNORE
-        of_all = (logits.logsumexp(-1) - logits.mean(-1)) * real
-        return (1 - eps) * nats + eps * of_all.sum(), nats.detach()
+        model: Any = self.model
+        hidden = model.hidden(batch.source, batch.inputs, batch.source_mask)
+        eps = self.optim.label_smoothing or 0.0
+        smoothed, nats = smoothed_cross_entropy(model.logits, hidden, batch.targets, model.vocabulary_size, eps)
+        return smoothed.sum(), nats.sum().detach()
 
 
 @dataclass
