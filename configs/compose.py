@@ -44,6 +44,7 @@ NOT_IN_HASH_AT_DEFAULT = {
     "model.copying_coupling": 1.0,
     "model.copying_gate": 2.0,
     "model.quadratures": 2,
+    "model.dropout": 0.0,
 }
 
 

@@ -37,15 +37,20 @@ class TunedConfig:
     embedding_lr: float | None = setting(None, above(0), example=1.0)
 
 
+TRANSLATION = Need("task=translation", lambda run: run.task == "translation")
+
+
 @dataclass
 class ModelConfig:
     """What every model has. `None` shapes are filled from `tuned[scale]`, then from the scale.
 
     A class of its own names its `network`, "module:Class", which is called with a vocabulary size, the four shapes
     below, and every further key that is not null under its own name; and the `models` of configs/model that it is for.
+    For task=translation it names a `translator` likewise, which is called in the same way and with `dropout` too.
     """
 
     network: ClassVar[str]
+    translator: ClassVar[str | None] = None
     models: ClassVar[tuple[str, ...]]
 
     name: str = setting("???", NAME, example="mine")
@@ -54,6 +59,9 @@ class ModelConfig:
     n_heads: int | None = setting(None, at_least(1), example=4)
     # SwiGLU width or number of collective modes; None: solved from the budget
     ff_width: int | None = setting(None, at_least(1), example=256)
+    # of a translator: share of the numbers of each residual increment, and of the embeddings' where they are no phases,
+    # that training leaves out
+    dropout: float = setting(0.0, at_least(0, 0.99), example=0.1, needs=TRANSLATION)
     tuned: dict[str, TunedConfig] = field(default_factory=dict)
 
     def __init_subclass__(cls) -> None:
@@ -75,6 +83,7 @@ class ModelConfig:
 @dataclass
 class TransformerConfig(ModelConfig):
     network: ClassVar[str] = "baseline:Transformer"
+    translator: ClassVar[str | None] = "baseline:TransformerTranslator"
     models: ClassVar[tuple[str, ...]] = ("transformer",)
 
     rope_base: float = setting(10_000.0, above(1))
@@ -102,6 +111,7 @@ class FSNConfig(ModelConfig):
     """Also `kuramoto` (attention alone, no delay, no frustration) and `fsn_native` (feed_forward: native)."""
 
     network: ClassVar[str] = "fsn:FSN"
+    translator: ClassVar[str | None] = "fsn:FSNTranslator"
     models: ClassVar[tuple[str, ...]] = ("kuramoto", "fsn", "fsn_native")
 
     harmonics: int = setting(1, at_least(1))  # M, number of harmonics of the coupling kernel
@@ -159,6 +169,7 @@ OWN_QUERIES = Need(
 @dataclass
 class OSNConfig(ModelConfig):
     network: ClassVar[str] = "ssa:OSN"
+    translator: ClassVar[str | None] = "ssa:OSNTranslator"
     models: ClassVar[tuple[str, ...]] = ("osn",)
 
     # gelu, as published | swiglu, as the transformer has it

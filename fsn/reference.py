@@ -13,9 +13,10 @@ from torch import Tensor
 
 from fsn.attention import SynchronizationAttention
 from fsn.copying import CopyingHead
+from fsn.layer import FSNLayer, PhaseSwiGLU
 from fsn.local_coupling import LocalCoupling
 from fsn.modes import CollectiveModes
-from fsn.network import FSN, FSNLayer, PhaseSwiGLU
+from fsn.network import FSN
 from fsn.phases import Observed
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, bmm_flop
 
 
@@ -13,9 +13,23 @@ def flops_per_token(model: nn.Module, context: int) -> int:
 
     Attention is counted over the whole window, masked half included, as is the custom of published tables.
     """
+    return training_flops(model, torch.zeros(1, context, dtype=torch.int64, device="meta")) // context
+
+
+def flops_per_target(translator: nn.Module, source_length: int, target_length: int) -> int:
+    """The same of a translator per target token, of one pair of a source and a target of so many tokens each."""
+    source, inputs = (
+        torch.zeros(1, length, dtype=torch.int64, device="meta") for length in (source_length, target_length)
+    )
+    return training_flops(translator, source, inputs) // target_length
+
+
+def training_flops(model: nn.Module, *inputs: Tensor) -> int:
+    """Floating-point operations of a training step, forward and backward, on inputs like these, which lie on the meta
+    device. The model stays where it is.
+    """
     meta = deepcopy(model).to("meta")
-    tokens = torch.zeros(1, context, dtype=torch.int64, device="meta")
-    return count_flops(lambda: meta(tokens).sum().backward()) // context
+    return count_flops(lambda: meta(*inputs).sum().backward())
 
 
 def count_flops(compute: Callable[[], object]) -> int:

@@ -117,7 +117,7 @@ def make_plan(config: RunConfig) -> Plan:
     config = resolve_shape(config, data.vocabulary_size)
     total = total_steps(config.trainer, data.steps_per_epoch)
     environment.prepare(config, kind)
-    model = build_model(config.model, data.vocabulary_size)
+    model = build_model(config.model, data.vocabulary_size, config.task)
     set_backend(model, config.ssa.backend, kind, gradients=True)
     parameters = parameters_by_part(model)
     if not config.data.counts_tables:
