@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baseline.cross_attention import CrossAttention
 from blocks.adaptive import TiedBands
+from blocks.cache import TokenBuffer
 from blocks.decoder import Decoder, DecoderBlock
 from blocks.rotary import Rotary
 from blocks.swiglu import SwiGLU
@@ -20,7 +22,7 @@ LAG_STRENGTH = 6.0  # beta at the start: the token beside the peak weighs e^-4 o
 
 
 class SelfAttention(nn.Module):
-    """Causal multi-head attention with rotary positions: (B, N, D) -> (B, N, D).
+    """Multi-head attention with rotary positions: (B, N, D) -> (B, N, D). `causal`: of tokens u <= t, else of all.
 
     `delayed_heads` (our choice, for comparison with OSN): so many heads' keys have the content of the token before; the
     first token's are zero there. Olsson et al. 2022 ("In-context learning and induction heads") call such keys smeared.
@@ -33,7 +35,14 @@ class SelfAttention(nn.Module):
     """
 
     def __init__(
-        self, d_model: int, n_heads: int, rope_base: float = 10_000.0, delayed_heads: int = 0, lag_heads: int = 0
+        self,
+        d_model: int,
+        n_heads: int,
+        rope_base: float = 10_000.0,
+        delayed_heads: int = 0,
+        lag_heads: int = 0,
+        *,
+        causal: bool = True,
     ) -> None:
         super().__init__()
         if d_model % n_heads or d_model // n_heads % 2:
@@ -41,7 +50,7 @@ class SelfAttention(nn.Module):
         for name, heads in (("delayed_heads", delayed_heads), ("lag_heads", lag_heads)):
             if not 0 <= heads <= n_heads:
                 raise ValueError(f"{name}={heads} is not between 0 and the {n_heads} heads there are")
-        self.n_heads, self.delayed_heads, self.lag_heads = n_heads, delayed_heads, lag_heads
+        self.n_heads, self.delayed_heads, self.lag_heads, self.causal = n_heads, delayed_heads, lag_heads, causal
         self.head_width = d_model // n_heads
         self.scale = self.head_width**-0.5
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
@@ -61,14 +70,22 @@ class SelfAttention(nn.Module):
         """Parameters that weight decay must leave alone."""
         return [self.lag_strength, self.lag_phase] if self.lag_heads else []
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, N, D) -> (B, N, D), causal."""
+    def forward(self, x: Tensor, *, padding_mask: Tensor | None = None) -> Tensor:
+        """x (B, N, D) -> (B, N, D). `padding_mask` (B, N) bool, True for a real token, for a layer that is not causal:
+        padding is not attended, and what it gets itself has no meaning. ValueError for a mask in a causal layer.
+        """
         batch, length, width = x.shape
+        allowed = None
+        if padding_mask is not None:
+            if self.causal:
+                raise ValueError("padding_mask is for causal=False; behind a causal sequence padding changes nothing")
+            x, allowed = x.masked_fill(~padding_mask[:, :, None], 0), padding_mask[:, None, None, :]
         q, k, v = self._projected(x)
         cos, sin = self.rotary.table(length, x.dtype)
         q, k = self.rotary.rotate(q, cos, sin), self.rotary.rotate(k, cos, sin)
         q, k, v = self._with_lags(q, k, v, 0)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)[..., : self.head_width]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=self.causal, scale=self.scale)
+        mixed = mixed[..., : self.head_width]
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
     @torch.no_grad()
@@ -79,8 +96,10 @@ class SelfAttention(nn.Module):
         q, k = self.rotary.rotate(q, cos, sin), self.rotary.rotate(k, cos, sin)
         q, k, _ = self._with_lags(q, k, k, 0)
         scores = q @ k.transpose(2, 3) * self.scale
-        future = torch.ones(scores.shape[2:], dtype=torch.bool, device=x.device).triu(1)
-        return {"attention": scores.masked_fill(future, float("-inf")).softmax(-1)}
+        if self.causal:
+            future = torch.ones(scores.shape[2:], dtype=torch.bool, device=x.device).triu(1)
+            scores = scores.masked_fill(future, float("-inf"))
+        return {"attention": scores.softmax(-1)}
 
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys, already delayed, and values, each (B, H, N, d)."""
@@ -111,22 +130,23 @@ class SelfAttention(nn.Module):
         width = self.head_width + (2 * self.lag_rotary.n_pairs if self.lag_heads else 0)
         empty = self.qkv.weight.new_empty(batch_size, self.n_heads, 0, width)
         previous = empty.new_zeros(batch_size, self.delayed_heads, 1, self.head_width)
-        return {"k": empty, "v": empty, "previous": previous}
+        return {"k": TokenBuffer(empty), "v": TokenBuffer(empty), "previous": previous}
 
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
-        """One token: x (B, D) -> (B, D); its key and value join the cache."""
+        """One token: x (B, D) -> (B, D); its key and value join the cache. ValueError for one not causal."""
+        if not self.causal:
+            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
         q, k, v = self.qkv(x).view(len(x), 3, self.n_heads, 1, -1).unbind(1)  # each (B, H, 1, d)
         k, cache["previous"] = (
             torch.cat((cache["previous"], k[:, self.delayed_heads :]), dim=1),
             k[:, : self.delayed_heads],
         )
-        t = cache["k"].shape[2]
+        t = cache["k"].length
         cos, sin = self.rotary.phase(t, t + 1, x.dtype)
         q, k = self.rotary.rotate(q, cos, sin), self.rotary.rotate(k, cos, sin)
         q, k, v = self._with_lags(q, k, v, t)
-        cache["k"] = torch.cat((cache["k"], k), dim=2)
-        cache["v"] = torch.cat((cache["v"], v), dim=2)
-        mixed = F.scaled_dot_product_attention(q, cache["k"], cache["v"], scale=self.scale)[..., : self.head_width]
+        k, v = cache["k"].append(k), cache["v"].append(v)
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)[..., : self.head_width]
         return self.out(mixed.flatten(1))
 
 
@@ -135,9 +155,10 @@ class Transformer(Decoder):
 
     `delayed_heads` and `lag_heads` are those of the first `helped_layers` layers, None: of all.
     With `cutoffs` the vocabulary is read and predicted in bands (blocks/adaptive.py), each narrower by `div_value`.
-    `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model MLP.
+    `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model MLP. `cross`: layers
+    attend to a memory too, which makes it the decoder of a translator. `dropout`: of embeddings and of increments.
     Initialisation (our choice, made in short trials without records; see EXPERIMENTS.md): normal with standard
-    deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over sqrt(2 n_layers).
+    deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over the root of their number.
     """
 
     def __init__(
@@ -153,25 +174,67 @@ class Transformer(Decoder):
         helped_layers: int | None = None,
         cutoffs: Sequence[int] = (),
         div_value: int = 4,
+        *,
+        cross: bool = False,
+        dropout: float = 0.0,
     ) -> None:
-        helped = n_layers if helped_layers is None else helped_layers
-        if helped > n_layers:
-            raise ValueError(f"helped_layers={helped_layers} is more than the {n_layers} layers there are")
-        ff_width = ff_width or round(8 * d_model / 3)
-        layers = [
-            DecoderBlock(
-                d_model,
-                SelfAttention(d_model, n_heads, rope_base, *((delayed_heads, lag_heads) if layer < helped else (0, 0))),
-                SwiGLU(d_model, ff_width, d_model),
-            )
-            for layer in range(n_layers)
-        ]
+        layers = transformer_blocks(
+            *(d_model, n_layers, n_heads, ff_width),
+            rope_base=rope_base,
+            delayed_heads=delayed_heads,
+            lag_heads=lag_heads,
+            helped_layers=helped_layers,
+            cross=cross,
+            dropout=dropout,
+        )
         bands = TiedBands(d_model, vocabulary_size, cutoffs, div_value) if cutoffs else None
-        super().__init__(bands or nn.Embedding(vocabulary_size, d_model), layers, nn.RMSNorm(d_model))
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 2 and name.endswith("weight"):
-                residual = name.endswith(("mixer.out.weight", "feed_forward.down.weight"))
-                std = parameter.shape[1] ** -0.5  # fan-in; for the embedding d_model, as its tied readout has it
-                nn.init.normal_(parameter, std=std / (2 * n_layers) ** 0.5 if residual else std)
+        embedding = bands or nn.Embedding(vocabulary_size, d_model)
+        super().__init__(embedding, layers, nn.RMSNorm(d_model), dropout=dropout)
+        initialise(self, (3 if cross else 2) * n_layers)
         if bands is not None:
             bands.start(std=d_model**-0.5)
+
+
+def transformer_blocks(
+    d_model: int,
+    n_layers: int,
+    n_heads: int,
+    ff_width: int | None,
+    *,
+    rope_base: float = 10_000.0,
+    delayed_heads: int = 0,
+    lag_heads: int = 0,
+    helped_layers: int | None = None,
+    causal: bool = True,
+    cross: bool = False,
+    dropout: float = 0.0,
+) -> list[DecoderBlock]:
+    """The layers of a decoder or, not causal, of an encoder; arguments as of `Transformer`."""
+    helped = n_layers if helped_layers is None else helped_layers
+    if helped > n_layers:
+        raise ValueError(f"helped_layers={helped_layers} is more than the {n_layers} layers there are")
+    return [
+        DecoderBlock(
+            d_model,
+            SelfAttention(
+                d_model,
+                n_heads,
+                rope_base,
+                *((delayed_heads, lag_heads) if layer < helped else (0, 0)),
+                causal=causal,
+            ),
+            SwiGLU(d_model, ff_width or round(8 * d_model / 3), d_model),
+            cross=CrossAttention(d_model, n_heads) if cross else None,
+            dropout=dropout,
+        )
+        for layer in range(n_layers)
+    ]
+
+
+def initialise(module: nn.Module, n_residuals: int) -> None:
+    """Normal weights as `Transformer` says; residual projections, of which there are `n_residuals`, over its root."""
+    for name, parameter in module.named_parameters():
+        if parameter.ndim == 2 and name.endswith("weight"):
+            residual = name.endswith(("mixer.out.weight", "cross.out.weight", "feed_forward.down.weight"))
+            std = parameter.shape[1] ** -0.5  # fan-in; for the embedding d_model, as its tied readout has it
+            nn.init.normal_(parameter, std=std / n_residuals**0.5 if residual else std)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blocks.cache import TokenBuffer
+
 
 def number(name: str, value: Any, fits: Callable[[Any], bool], unless: str, optional: bool = False) -> None:
     """TypeError for what is no number, or None if `optional`; ValueError `unless` it fits."""
@@ -73,3 +75,10 @@ def sequences(name: str, x: Any, memory: Any, padding_mask: Any, width: int) -> 
             raise ValueError(f"padding_mask is {padding_mask.dtype}, not torch.bool with True for a real token")
         if padding_mask.shape != source.shape[:2]:
             raise ValueError(f"padding_mask has shape {tuple(padding_mask.shape)}, not {tuple(source.shape[:2])}")
+
+
+def same_batch(name: str, x: Tensor, kept: Tensor | TokenBuffer) -> None:
+    """ValueError where x (B, ...), which the caller calls `name`, has another batch than what a cache keeps."""
+    batch = kept.batch if isinstance(kept, TokenBuffer) else len(kept)
+    if len(x) != batch:
+        raise ValueError(f"{name} has a batch of {len(x)} and the cache one of {batch}")

@@ -1,9 +1,10 @@
 """The shell of every language model: token embedding, blocks, a norm where states need one, readout.
 
 Only the blocks differ from model to model, so a comparison changes one thing. What a model of your own has to offer is
-`Block`; CONTRIBUTING.md shows one.
+`Block`; CONTRIBUTING.md shows one. With cross-attention in its blocks the shell is the decoder of a translator
+(`blocks.translator`).
 
-Legend: B batch, N tokens, D width of a state, V vocabulary.
+Legend: B batch, N tokens, M tokens of a memory, D width of a state, V vocabulary.
 """
 
 from collections.abc import Iterable
@@ -19,44 +20,73 @@ from blocks.cross_entropy import cross_entropy, exceeds_bound
 Cache = list[dict[str, Any]]
 
 
-class Block(Protocol):
-    """A layer of the shell: it moves information between tokens, causally, all at once or one token after another."""
+class Mixes(Protocol):
+    """What brings a token news of others: of those up to it or of a memory, all at once or one token after another.
 
-    def __call__(self, x: Tensor) -> Tensor:
+    `attended` are keywords for a translator's: `memory` (B, M, D) and `padding_mask` (B, M), True for a real token of
+    it. What an encoder has takes `padding_mask` of x alone. A language model gives neither.
+    """
+
+    def __call__(self, x: Tensor, *_: Any, **attended: Any) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
 
-    def init_cache(self, batch_size: int) -> dict[str, Any]:
-        """What `step` remembers of the tokens so far: nothing yet."""
+    def init_cache(self, batch_size: int, *_: Any, **attended: Any) -> dict[str, Any]:
+        """What `step` remembers of the tokens so far: nothing yet, or of a memory: all of it."""
 
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
         """(B, D) -> (B, D) for one more token; the cache is updated in place."""
+
+
+class Block(Mixes, Protocol):
+    """A layer of the shell: it moves information between tokens, causally."""
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
         """What the block does with x (B, N, D), `attention` (B, H, N, N) among it."""
 
 
 class DecoderBlock(nn.Module):
-    """The pre-norm block: x + mixer(norm(x)), then x + feed_forward(norm(x)). A mixer offers what a `Block` does."""
+    """The pre-norm block: x + mixer(norm(x)), then x + feed_forward(norm(x)). A mixer offers what a `Block` does.
 
-    def __init__(self, width: int, mixer: Block, feed_forward: nn.Module) -> None:
+    With `cross`, x + cross(norm(x)) between the two: attention to a memory, which takes the keywords of `Mixes`. With
+    no `cross` they go to the mixer. `dropout` is the share of an increment's numbers that training leaves out.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        mixer: Block,
+        feed_forward: nn.Module,
+        *,
+        cross: Mixes | None = None,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.mixer_norm = nn.RMSNorm(width)
         self.mixer = mixer
+        if cross is not None:
+            self.cross_norm = nn.RMSNorm(width)
+        self.cross = cross
         self.feed_forward_norm = nn.RMSNorm(width)
         self.feed_forward = feed_forward
+        self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, **attended: Any) -> Tensor:
         """x (B, N, D) -> (B, N, D)."""
-        x = x + self.mixer(self.mixer_norm(x))
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        x = x + self.dropout(self.mixer(self.mixer_norm(x), **(attended if self.cross is None else {})))
+        if self.cross is not None:
+            x = x + self.dropout(self.cross(self.cross_norm(x), **attended))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
-    def init_cache(self, batch_size: int) -> dict[str, Any]:
-        """The mixer's cache, of no token yet."""
-        return self.mixer.init_cache(batch_size)
+    def init_cache(self, batch_size: int, **attended: Any) -> dict[str, Any]:
+        """The mixer's cache, of no token yet; with cross-attention both, by their names."""
+        own = self.mixer.init_cache(batch_size)
+        return own if self.cross is None else {"mixer": own, "cross": self.cross.init_cache(batch_size, **attended)}
 
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
-        """One token: x (B, D), the mixer's cache is updated in place."""
-        x = x + self.mixer.step(self.mixer_norm(x), cache)
+        """One token: x (B, D), the caches are updated in place. Without dropout."""
+        x = x + self.mixer.step(self.mixer_norm(x), cache if self.cross is None else cache["mixer"])
+        if self.cross is not None:
+            x = x + self.cross.step(self.cross_norm(x), cache["cross"])
         return x + self.feed_forward(self.feed_forward_norm(x))
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
@@ -68,14 +98,18 @@ class Decoder(nn.Module):
     """tokens (B, N) int64 -> logits (B, N, V), by a readout that is tied to the embedding.
 
     `embedding`: a table of vectors, or for a vocabulary of words `blocks.adaptive.TiedBands`. `norm` is taken of the
-    last block's state; None leaves it as it is.
+    last block's state; None leaves it as it is. `dropout` is the share of an embedding's numbers that training leaves
+    out.
     """
 
     embedding: Any  # nn.Embedding, or what has bands in its place
 
-    def __init__(self, embedding: nn.Module, layers: Iterable[nn.Module], norm: nn.Module | None) -> None:
+    def __init__(
+        self, embedding: nn.Module, layers: Iterable[nn.Module], norm: nn.Module | None, *, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.embedding = embedding
+        self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(layers)
         self.norm = nn.Identity() if norm is None else norm
 
@@ -112,13 +146,19 @@ class Decoder(nn.Module):
         """Whether the loss of so many tokens is to be had of `forward(tokens, targets=)`: all logits are too many."""
         return self.bands is not None or exceeds_bound(n_tokens, self.vocabulary_size)
 
-    def hidden(self, tokens: Tensor, diagnostics: list[dict[str, Tensor]] | None = None) -> Tensor:
-        """The final states (B, N, D) of tokens (B, N), which `logits` reads. `diagnostics` is given each block's."""
-        x = self.embedding(tokens)
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """What the first block gets (..., D) of tokens (...)."""
+        return self.dropout(self.embedding(tokens))
+
+    def hidden(self, tokens: Tensor, diagnostics: list[dict[str, Tensor]] | None = None, **attended: Any) -> Tensor:
+        """The final states (B, N, D) of tokens (B, N), which `logits` reads. `diagnostics` is given each block's.
+        `attended`: keywords of the blocks (see `Mixes`).
+        """
+        x = self.embedded(tokens)
         for layer in self._blocks():
             if diagnostics is not None:
                 diagnostics.append(layer.diagnostics(x))
-            x = layer(x)
+            x = layer(x, **attended)
         return self.norm(x)
 
     def seen(self, hidden: Tensor) -> Tensor:
@@ -143,9 +183,10 @@ class Decoder(nn.Module):
             return self.bands.nats(self.seen(hidden), targets)
         return cross_entropy(self.logits, hidden, targets, self.vocabulary_size)
 
-    def init_cache(self, batch_size: int) -> Cache:
-        """An empty cache for `step`, one dictionary a block."""
-        return [layer.init_cache(batch_size) for layer in self._blocks()]
+    @torch.no_grad()
+    def init_cache(self, batch_size: int, **attended: Any) -> Cache:
+        """An empty cache for `step`, one dictionary a block. `attended`: keywords of the blocks (see `Mixes`)."""
+        return [layer.init_cache(batch_size, **attended) for layer in self._blocks()]
 
     @torch.no_grad()
     def step(self, token: Tensor, cache: Cache) -> tuple[Tensor, Cache]:

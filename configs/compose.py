@@ -46,6 +46,8 @@ NOT_IN_HASH_AT_DEFAULT = {
     "model.quadratures": 2,
     "model.cutoffs": None,
     "model.div_value": 4,
+    "model.dropout": None,
+    "optim.label_smoothing": None,
 }
 
 

@@ -40,15 +40,20 @@ class TunedConfig:
     embedding_lr: float | None = setting(None, above(0), example=1.0)
 
 
+TRANSLATION = Need("task=translation", lambda run: run.task == "translation")
+
+
 @dataclass
 class ModelConfig:
     """What every model has. `None` shapes are filled from `tuned[scale]`, then from the scale.
 
     A class of its own names its `network`, "module:Class", which is called with a vocabulary size, the four shapes
     below, and every further key that is not null under its own name; and the `models` of configs/model that it is for.
+    For task=translation it names a `translator` likewise, which is called in the same way and with `dropout` too.
     """
 
     network: ClassVar[str]
+    translator: ClassVar[str | None] = None
     models: ClassVar[tuple[str, ...]]
 
     name: str = setting("???", NAME, example="mine")
@@ -57,6 +62,9 @@ class ModelConfig:
     n_heads: int | None = setting(None, at_least(1), example=4)
     # SwiGLU width or number of collective modes; None: solved from the budget
     ff_width: int | None = setting(None, at_least(1), example=256)
+    # of a translator: share of the numbers of each residual increment, and of the embeddings' where they are no phases,
+    # that training leaves out; None: 0.1 (arXiv 1706.03762) for task=translation, else 0
+    dropout: float | None = setting(None, at_least(0, 0.99), example=0.3, needs=TRANSLATION)
     tuned: dict[str, TunedConfig] = field(default_factory=dict)
 
     def __init_subclass__(cls) -> None:
@@ -134,6 +142,7 @@ class InBandsConfig(ModelConfig):
 @dataclass
 class TransformerConfig(InBandsConfig):
     network: ClassVar[str] = "baseline:Transformer"
+    translator: ClassVar[str | None] = "baseline:TransformerTranslator"
     models: ClassVar[tuple[str, ...]] = ("transformer",)
 
     rope_base: float = setting(10_000.0, above(1))
@@ -161,6 +170,7 @@ class FSNConfig(InBandsConfig):
     """Also `kuramoto` (attention alone, no delay, no frustration) and `fsn_native` (feed_forward: native)."""
 
     network: ClassVar[str] = "fsn:FSN"
+    translator: ClassVar[str | None] = "fsn:FSNTranslator"
     models: ClassVar[tuple[str, ...]] = ("kuramoto", "fsn", "fsn_native")
 
     harmonics: int = setting(1, at_least(1))  # M, number of harmonics of the coupling kernel
@@ -224,6 +234,7 @@ OWN_QUERIES = Need(
 @dataclass
 class OSNConfig(InBandsConfig):
     network: ClassVar[str] = "ssa:OSN"
+    translator: ClassVar[str | None] = "ssa:OSNTranslator"
     models: ClassVar[tuple[str, ...]] = ("osn",)
 
     # gelu, as published | swiglu, as the transformer has it
@@ -475,7 +486,6 @@ OF_WINDOWS = Need(
     "task=language or task=recall; task=translation has data.batch_tokens=25000 in its place",
     lambda run: run.task != "translation",
 )
-OF_TRANSLATION = Need("task=translation", lambda run: run.task == "translation")
 OF_TEXT = Need("task=language", lambda run: run.task == "language")
 
 
@@ -545,7 +555,7 @@ class OptimConfig:
     )
     # of each target's probability the share that is spread over the whole vocabulary, in training alone; None: 0.1
     # (arXiv 1706.03762) for task=translation, else 0
-    label_smoothing: float | None = setting(None, at_least(0, 0.99), example=0.1, needs=OF_TRANSLATION)
+    label_smoothing: float | None = setting(None, at_least(0, 0.99), example=0.1, needs=TRANSLATION)
     weight_decay: float = setting(0.1, at_least(0))
     betas: list[float] = setting(
         [0.9, 0.95],

@@ -4,5 +4,13 @@ from fsn.attention import SynchronizationAttention
 from fsn.coupling import coupling_function, coupling_kernel
 from fsn.modes import CollectiveModes
 from fsn.network import FSN
+from fsn.translator import FSNTranslator
 
-__all__ = ["FSN", "CollectiveModes", "SynchronizationAttention", "coupling_function", "coupling_kernel"]
+__all__ = [
+    "FSN",
+    "CollectiveModes",
+    "FSNTranslator",
+    "SynchronizationAttention",
+    "coupling_function",
+    "coupling_kernel",
+]

@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blocks import checks
+from blocks.cache import MemoryCache, TokenBuffer
 from blocks.rotary import Rotary
 from fsn.kernel import initial_kernel
 from fsn.padding import couple_real_tokens, phases_without, without
@@ -203,23 +204,30 @@ class SynchronizationAttention(nn.Module):
             checks.sequences("memory", memory, None, padding_mask, self.n_phases)
             if len(memory) != batch_size:
                 raise ValueError(f"memory has a batch of {len(memory)} and the cache one of {batch_size}")
-            source = without(features(memory), padding_mask)
-            _, k, real = self._query_slots(source, source, padding_mask)
-            v = self._slot_values(harmonics(source, self.harmonics), causal=False)
-            return {"k": k, "v": v, "real": real, "t": 0}
+            return self.memory_cache(features(memory), padding_mask)
         if padding_mask is not None:
             raise ValueError("padding_mask is of a memory here: give memory too")
         empty = self.kernel_real.new_empty(batch_size, self.n_heads, 0, 2 * self.n_phases // self.n_heads)
         with_null, _ = self._with_null(empty, empty)
-        return {"k": with_null, "v": empty.repeat(1, 1, 1, self.harmonics), "last": None}
+        return {
+            "k": TokenBuffer(with_null),
+            "v": TokenBuffer(empty.repeat(1, 1, 1, self.harmonics)),
+            "last": None,
+        }
+
+    def memory_cache(self, memory: Features, padding_mask: Tensor | None = None) -> MemoryCache:
+        """That of a memory, from its features (B, L, d), so that a network computes them once."""
+        source = without(memory, padding_mask)
+        _, k, real = self._query_slots(source, source, padding_mask)
+        v = self._slot_values(harmonics(source, self.harmonics), causal=False)
+        return MemoryCache(len(k), k=k, v=v, real=real, t=0)
 
     def step(self, state: Features, cache: dict[str, Any]) -> Tensor:
         """One token: features (B, d) -> dtheta (B, d); its slot joins the cache, unless that is of a memory.
 
         Raises ValueError for a layer that is not causal, where the cache is not of a memory, and for another batch.
         """
-        if len(state.cos) != len(cache["k"]):
-            raise ValueError(f"the token has a batch of {len(state.cos)} and the cache one of {len(cache['k'])}")
+        checks.same_batch("the token", state.cos, cache["k"])
         state = Features(state.cos[:, None], state.sin[:, None])
         powers = harmonics(state, self.harmonics)
         if "t" in cache:
@@ -231,7 +239,7 @@ class SynchronizationAttention(nn.Module):
             return self._read(mixed, powers)[:, 0]
         if not self.causal:
             raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
-        t = cache["k"].shape[2]
+        t = cache["k"].length
         q, k = self._query_key(state, start=t)
         if self.delay:
             last, cache["last"] = cache["last"], (k, powers)
@@ -240,10 +248,10 @@ class SynchronizationAttention(nn.Module):
         else:
             v = self._values(powers)
         if v is None:
-            v = cache["v"].new_zeros(*cache["v"].shape[:2], 1, cache["v"].shape[3])
-        cache["k"], cache["v"] = torch.cat((cache["k"], k), dim=2), torch.cat((cache["v"], v), dim=2)
-        weights = torch.softmax(q @ cache["k"].transpose(2, 3) * self.scale, dim=-1)
-        return self._read(weights @ cache["v"], powers)[:, 0]
+            v = torch.zeros_like(self._values(powers))
+        k, v = cache["k"].append(k), cache["v"].append(v)
+        weights = torch.softmax(q @ k.transpose(2, 3) * self.scale, dim=-1)
+        return self._read(weights @ v, powers)[:, 0]
 
     def _query_slots(
         self, state: Features, memory: Features | None, padding_mask: Tensor | None, offset: int = 0

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blocks import checks
+from blocks.cache import MemoryCache, TokenBuffer
 from fsn.padding import couple_real_tokens, phases_without, without
 from fsn.phases import Features, earlier, features, harmonics, later
 from fsn.softmax_attention import attention_weights, softmax_attention
@@ -124,22 +125,26 @@ class CopyingHead(nn.Module):
             checks.sequences("memory", memory, None, padding_mask, self.n_phases)
             if len(memory) != batch_size:
                 raise ValueError(f"memory has a batch of {len(memory)} and the cache one of {batch_size}")
-            source = without(features(memory), padding_mask)
-            _, k, v, real = self._query_slots(source, source, padding_mask)
-            return {"k": k, "v": v, "real": real}
+            return self.memory_cache(features(memory), padding_mask)
         if padding_mask is not None:
             raise ValueError("padding_mask is of a memory here: give memory too")
         none = self.kernel_real.new_empty(batch_size, 0, 2 * self.n_phases)
         v = none.new_empty(batch_size, 0, 2 * self.harmonics * self.n_coupled)
-        return {"k": none, "v": v, "last": none.new_zeros(batch_size, 1, 2 * self.n_phases)}
+        last = none.new_zeros(batch_size, 1, 2 * self.n_phases)
+        return {"k": TokenBuffer(none), "v": TokenBuffer(v), "last": last}
+
+    def memory_cache(self, memory: Features, padding_mask: Tensor | None = None) -> MemoryCache:
+        """That of a memory, from its features (B, L, d), so that a network computes them once."""
+        source = without(memory, padding_mask)
+        _, k, v, real = self._query_slots(source, source, padding_mask)
+        return MemoryCache(len(k), k=k, v=v, real=real)
 
     def step(self, state: Features, cache: dict[str, Any]) -> Tensor:
         """One token: features (B, d) -> dtheta (B, d); its slot joins the cache, unless that is of a memory.
 
         Raises ValueError for a head that is not causal, where the cache is not of a memory, and for another batch.
         """
-        if len(state.cos) != len(cache["k"]):
-            raise ValueError(f"the token has a batch of {len(state.cos)} and the cache one of {len(cache['k'])}")
+        checks.same_batch("the token", state.cos, cache["k"])
         state = Features(state.cos[:, None], state.sin[:, None])
         (q, k), powers = self._query_key(state), self._powers(state)
         if "real" in cache:
@@ -148,11 +153,12 @@ class CopyingHead(nn.Module):
             return self._read(mixed[:, 0], powers)[:, 0]
         if not self.causal:
             raise ValueError("a head that is not causal knows the whole sequence, and cannot decode token by token")
-        v = self._values(powers) if cache["k"].shape[1] else cache["v"].new_zeros(len(q), 1, cache["v"].shape[2])
-        cache["k"], cache["v"] = torch.cat((cache["k"], cache["last"]), dim=1), torch.cat((cache["v"], v), dim=1)
-        cache["last"] = k
-        weights = torch.softmax(q @ cache["k"].mT * self.scale, dim=-1)
-        return self._read(weights @ cache["v"], powers)[:, 0]
+        v = self._values(powers)
+        v = v if cache["k"].length else torch.zeros_like(v)  # slot 0 is the null slot
+        last, cache["last"] = cache["last"], k
+        k, v = cache["k"].append(last), cache["v"].append(v)
+        weights = torch.softmax(q @ k.mT * self.scale, dim=-1)
+        return self._read(weights @ v, powers)[:, 0]
 
     def _pairs(self, memory: Features | None) -> tuple[bool, int | None]:
         """`causal` and `barred` of `softmax_attention`: where slots are not shifted, token t is in slot t + 1."""

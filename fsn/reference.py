@@ -13,9 +13,10 @@ from torch import Tensor
 
 from fsn.attention import SynchronizationAttention
 from fsn.copying import CopyingHead
+from fsn.layer import FSNLayer, PhaseSwiGLU
 from fsn.local_coupling import LocalCoupling
 from fsn.modes import CollectiveModes
-from fsn.network import FSN, FSNLayer, PhaseSwiGLU
+from fsn.network import FSN
 from fsn.phases import Observed
 
 
@@ -248,13 +249,14 @@ def readout(model: FSN, theta: Tensor) -> Tensor:
     beta sum_c cos(theta_c - phi_vc) for byte v with one inverse temperature beta.
     """
     logits = []
+    readout: Any = model.readout
     for v, phases in enumerate(model.embedding.weight):
         logit = theta.new_zeros(())
         for c in range(len(theta)):
-            if model.readout is None:
+            if readout is None:
                 logit = logit + model.readout_scale * torch.cos(theta[c] - phases[c])
             else:
-                on_cos, on_sin = model.readout.weight[v, c], model.readout.weight[v, c + len(theta)]
+                on_cos, on_sin = readout.weight[v, c], readout.weight[v, c + len(theta)]
                 logit = logit + on_cos * torch.cos(theta[c]) + on_sin * torch.sin(theta[c])
         logits.append(logit)
     return torch.stack(logits)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from configs.errors import UserError
 from fsn import SynchronizationAttention, coupling_kernel
 from fsn.coupling import Mixer, coupled_to
+from fsn.layer import FSNLayer
 from fsn.local_coupling import LocalCoupling
-from fsn.network import FSNLayer
 from measures.by_head import diagnostics_of
 
 NO_DIRECTION = 1e-6  # a resultant below it has no angle: attraction and repulsion cancel to rounding

@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, bmm_flop
 
 
@@ -15,12 +15,28 @@ def flops_per_token(model: nn.Module, context: int) -> int:
     Attention is counted over the whole window, masked half included, as is the custom of published tables. Of a
     vocabulary in bands it is the loss of a token of the first band, where nearly all are (our choice).
     """
-    meta: Any = deepcopy(model).to("meta")
     tokens = torch.zeros(1, context, dtype=torch.int64, device="meta")
-    if (bands := getattr(meta, "bands", None)) is not None:
+    if getattr(model, "bands", None) is not None:
+        meta: Any = deepcopy(model).to("meta")
         # A target's band follows from its value, and on the meta device there are none.
-        return count_flops(lambda: bands.head(meta.seen(meta.hidden(tokens))).sum().backward()) // context
-    return count_flops(lambda: meta(tokens).sum().backward()) // context
+        return count_flops(lambda: meta.bands.head(meta.seen(meta.hidden(tokens))).sum().backward()) // context
+    return training_flops(model, tokens) // context
+
+
+def flops_per_target(translator: nn.Module, source_length: int, target_length: int) -> int:
+    """The same of a translator per target token, of one pair of a source and a target of so many tokens each."""
+    source, inputs = (
+        torch.zeros(1, length, dtype=torch.int64, device="meta") for length in (source_length, target_length)
+    )
+    return training_flops(translator, source, inputs) // target_length
+
+
+def training_flops(model: nn.Module, *inputs: Tensor) -> int:
+    """Floating-point operations of a training step, forward and backward, on inputs like these, which lie on the meta
+    device. The model stays where it is.
+    """
+    meta = deepcopy(model).to("meta")
+    return count_flops(lambda: meta(*inputs).sum().backward())
 
 
 def count_flops(compute: Callable[[], object]) -> int:

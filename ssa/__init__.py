@@ -5,10 +5,12 @@ from ssa.network import OSN, OSNBlock
 from ssa.published import published
 from ssa.start import Positions, Start
 from ssa.synchrony import locking_radius
+from ssa.translator import OSNTranslator
 
 __all__ = [
     "OSN",
     "OSNBlock",
+    "OSNTranslator",
     "Positions",
     "SelectiveSynchronizationAttention",
     "Start",

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks.cache import MemoryCache, TokenBuffer
 from blocks.rotary import Rotary
 from ssa import checks, inspection, synchrony
 from ssa.backends import BACKENDS, operate
@@ -36,11 +37,11 @@ class SelectiveSynchronizationAttention(nn.Module):
     followed tokens like it.
     `query_frequency`: "shared" as published, or "separate", a map of its own for queries that starts equal.
     `frequency_width`: of the content part of a head's frequencies, by default d. `top_k` keeps the strongest partners
-    of each token. `cap` bounds the slope at the locking boundary; `floor` is added to the sum of strengths where a
-    token need not lock to itself, so that a partner fades out of the mix instead of leaving it at once (`ssa.chunked`,
-    our choice). `backend`: auto, chunked, flex or dense (`ssa.backends`). `ssa.published` sets all of this as the paper
-    has it; the defaults are the plainest causal layer, and `OSN` starts its own with a lag, a delayed head and larger
-    shares, which trained far better (EXPERIMENTS.md).
+    of each token, all where there are fewer. `cap` bounds the slope at the locking boundary; `floor` is added to the
+    sum of strengths where a token need not lock to itself, so that a partner fades out of the mix instead of leaving it
+    at once (`ssa.chunked`, our choice). `backend`: auto, chunked, flex or dense (`ssa.backends`). `ssa.published` sets
+    all of this as the paper has it; the defaults are the plainest causal layer, and `OSN` starts its own with a lag, a
+    delayed head and larger shares, which trained far better (EXPERIMENTS.md).
     Gradients are of first order: to differentiate them again, and transforms of torch.func, raise RuntimeError.
     The weight of `omega` is used without calling the module: what wraps or hooks a Linear does not see it.
     Raises ValueError for an impossible count, threshold, share, alpha, K, top_k, cap, floor or name, TypeError for one
@@ -109,15 +110,21 @@ class SelectiveSynchronizationAttention(nn.Module):
         self.calibrate(start.tokens(d_model).to(self.omega.weight))
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor) -> None:
-        """Set alpha and K as the start has them: numbers, or from the pairs of tokens x (B, N, D), of which none are
-        looked at on the meta device.
+    def calibrate(self, x: Tensor, memory: Tensor | None = None) -> None:
+        """Set alpha and K as the start has them: numbers, or from the pairs of tokens x (B, N, D), or of each with all
+        of a memory (B, M, D); of which none are looked at on the meta device.
         """
         alpha = K = torch.ones_like(self.log_alpha)
         if self.start.calibrated and not self.log_alpha.is_meta:
-            Delta2 = synchrony.mismatch(self.frequencies(x, query=True), self.frequencies(x))
-            r = self.order_parameter(x)
-            alpha, K = calibrated(Delta2, r, self.theta, self.start.locked_fraction, self.causal)
+            source = x if memory is None else memory
+            Delta2 = synchrony.mismatch(self.frequencies(x, query=True), self.frequencies(source))
+            r = self.order_parameter(source, memory is None)
+            pairs = torch.ones(Delta2.shape[2:], dtype=torch.bool, device=x.device)
+            if memory is None:  # a token with itself is no pair
+                pairs = (
+                    pairs.tril(-1) if self.causal else pairs ^ torch.eye(len(pairs), dtype=torch.bool, device=x.device)
+                )
+            alpha, K = calibrated(Delta2, r, self.theta, self.start.locked_fraction, pairs)
         for parameter, found, asked in (
             (self.log_alpha, alpha, self.start.alpha),
             (self.log_K, K, self.start.K),
@@ -175,7 +182,7 @@ class SelectiveSynchronizationAttention(nn.Module):
         beside a memory, which starts at 0, so that one can decode token by token. Raises ValueError for shapes that do
         not fit, TypeError for what is no tensor.
         """
-        checks.shapes(x, memory, padding_mask, self.d_model, self.top_k)
+        checks.shapes(x, memory, padding_mask, self.d_model)
         if offset and memory is None:
             raise ValueError(f"offset={offset} is for cross-attention: give memory too, or decode with step()")
         if padding_mask is not None:  # what padding holds, be it nan, must not reach the sums
@@ -211,8 +218,12 @@ class SelectiveSynchronizationAttention(nn.Module):
         q = self.placed(query, offset, scale, query=True)
         if memory is None and self.shared:
             return q, None
-        before = F.pad(key[:, : self.delayed_heads, :-1], (0, 0, 1, 0))  # the first token has none before it: zeros
-        return q, self.placed(self.delayed(key, before), 0, scale)
+        return q, self._keys(key, scale)
+
+    def _keys(self, content: Tensor, scale: Tensor | None) -> Tensor:
+        """omega of tokens as keys, all of a sequence, from their `content` (B, H, M, d)."""
+        before = F.pad(content[:, : self.delayed_heads, :-1], (0, 0, 1, 0))  # the first token has none before it: zeros
+        return self.placed(self.delayed(content, before), 0, scale)
 
     def content(self, x: Tensor, linear: nn.Linear, scale: Tensor | None) -> Tensor:
         """The content part of the frequencies, (B, H, N, d)."""
@@ -302,51 +313,88 @@ class SelectiveSynchronizationAttention(nn.Module):
         )
         return out.unflatten(0, (batch, heads))
 
-    def init_cache(self, batch_size: int) -> dict[str, Any]:
+    def init_cache(
+        self, batch_size: int, memory: Tensor | None = None, padding_mask: Tensor | None = None
+    ) -> dict[str, Any]:
         """What `step` keeps of the t tokens so far, of none: `omega` (B, H, t, d + 2F) scaled frequencies as keys, `v`
         (B, H, t, d) values, `cos` and `sin` (B, H, d) running sums of e^{i phi}, `previous` the content that the next
         token's delayed keys have.
+
+        Of a memory (B, M, D), all of which is known: `omega` (B, H, M, d + 2F), `v`, `inverse_rho` (B, H, 1), which
+        tokens are `real` (B, M) or None for all, and `t`. Raises as `forward` does.
         """
+        if memory is not None:
+            return self._memory_cache(batch_size, memory, padding_mask)
+        if padding_mask is not None:
+            raise ValueError("padding_mask is of a memory here: give memory too")
         d = self.d_model // self.n_heads
         empty = self.omega.weight.new_empty(batch_size, self.n_heads, 0, d)
         width = self.content_width + (2 * self.amplitude.shape[1] if self.rotary else 0)
         total = empty.new_zeros(batch_size, self.n_heads, d, dtype=torch.promote_types(empty.dtype, torch.float32))
         return {
-            "omega": empty.new_empty(batch_size, self.n_heads, 0, width),
-            "v": empty,
+            "omega": TokenBuffer(empty.new_empty(batch_size, self.n_heads, 0, width)),
+            "v": TokenBuffer(empty),
             "cos": total,
             "sin": total,
             "previous": empty.new_zeros(batch_size, self.delayed_heads, 1, self.content_width),
         }
 
-    def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
-        """One token of a causal layer, in O(t d): x (B, D) -> (B, D); it joins the cache.
+    def _memory_cache(self, batch_size: int, memory: Tensor, padding_mask: Tensor | None) -> MemoryCache:
+        checks.shapes(memory, None, padding_mask, self.d_model, "memory")
+        if len(memory) != batch_size:
+            raise ValueError(f"memory has a batch of {len(memory)} and the cache one of {batch_size}")
+        if padding_mask is not None:
+            memory = memory.masked_fill(~padding_mask[:, :, None], 0)
+        scale = self.alpha.sqrt()
+        r = self.order_parameter(memory, False, padding_mask)
+        return MemoryCache(
+            batch_size,
+            omega=self._keys(self.content(memory, self.omega, scale), scale),
+            v=self.split(self.value(memory)),
+            inverse_rho=synchrony.inverse_rho(self.alpha, self.K, r),
+            real=padding_mask,
+            t=0,
+        )
 
-        Raises ValueError for a layer that is not causal, TypeError for what is no tensor.
+    def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
+        """One token, in O(t d) of a causal layer and O(M d) beside a memory: x (B, D) -> (B, D).
+
+        It joins the cache, unless that is of a memory. Raises ValueError for a layer that is not causal, where the
+        cache is not of a memory, TypeError for what is no tensor.
         """
-        if not self.causal:
+        if not self.causal and not isinstance(cache, MemoryCache):
             raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
         checks.token(x, cache, self.d_model)
-        x = x[:, None]
-        t = cache["omega"].shape[2]
-        scale = self.alpha.sqrt()
-        key = query = self.content(x, self.omega, scale)
-        if self.query_omega is not None:
-            query = self.content(x, self.query_omega, scale)
-        q = self.placed(query, t, scale, query=True)
+        x, scale = x[:, None], self.alpha.sqrt()
+        content = self.content(x, self.omega if self.query_omega is None else self.query_omega, scale)
+        if isinstance(cache, MemoryCache):
+            q = self.placed(content, cache["t"], scale, query=True)
+            cache["t"] += 1
+            return self._mixed(q, cache["omega"], cache["v"], cache["inverse_rho"], cache["real"], is_self=False)
+        t = cache["omega"].length
+        key = content if self.query_omega is None else self.content(x, self.omega, scale)
+        q = self.placed(content, t, scale, query=True)
         k = self.placed(self.delayed(key, cache["previous"]), t, scale)
-        cache["previous"], v = key[:, : self.delayed_heads], self.split(self.value(x))
+        cache["previous"] = key[:, : self.delayed_heads]
         phi = self.split(self.phi(x))[:, :, 0].to(cache["cos"].dtype)
         cache["cos"], cache["sin"] = cache["cos"] + phi.cos(), cache["sin"] + phi.sin()
-        cache["omega"], cache["v"] = torch.cat((cache["omega"], k), dim=2), torch.cat((cache["v"], v), dim=2)
         squared = cache["cos"].square() + cache["sin"].square()
         r = squared.clamp_min(synchrony.TINY).sqrt().div(t + 1).mean(-1, keepdim=True)  # (B, H, 1)
-        u = synchrony.mismatch(q, cache["omega"])
-        if self.shared:
+        inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r)
+        k, v = cache["omega"].append(k), cache["v"].append(self.split(self.value(x)))
+        return self._mixed(q, k, v, inverse_rho, None, is_self=True)
+
+    def _mixed(
+        self, q: Tensor, k: Tensor, v: Tensor, inverse_rho: Tensor, real: Tensor | None, *, is_self: bool
+    ) -> Tensor:
+        """What one query (B, H, 1, d + 2F), the last token itself if `is_self`, gets: (B, D)."""
+        u = synchrony.mismatch(q, k)
+        if is_self and self.shared:
             u[..., -1] = 0
-        inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r)[..., None]
-        S = synchrony.strength(u, inverse_rho, self.cos_theta[:, None, None])
-        mixed = synchrony.mixing_weights(S, self.top_k, self._floor(is_self=True)).to(v.dtype) @ cache["v"]
+        S = synchrony.strength(u, inverse_rho[..., None], self.cos_theta[:, None, None])
+        if real is not None:
+            S = S * real[:, None, None, :]
+        mixed = synchrony.mixing_weights(S, self.top_k, self._floor(is_self)).to(v.dtype) @ v
         return self.out(mixed[:, :, 0].flatten(1))
 
     def split(self, x: Tensor) -> Tensor:

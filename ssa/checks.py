@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from blocks.checks import number, sequences, switch, tensor, whole, word
+from blocks.checks import number, same_batch, sequences, switch, tensor, whole, word
 
 __all__ = ["number", "shapes", "switch", "token", "two_shares", "whole", "word"]
 
@@ -27,15 +27,11 @@ def token(x: Any, cache: Mapping[str, Any], d_model: int) -> None:
         raise TypeError("cache is not what init_cache gives")
     if x.ndim != 2 or x.shape[1] != d_model:
         raise ValueError(f"x has shape {tuple(x.shape)}, not (batch, {d_model}): a step takes one token")
-    if len(x) != len(cache["v"]):
-        raise ValueError(f"x has a batch of {len(x)} and the cache one of {len(cache['v'])}")
+    same_batch("x", x, cache["v"])
 
 
-def shapes(x: Tensor, memory: Tensor | None, padding_mask: Tensor | None, d_model: int, top_k: int | None) -> None:
-    """ValueError or TypeError for what a forward pass cannot take: x (B, N, D), memory (B, M, D), padding_mask (B, M)
-    bool.
+def shapes(x: Tensor, memory: Tensor | None, padding_mask: Tensor | None, d_model: int, name: str = "x") -> None:
+    """ValueError or TypeError for what a forward pass cannot take: x (B, N, D), which the caller calls `name`, memory
+    (B, M, D), padding_mask (B, M) bool.
     """
-    sequences("x", x, memory, padding_mask, d_model)
-    tokens = (x if memory is None else memory).shape[1]
-    if top_k is not None and top_k > tokens:
-        raise ValueError(f"top_k={top_k} is more than the {tokens} tokens there are")
+    sequences(name, x, memory, padding_mask, d_model)

@@ -43,13 +43,18 @@ class OSNBlock(DecoderBlock):
     """x + attention(norm(x)), then x + feed_forward(norm(x)): (B, N, D) -> (B, N, D).
 
     `feed_forward`: "gelu" as published, "swiglu" as the transformer has it; `ff_width` by default 4 D, or 8/3 D, which
-    are the same number of parameters. Keywords that are not named here go to the attention.
+    are the same number of parameters. `cross`: with attention to a memory between the two, its options those of the
+    other. Keywords that are not named here go to the attention.
     Raises ValueError for an unknown feed_forward, and what the attention raises.
 
     `delayed_heads` gives order that is not in the frequencies: keys of these heads are those of the token before.
+
+    The forward pass takes `memory` (B, M, D), as it is, `padding_mask` (B, M) and `offset` as the attention does, that
+    to the memory where there is one; what it says of padded rows holds for what it adds to x.
     """
 
     mixer: SelectiveSynchronizationAttention
+    cross: SelectiveSynchronizationAttention | None
 
     def __init__(
         self,
@@ -59,6 +64,8 @@ class OSNBlock(DecoderBlock):
         causal: bool = True,
         *,
         feed_forward: str = "gelu",
+        cross: bool = False,
+        dropout: float = 0.0,
         **attention: Any,
     ) -> None:
         if feed_forward == "gelu":
@@ -67,16 +74,9 @@ class OSNBlock(DecoderBlock):
             block = SwiGLU(d_model, ff_width or round(8 * d_model / 3), d_model)
         else:
             raise ValueError(f"feed_forward={feed_forward!r} is neither 'gelu' nor 'swiglu'")
-        super().__init__(d_model, SelectiveSynchronizationAttention(d_model, n_heads, causal, **attention), block)
-
-    def forward(
-        self, x: Tensor, *, memory: Tensor | None = None, padding_mask: Tensor | None = None, offset: int = 0
-    ) -> Tensor:
-        """x (B, N, D) -> (B, N, D). `memory` (B, M, D), taken as it is, `padding_mask` (B, M) and `offset` as for the
-        attention; what it says of padded rows holds for what it adds to x.
-        """
-        x = x + self.mixer(self.mixer_norm(x), memory=memory, padding_mask=padding_mask, offset=offset)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        own = SelectiveSynchronizationAttention(d_model, n_heads, causal, **attention)
+        other = SelectiveSynchronizationAttention(d_model, n_heads, causal=False, **attention) if cross else None
+        super().__init__(d_model, own, block, cross=other, dropout=dropout)
 
 
 class OSN(Decoder):
@@ -87,13 +87,16 @@ class OSN(Decoder):
     last one's, and the first head's keys are delayed; `lag=0, delayed_heads=0` leaves queries and keys where they are,
     as in the paper. `position=False`: no positional part, and no lag. `start`: "calibrated" or "published".
     `calibration_length`: tokens of the sequences it will be trained on. With `cutoffs` the vocabulary is read and
-    predicted in bands (blocks/adaptive.py), each narrower than the last by `div_value`.
+    predicted in bands (blocks/adaptive.py), each narrower than the last by `div_value`. `cross`: layers attend to a
+    memory too, which makes it the decoder of a translator, who calibrates it. `dropout`: of embeddings and of
+    increments.
 
     Raises ValueError for a block that knows the future (causal=False), for a lag without positions, and what the block
     raises.
 
-    Starts like the transformer: normal weights with standard deviation fan_in^(-1/2), residual projections over
-    sqrt(2 n_layers). Then each layer's alpha and K are set on random tokens so that the chosen share of pairs locks.
+    Starts like the transformer: normal weights with standard deviation fan_in^(-1/2), residual projections over the
+    root of their number. Then each layer's alpha and K are set on random tokens so that the chosen share of pairs
+    locks.
     """
 
     def __init__(
@@ -104,50 +107,83 @@ class OSN(Decoder):
         n_heads: int = 4,
         ff_width: int | None = None,
         *,
-        position: bool = True,
-        start: str = "calibrated",
         cutoffs: Sequence[int] = (),
         div_value: int = 4,
+        cross: bool = False,
+        dropout: float = 0.0,
         **options: Any,
     ) -> None:
-        checks.switch("position", position)
-        checks.word("start", start, ("calibrated", "published"))
         if not options.get("causal", True):
             raise ValueError("a language model must not know the future: leave out causal=False")
-        if not position and options.get("lag"):
-            raise ValueError(f"lag={options['lag']} needs positions: leave it out, or position=False")
-        positions = replace(POSITIONS, **_taken(Positions, options))
-        begin = Start(calibrated=start == "calibrated", **_taken(Start, options))
-        options = {"delayed_heads": 1} | options
-        layers = [
-            OSNBlock(d_model, n_heads, ff_width, positions=positions if position else None, start=begin, **options)
-            for _ in range(n_layers)
-        ]
+        options = block_options(**options)
+        shape = d_model, n_heads, ff_width
+        layers = [OSNBlock(*shape, cross=cross, dropout=dropout, **options) for _ in range(n_layers)]
         bands = TiedBands(d_model, vocabulary_size, cutoffs, div_value) if cutoffs else None
-        super().__init__(bands or nn.Embedding(vocabulary_size, d_model), layers, nn.RMSNorm(d_model))
+        embedding = bands or nn.Embedding(vocabulary_size, d_model)
+        super().__init__(embedding, layers, nn.RMSNorm(d_model), dropout=dropout)
         if bands is not None:
             bands.start(std=d_model**-0.5)
         else:
             nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
-        for layer in layers:
-            for name, parameter in layer.feed_forward.named_parameters():
-                deep = (2 * n_layers) ** -0.5 if name.startswith("down") else 1.0
-                nn.init.normal_(parameter, std=deep * parameter.shape[1] ** -0.5)
-            layer.mixer.out.weight.data *= (2 * n_layers) ** -0.5
-        device = next(self.parameters()).device
-        if begin.calibrated and device.type != "meta":
-            generator = torch.Generator().manual_seed(0)
-            shape = (max(1, SAMPLE // begin.calibration_length), begin.calibration_length)
-            tokens = torch.randint(0, vocabulary_size, shape, generator=generator, device="cpu")
-            self.calibrate(tokens.to(device))
+        initialise(layers, (3 if cross else 2) * n_layers)
+        if not cross and (tokens := sample(options["start"], self.embedding)) is not None:
+            self.calibrate(tokens)
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:
         """Calibrate every attention on what it gets of tokens (B, N), from the first layer to the last."""
-        x = self.embedding(tokens)
-        for layer in cast(Iterable[OSNBlock], self.layers):
-            layer.mixer.calibrate(layer.mixer_norm(x))
+        calibrate_layers(self.layers, self.embedding(tokens))
+
+
+def block_options(*, position: bool = True, start: str = "calibrated", **options: Any) -> dict[str, Any]:
+    """Keywords of `OSNBlock` from those of `OSN`. Raises ValueError for a lag without positions, or a wrong name."""
+    checks.switch("position", position)
+    checks.word("start", start, ("calibrated", "published"))
+    if not position and options.get("lag"):
+        raise ValueError(f"lag={options['lag']} needs positions: leave it out, or position=False")
+    positions = replace(POSITIONS, **_taken(Positions, options))
+    begin = Start(calibrated=start == "calibrated", **_taken(Start, options))
+    return {"delayed_heads": 1, "positions": positions if position else None, "start": begin} | options
+
+
+def initialise(layers: Iterable[nn.Module], n_residuals: int) -> None:
+    """The weights of the feed-forwards, and residual projections, of which there are `n_residuals`, over its root."""
+    deep = n_residuals**-0.5
+    for layer in cast(Iterable[OSNBlock], layers):
+        for name, parameter in layer.feed_forward.named_parameters():
+            nn.init.normal_(parameter, std=(deep if name.startswith("down") else 1.0) * parameter.shape[1] ** -0.5)
+        for attention in filter(None, (layer.mixer, layer.cross)):
+            attention.out.weight.data *= deep
+
+
+def sample(start: Start, embedding: Any, seed: int = 0) -> Tensor | None:
+    """Random tokens (B, N) that a network is calibrated on, always the same; None where it is not."""
+    device = next(embedding.parameters()).device
+    if not start.calibrated or device.type == "meta":
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    shape = (max(1, SAMPLE // start.calibration_length), start.calibration_length)
+    tokens = torch.randint(0, embedding.num_embeddings, shape, generator=generator, device="cpu")
+    return tokens.to(device)
+
+
+@torch.no_grad()
+def calibrate_layers(layers: Iterable[nn.Module], x: Tensor, memory: Tensor | None = None) -> Tensor:
+    """Calibrate every attention on what it gets of states x (B, N, D) and of a memory, from the first layer to the
+    last, without dropout. Returns the states after that.
+    """
+    for layer in cast(Iterable[OSNBlock], layers):
+        was_training = layer.training
+        layer.eval()
+        layer.mixer.calibrate(layer.mixer_norm(x))
+        if layer.cross is None:
             x = layer(x)
+        else:
+            between = x + layer.mixer(layer.mixer_norm(x))
+            layer.cross.calibrate(layer.cross_norm(between), memory)
+            x = layer(x, memory=memory)
+        layer.train(was_training)
+    return x
 
 
 def _taken(kind: type, options: dict[str, Any]) -> dict[str, Any]:

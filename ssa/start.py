@@ -99,16 +99,13 @@ class Start:
         return torch.randn(1, self.calibration_length, d_model, generator=generator, dtype=torch.float32, device="cpu")
 
 
-def calibrated(Delta2: Tensor, r: Tensor, theta: Tensor, share: float, causal: bool) -> tuple[Tensor, Tensor]:
+def calibrated(Delta2: Tensor, r: Tensor, theta: Tensor, share: float, pairs: Tensor) -> tuple[Tensor, Tensor]:
     """alpha and K, each (H,), with which `share` of the pairs lock in every head.
 
-    Delta2 (B, H, N, N): mismatch of the pairs, of which a causal layer sees j < i; r (B, H, N or 1); theta (H,).
+    Delta2 (B, H, N, M): mismatch; `pairs` (N, M) bool: which of them count; r (B, H, N or 1); theta (H,).
     A pair locks where alpha Delta2_ij < u*_i, so alpha is a quantile of u*_i / Delta2_ij; K keeps alpha (K r)^2 at RHO.
     """
     r = r.expand(Delta2.shape[:3])
-    pairs = torch.ones(Delta2.shape[2:], dtype=torch.bool, device=Delta2.device).tril(-1)
-    if not causal:
-        pairs = pairs | pairs.T
     alphas, Ks = [], []
     for h in range(Delta2.shape[1]):
         level = r[:, h].mean()

@@ -12,9 +12,15 @@ from configs.errors import UserError
 from configs.schema import ModelConfig, RunConfig
 from training.build import build_model, parameters_by_part
 
+# Tokens that a start is made for which holds for one length of sequences: those of a sentence, which are far fewer than
+# the longest that data.context lets in (our choice).
+SENTENCE = 32
+REGULARISED = 0.1  # dropout and label smoothing of a translator, as arXiv 1706.03762 has them for its base model
+
 
 def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
-    """The config with its shape and peak learning rate filled in: from what is set, then tuned, then the scale.
+    """The config with its shape and peak learning rate filled in: from what is set, then tuned, then the scale; and how
+    a translator is regularised.
 
     `ff_width` is solved from the parameter budget, in which it is linear. Resolving twice changes nothing.
     Raises UserError when the budget cannot be met to within the scale's tolerance.
@@ -36,23 +42,36 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
         for multiple in (config.optim.embedding_lr, getattr(tuned, "embedding_lr", None), 1.0)
         if multiple is not None
     )
-    model = replace(model, **shape).for_context(config.data.context).for_vocabulary(config.data, vocabulary_size)
+    context = min(config.data.context, SENTENCE) if config.task == "translation" else config.data.context
+    model = replace(model, **shape).for_context(context).for_vocabulary(config.data, vocabulary_size)
     if model.ff_width is None:
         model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size))
-    counted = budgeted_parameters(model, config.data.counts_tables, vocabulary_size)
-    if abs(counted - scale.parameters) > scale.tolerance * scale.parameters:
+    counted = budgeted_parameters(model, config.data.counts_tables, vocabulary_size, config.task)
+    missed = abs(counted - scale.parameters) > scale.tolerance * scale.parameters
+    if missed and model.ff_width != _solve_ff_width(model, config, vocabulary_size):
         raise UserError(
             f"model={model.name} scale={scale.name}: model.ff_width={model.ff_width} gives {counted:,} parameters"
             f"{_without(config)}, not {scale.parameters:,} ± {scale.tolerance:.1%}; leave model.ff_width unset to have "
             f"it solved, or set scale.parameters={counted}"
         )
-    return replace(config, model=model, optim=replace(config.optim, lr=lr, embedding_lr=embedding_lr))
+    optim = replace(config.optim, lr=lr, embedding_lr=embedding_lr)
+    if config.task == "translation":
+        model = replace(model, dropout=REGULARISED if model.dropout is None else model.dropout)
+        smoothing = REGULARISED if optim.label_smoothing is None else optim.label_smoothing
+        optim = replace(optim, label_smoothing=smoothing)
+    return replace(config, model=model, optim=optim)
 
 
 def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> int:
-    """The feed-forward width whose parameter count is nearest to the budget."""
+    """The feed-forward width whose parameter count is nearest to the budget.
+
+    A translator has twice the layers, which a unit of it is in: where half a unit is more than the tolerance, that is
+    what its budget is met to (our choice; only `fsn_native` at scale=smoke is so small).
+    """
     budget, tables = config.scale.parameters, config.data.counts_tables
-    one, two = (budgeted_parameters(replace(model, ff_width=width), tables, vocabulary_size) for width in (1, 2))
+    one, two = (
+        budgeted_parameters(replace(model, ff_width=width), tables, vocabulary_size, config.task) for width in (1, 2)
+    )
     if one > budget:
         raise UserError(
             f"model={model.name} scale={config.scale.name}: {model.n_layers} layers of width {model.width} and a "
@@ -61,7 +80,8 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int)
         )
     per_unit = two - one
     ff_width = 1 + round((budget - one) / per_unit)
-    if abs(one + (ff_width - 1) * per_unit - budget) > config.scale.tolerance * budget:
+    half_unit = per_unit / 2 if config.task == "translation" else 0
+    if abs(one + (ff_width - 1) * per_unit - budget) > max(config.scale.tolerance * budget, half_unit):
         raise UserError(
             f"model={model.name} scale={config.scale.name}: one unit of model.ff_width is {per_unit:,} parameters, too "
             f"coarse for a budget of {budget:,} ± {config.scale.tolerance:.1%}; change model.width or model.n_layers"
@@ -69,14 +89,14 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int)
     return ff_width
 
 
-def budgeted_parameters(model: ModelConfig, tables: bool, vocabulary_size: int) -> int:
+def budgeted_parameters(model: ModelConfig, tables: bool, vocabulary_size: int, task: str = "language") -> int:
     """The trainable parameters that a budget is about, counted on the meta device: all where a token is a byte.
 
     With a vocabulary of tokens (`tables` false) the tables of the embedding and the readout would be most of a small
     model, and of some models more than of others: they are left out then (our choice).
     """
     with torch.device("meta"):
-        parts = parameters_by_part(build_model(model, vocabulary_size))
+        parts = parameters_by_part(build_model(model, vocabulary_size, task))
     return parts["total"] if tables else without_tables(parts)
 
 

@@ -1,5 +1,6 @@
 """Models and optimizer groups from a resolved config."""
 
+import re
 from dataclasses import fields
 from importlib import import_module
 from typing import Any
@@ -19,15 +20,27 @@ RATES = {
 }
 
 
-def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
-    """The language model that a resolved config describes, initialised from torch's global generator.
+# Of a parameter in a layer: whose, if it is a translator's, and which part of the layer.
+IN_LAYER = re.compile(r"(?:(encoder|decoder)\.)?(?:layers\.)?\d+\.(\w+)")
 
-    Raises UserError when the shape is impossible, for example a width that its heads do not divide.
+
+def build_model(model: ModelConfig, vocabulary_size: int, task: str = "language") -> nn.Module:
+    """The model that a resolved config describes, initialised from torch's global generator: a translator for
+    task=translation, else a language model.
+
+    Raises UserError when the shape is impossible, for example a width that its heads do not divide, and for a model
+    that is no translator.
     """
-    module, _, name = model.network.partition(":")
+    translates = task == "translation"
+    network = model.translator if translates else model.network
+    if network is None:
+        raise UserError(f"model={model.name} is no translator: type for example model=transformer")
+    module, _, name = network.partition(":")
     shared = {field.name for field in fields(ModelConfig)}
     options = {field.name: getattr(model, field.name) for field in fields(model) if field.name not in shared}
     options = {name: value for name, value in options.items() if value is not None}
+    if translates:
+        options["dropout"] = model.dropout or 0.0
     shape = model.width, model.n_layers, model.n_heads, model.ff_width
     try:
         built: nn.Module = getattr(import_module(module), name)(vocabulary_size, *shape, **options)
@@ -40,12 +53,16 @@ def build_model(model: ModelConfig, vocabulary_size: int) -> nn.Module:
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
     """Trainable parameters by part: "total", "embedding", "mixer", "feed_forward", "norm", "readout", "band_maps", as
     present. Embedding and readout are tables with a row for each token; maps of an adaptive softmax's bands are not.
+
+    Those in the layers of a translator are "encoder_mixer", "decoder_mixer", "decoder_cross", and the like.
     """
     parts: dict[str, int] = {"total": 0}
     embeddings, readouts, maps = (_named(model, role) for role in ("embeddings", "readouts", "band_maps"))
     for name, parameter in model.named_parameters():
-        words = name.split(".")
-        part = words[2] if words[0] == "layers" else words[0]
+        if layer := IN_LAYER.match(name):
+            part = "_".join(filter(None, layer.groups()))
+        else:
+            part = name.removeprefix("decoder.").partition(".")[0]
         part = "norm" if part.endswith("norm") else part
         part = "band_maps" if id(parameter) in maps else part
         part = "embedding" if id(parameter) in embeddings else "readout" if id(parameter) in readouts else part

@@ -21,7 +21,6 @@ from configs.errors import UserError
 from configs.schema import RunConfig
 from data.atomic_write import WriteError, write_atomically
 from data.training_data import TrainingData
-from measures.flops import flops_per_token
 from ssa.backends import fallen_back
 from training import announce
 from training.attention_backend import backends, set_backend
@@ -118,7 +117,7 @@ def make_plan(config: RunConfig) -> Plan:
     config = resolve_shape(config, data.vocabulary_size)
     total = total_steps(config.trainer, data.steps_per_epoch)
     environment.prepare(config, kind)
-    model = build_model(config.model, data.vocabulary_size)
+    model = build_model(config.model, data.vocabulary_size, config.task)
     set_backend(model, config.ssa.backend, kind, gradients=True)
     require_whole_logits(config, model)
     parameters = parameters_by_part(model)
@@ -128,7 +127,7 @@ def make_plan(config: RunConfig) -> Plan:
         config=without_absolute_paths(config_dict(config)),
         config_hash=config_hash(config),
         parameters=parameters,
-        flops_per_token=flops_per_token(model, config.data.context),
+        flops_per_token=task.flops(model, data),
         data=task.info(data),
         seed=config.seed,
         device=environment.device(config, kind),

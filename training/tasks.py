@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from configs.schema import AVERAGED, RunConfig
 from data.language import LanguageData
 from data.overlap import with_overlap
@@ -12,6 +14,7 @@ from data.recall import RecallData
 from data.sources import open_corpus
 from data.strings import Strings
 from data.translation import TranslationData
+from measures.flops import flops_per_target, flops_per_token
 from training.language import LanguageModule
 from training.recall import RecallModule, RecallValidation
 from training.run_record.record import DataInfo, TokenizerInfo, without_absolute_paths
@@ -52,6 +55,7 @@ class Task:
     # The last argument: optimizer steps of the run.
     validation: Callable[[RunConfig, Any, int], Validation | RecallValidation | TranslationValidation]
     info: Callable[[Any], DataInfo] = language_info  # what the record tells of the data
+    flops: Callable[[nn.Module, Any], int] = lambda model, data: flops_per_token(model, data.context)
     unit: Unit = BITS_PER_BYTE
     averaged: int = 0  # last epochs whose checkpoints are kept where none are named, for eval.py checkpoint=average
 
@@ -129,6 +133,12 @@ def translation_info(data: TranslationData) -> DataInfo:
     )
 
 
+def translation_flops(model: nn.Module, data: TranslationData) -> int:
+    """Of a training step, per token of a translation, for sentences of the mean length of both languages."""
+    pairs, counts = data.parallel.pairs_per_split()["train"], data.parallel.facts["tokens"]["train"]
+    return flops_per_target(model, *(round(counts[side] / pairs) for side in ("source", "target")))
+
+
 def translation_validation(config: RunConfig, data: TranslationData, total_steps: int) -> TranslationValidation:
     """Loss on the validation split."""
     return TranslationValidation(
@@ -143,8 +153,13 @@ def translation_validation(config: RunConfig, data: TranslationData, total_steps
 
 TASKS: dict[str, Task] = {
     "language": Task(language_data, LanguageModule, language_validation),
-    "recall": Task(recall_data, RecallModule, recall_validation, recall_info, NATS_PER_SYMBOL),
+    "recall": Task(recall_data, RecallModule, recall_validation, recall_info, unit=NATS_PER_SYMBOL),
     "translation": Task(
-        translation_data, TranslationModule, translation_validation, translation_info, averaged=AVERAGED
+        translation_data,
+        TranslationModule,
+        translation_validation,
+        translation_info,
+        translation_flops,
+        averaged=AVERAGED,
     ),
 }

@@ -1,27 +1,25 @@
 """The baseline's attention against its equations, and the shape of its start."""
 
+import itertools
 import math
 
 import pytest
 import torch
 
-from baseline import SelfAttention, Transformer
+from baseline import CrossAttention, SelfAttention, Transformer
 
 
-@pytest.mark.parametrize("lags", [0, 1, 2])
-@pytest.mark.parametrize("delayed", [0, 1, 2])
-def test_attention_against_loops_over_tokens_and_heads(delayed: int, lags: int) -> None:
-    torch.manual_seed(0)
-    layer = SelfAttention(8, 2, rope_base=100.0, delayed_heads=delayed, lag_heads=lags).double()
-    if lags:
-        torch.nn.init.normal_(layer.lag_strength)
-    x = torch.randn(1, 5, 8, dtype=torch.float64)
-    q, k, v = (part.view(5, 2, 4) for part in layer.qkv(x)[0].chunk(3, dim=-1))
-    mixed = torch.zeros(5, 2, 4, dtype=torch.float64)
-    for head in range(2):
-        for t in range(5):
-            scores = []
-            for u in range(t + 1):
+def loops(layer: SelfAttention, x: torch.Tensor, real: list[bool]) -> torch.Tensor:
+    """What tokens (N, D) get, one score after another; the real ones alone are attended."""
+    n, delayed = len(x), layer.delayed_heads
+    q, k, v = (part.view(n, 2, 4) for part in layer.qkv(x).chunk(3, dim=-1))
+    rows = []
+    for t in range(n):
+        for head in range(2):
+            scores, values = [], []
+            for u in range(t + 1 if layer.causal else n):
+                if not real[u]:
+                    continue
                 key = k[u, head] if head >= delayed else k[u - 1, head] if u else torch.zeros_like(k[u, head])
                 score = 0.0
                 for pair, drift in enumerate((1.0, 100.0 ** (-1 / 2))):
@@ -31,13 +29,70 @@ def test_attention_against_loops_over_tokens_and_heads(delayed: int, lags: int) 
                     turn = torch.exp(1j * torch.tensor(drift * (t - u), dtype=torch.float64))
                     score = score + (a * b.conj() * turn).real
                 score = score / math.sqrt(4)
-                for f in range(8 if head < lags else 0):
+                for f in range(8 if head < layer.lag_heads else 0):
                     angle = 100.0 ** (-f / 8) * (t - u) + layer.lag_phase[head, f]
                     score = score + layer.lag_strength[head, f] * torch.cos(angle)
                 scores.append(score)
-            for weight, u in zip(torch.stack(scores).softmax(0), range(t + 1), strict=True):
-                mixed[t, head] += weight * v[u, head]
-    torch.testing.assert_close(layer(x)[0], layer.out(mixed.flatten(1)), rtol=0, atol=1e-12)
+                values.append(v[u, head])
+            weights = torch.stack(scores).softmax(0)
+            rows.append(sum(weight * value for weight, value in zip(weights, values, strict=True)))
+    return layer.out(torch.stack(rows).view(n, 8))
+
+
+def same_with_gradients(fast: torch.Tensor, slow: torch.Tensor, inputs: list[torch.Tensor]) -> None:
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-12)
+    weight = torch.linspace(-1, 2, fast.numel(), dtype=torch.float64).view_as(fast)
+    for ours, theirs in zip(
+        torch.autograd.grad((fast * weight).sum(), inputs),
+        torch.autograd.grad((slow * weight).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("lags", [0, 1, 2])
+@pytest.mark.parametrize("delayed", [0, 1, 2])
+def test_attention_against_loops_over_tokens_and_heads(delayed: int, lags: int, causal: bool) -> None:
+    torch.manual_seed(0)
+    layer = SelfAttention(8, 2, rope_base=100.0, delayed_heads=delayed, lag_heads=lags, causal=causal).double()
+    if lags:
+        torch.nn.init.normal_(layer.lag_strength)
+    x = torch.randn(1, 5, 8, dtype=torch.float64, requires_grad=True)
+    same_with_gradients(layer(x)[0], loops(layer, x[0], [True] * 5), [x, *layer.parameters()])
+
+
+def test_padding_is_not_attended() -> None:
+    torch.manual_seed(0)
+    layer = SelfAttention(8, 2, rope_base=100.0, causal=False).double()
+    x = torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([[True] * 3 + [False] * 2, [False, True, True, False, True]])
+    slow = torch.stack([loops(layer, one, real) for one, real in zip(x, mask.tolist(), strict=True)])
+    same_with_gradients(layer(x, padding_mask=mask)[mask], slow[mask], [x, *layer.parameters()])
+    with pytest.raises(ValueError, match="padding_mask is for causal=False"):
+        SelfAttention(8, 2)(x.float(), padding_mask=mask)
+    with pytest.raises(ValueError, match="cannot decode token by token"):
+        layer.step(x[:, 0], layer.init_cache(2))
+
+
+def test_cross_attention_against_loops_over_tokens_and_heads() -> None:
+    torch.manual_seed(0)
+    layer = CrossAttention(8, 2).double()
+    x, memory = (torch.randn(2, n, 8, dtype=torch.float64, requires_grad=True) for n in (3, 5))
+    mask = torch.tensor([[True] * 3 + [False] * 2, [False, True, True, False, True]])
+    rows = []
+    for b, t, head in itertools.product(range(2), range(3), range(2)):
+        cut = slice(4 * head, 4 * head + 4)
+        tokens = [u for u in range(5) if mask[b, u]]
+        q = layer.query(x[b, t])[cut]
+        k, v = ([half[cut] for half in part] for part in layer.key_value(memory[b, tokens]).split(8, dim=-1))
+        weights = torch.stack([q @ key / math.sqrt(4) for key in k]).softmax(0)
+        rows.append(sum(weight * value for weight, value in zip(weights, v, strict=True)))
+    slow = layer.out(torch.stack(rows).view(2, 3, 8))
+    same_with_gradients(layer(x, memory=memory, padding_mask=mask), slow, [x, memory, *layer.parameters()])
+    cache = layer.init_cache(2, memory, mask)
+    for t in range(3):
+        torch.testing.assert_close(layer.step(x[:, t], cache), slow[:, t], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("width", "heads"), [(10, 4), (12, 4)])

@@ -159,6 +159,34 @@ def test_cross_attention_token_by_token():
         layer(x, offset=3)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"query_frequency": "separate"}, {"delayed_heads": 1, "top_k": 2}], ids=str)
+def test_decoding_beside_a_memory_equals_the_full_pass(options):
+    layer = shaken(causal=False, **options)
+    x, memory = torch.randn(2, N, D, dtype=torch.double), torch.randn(2, 5, D, dtype=torch.double)
+    for real in (None, torch.tensor([[True, True, False, True, True], [True] * 3 + [False] * 2])):
+        whole = layer(x, memory=memory, padding_mask=real)
+        cache = layer.init_cache(2, memory=memory, padding_mask=real)
+        for t in range(N):
+            assert torch.allclose(layer.step(x[:, t], cache), whole[:, t], atol=1e-12)
+    with pytest.raises(ValueError, match="memory has a batch of 2 and the cache one of 3"):
+        layer.init_cache(3, memory=memory)
+    with pytest.raises(ValueError, match="padding_mask is of a memory here"):
+        layer.init_cache(2, padding_mask=real)
+    with pytest.raises(ValueError, match="cannot decode token by token"):
+        layer.step(x[:, 0], layer.init_cache(2))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+def test_a_calibrated_start_locks_the_share_of_pairs_with_a_memory_too(share):
+    torch.manual_seed(0)
+    layer = SelectiveSynchronizationAttention(D, H, causal=False, start=Start(locked_fraction=share), delayed_heads=1)
+    x, memory = torch.randn(4, 40, D), 3 * torch.randn(4, 30, D)
+    layer.calibrate(x, memory)
+    locked = layer.diagnostics(x, memory)["locked_fraction"]
+    assert locked.tolist() == pytest.approx([share] * H, abs=0.01)
+
+
 def test_bfloat16_is_near_float32():
     torch.manual_seed(0)
     layer, x = SelectiveSynchronizationAttention(64, 4), torch.randn(2, 200, 64)

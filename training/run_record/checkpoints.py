@@ -196,7 +196,7 @@ def load_model(path: Path, device: str | torch.device = "cpu", start: bool = Fal
     config = resolve_saved(content["config"])
     if start:
         return _at_start(path, config, content).to(device).eval(), content["config"]
-    model = build_model(config.model, content["vocabulary_size"])
+    model = build_model(config.model, content["vocabulary_size"], config.task)
     weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
     try:
         model.load_state_dict(weights)
@@ -228,10 +228,10 @@ def _floats(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
 def _at_start(path: Path, config: RunConfig, content: dict[str, Any]) -> nn.Module:
     """The model as the run's seed draws it. UserError where today's code would draw another than the run's."""
     L.seed_everything(config.seed, workers=True, verbose=False)
-    model = build_model(config.model, content["vocabulary_size"])
+    model = build_model(config.model, content["vocabulary_size"], config.task)
     saved = {name.removeprefix("model."): value.shape for name, value in content["state_dict"].items()}
     drawn = {name: value.shape for name, value in model.state_dict().items()}
-    unknown = sorted(vars(config.model).keys() - content["config"]["model"].keys())
+    unknown = sorted(vars(config.model).keys() - content["config"]["model"].keys() - {"dropout"})  # which draws nothing
     if unknown or saved != drawn:
         reason = f"it knows no model.{unknown[0]}" if unknown else "its weights have other shapes"
         raise UserError(f"{path} is of a run by older code, whose start cannot be drawn again: {reason}")

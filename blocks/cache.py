@@ -1,0 +1,103 @@
+"""What decoding remembers: buffers of tokens that are not copied for every new one, and rows that beam search picks.
+
+Legend: B rows of a batch, t tokens so far, E width of an entry.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FIRST = 16  # tokens that a new buffer has room for (our choice)
+
+
+class TokenBuffer:
+    """Entries (B, ..., t, E) of the tokens so far, in memory with room for more: doubled when it is full.
+
+    No gradient passes through it.
+    """
+
+    def __init__(self, empty: Tensor) -> None:
+        """`empty` (B, ..., 0, E) tells shape, dtype and device."""
+        self.length = 0
+        self._data = empty.new_empty(*empty.shape[:-2], FIRST, empty.shape[-1])
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return len(self._data)
+
+    @property
+    def seen(self) -> Tensor:
+        """What is there (B, ..., t, E): a view, which the next `append` leaves as it is."""
+        return self._data[..., : self.length, :]
+
+    @torch.no_grad()
+    def append(self, new: Tensor) -> Tensor:
+        """Take the entries of one token or more (B, ..., n, E); `seen` with them."""
+        end = self.length + new.shape[-2]
+        room = self._data.shape[-2]
+        if end > room:
+            more = self._data.new_empty(*self._data.shape[:-2], max(end, 2 * room), self._data.shape[-1])
+            more[..., : self.length, :] = self.seen
+            self._data = more
+        self._data[..., self.length : end, :] = new
+        self.length = end
+        return self.seen
+
+    def select(self, index: Tensor) -> "TokenBuffer":
+        """A buffer of the rows `index` (B',) int64, which may repeat."""
+        other = TokenBuffer.__new__(TokenBuffer)
+        other.length, other._data = self.length, self._data.index_select(0, index)
+        return other
+
+
+class MemoryCache(dict[str, Any]):
+    """What a cross-attention keeps of an encoder's states, by name, and which of its rows each row came from.
+
+    Rows that were picked within one sentence, as a beam's are, have the same memory: it is then not copied.
+    """
+
+    def __init__(self, batch: int, **entries: Any) -> None:
+        super().__init__(entries)
+        self.sentences = list(range(batch))
+
+    def select(self, index: Tensor, rows: Sequence[int]) -> "MemoryCache":
+        """The cache of the rows `index` (B',) int64, which are `rows` as numbers."""
+        sentences = [self.sentences[row] for row in rows]
+        same = sentences == self.sentences
+        other = MemoryCache(0, **{name: x if same else _reorder(x, index, rows) for name, x in self.items()})
+        other.sentences = sentences
+        return other
+
+
+def reorder(cache: Any, index: Tensor) -> Any:
+    """The cache of the rows `index` (B',) int64 of `cache`, which may repeat: what beam search goes on with.
+
+    `cache` is what `init_cache` or `step` of a language model, a translator or a layer gives: buffers and tensors
+    whose first dimension is the rows, in dicts, lists and tuples. What stays as it is is not copied, so the old cache
+    must not be used any more. Raises IndexError for a row that is not there.
+    """
+    return _reorder(cache, index, index.tolist())
+
+
+def _reorder(x: Any, index: Tensor, rows: Sequence[int]) -> Any:
+    if isinstance(x, MemoryCache):
+        return x.select(index, rows)
+    if isinstance(x, dict):
+        return {name: _reorder(value, index, rows) for name, value in x.items()}
+    if isinstance(x, TokenBuffer):
+        return x if _in_place(x.batch, rows) else x.select(index)
+    if isinstance(x, Tensor):
+        return x if _in_place(len(x), rows) else x.index_select(0, index)
+    if isinstance(x, list):
+        return [_reorder(value, index, rows) for value in x]
+    if isinstance(x, tuple):
+        parts = [_reorder(value, index, rows) for value in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    return x
+
+
+def _in_place(batch: int, rows: Sequence[int]) -> bool:
+    return batch == len(rows) and all(row == place for place, row in enumerate(rows))
