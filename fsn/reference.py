@@ -6,7 +6,7 @@ directly instead of shifted keys, one sum after another. Legend: N tokens, H hea
 
 import cmath
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor

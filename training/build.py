@@ -19,6 +19,7 @@ RATES = {
     "readouts": "readout_lr",
 }
 
+IN_BANDS = ("cutoffs", "div_value")  # of a vocabulary of words, which a translator has not
 
 # Of a parameter in a layer: whose, if it is a translator's, and which part of the layer.
 IN_LAYER = re.compile(r"(?:(encoder|decoder)\.)?(?:layers\.)?\d+\.(\w+)")
@@ -40,6 +41,7 @@ def build_model(model: ModelConfig, vocabulary_size: int, task: str = "language"
     options = {field.name: getattr(model, field.name) for field in fields(model) if field.name not in shared}
     options = {name: value for name, value in options.items() if value is not None}
     if translates:
+        options = {name: value for name, value in options.items() if name not in IN_BANDS}
         options["dropout"] = model.dropout or 0.0
     shape = model.width, model.n_layers, model.n_heads, model.ff_width
     try:
