@@ -79,7 +79,8 @@ def translate_lines(run: TrainedRun, config: EvaluationConfig) -> None:
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal without UTF-8 must not end it
     while some := list(itertools.islice(lines, at_once)):
         for translations in _translated(run, config, some):
-            for text, one in translations[: config.n_best]:
+            for n in range(config.n_best):  # always as many lines for a sentence, also for an empty one
+                text, one = translations[min(n, len(translations) - 1)]
                 print(f"{one.score:.4f}\t{text}" if config.scores else text)
         sys.stdout.flush()
 
