@@ -96,6 +96,8 @@ def check_evaluation(config: EvaluationConfig) -> None:
         raise UserError(f"average={config.average} changes nothing here: type checkpoint=average too")
     if config.n_best > config.beam:
         raise UserError(f"n_best={config.n_best} is more than beam={config.beam} finds; type beam={config.n_best} too")
+    if config.input is not None and config.baseline is not None:
+        raise UserError("baseline= is for a split with references: leave out input=")
     if config.input is None and (config.n_best > 1 or config.scores):
         raise UserError("n_best= and scores= are of lines that are translated: type input=FILE or input=- too")
 

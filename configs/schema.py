@@ -669,6 +669,8 @@ class EvaluationConfig:
     beam: int = setting(4, at_least(1), tasks=ON_PAIRS)  # hypotheses a sentence; 1: greedy
     length_penalty: float = setting(0.6, at_least(0), tasks=ON_PAIRS)  # alpha; 0: none
     n_best: int = setting(1, at_least(1), tasks=ON_PAIRS)  # of the lines of input: translations each, up to beam
+    # another run directory, that has translated the same split by the same command: do they differ?
+    baseline: str | None = setting(None, NOT_EMPTY, example="runs/transformer", tasks=ON_PAIRS)
     scores: bool = setting(False, tasks=ON_PAIRS)  # of the lines of input: print log p / length penalty before each
 
 

@@ -15,14 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from configs.entry import fail, quoted, reader_left
 from configs.errors import UserError
-from configs.schema import DataConfig
+from configs.schema import data_class
 from configs.search import SweeperConfig
 from configs.strict import illegal_value
 from configs.sweeps import PROFILES, Request, Sweep, expand, names, requested
-from data.sources import open_corpus
+from data.sources import open_data
 from results.claims.sources import Sources, measurements
 from results.claims.table import claims_table
 from results.document import Document, Table
@@ -253,10 +254,11 @@ def _rank(sweep: Sweep) -> Callable[[RunRecord], int]:
 @functools.cache
 def _hash(data: str) -> str:
     """The SHA-256 of the corpus of a data config, as text: opening one may read all of it."""
-    return open_corpus(DataConfig(**json.loads(data))).sha256
+    values = json.loads(data)
+    return open_data(data_class(values["source"])(**values)).sha256
 
 
-def _corpus(data: DataConfig) -> str:
+def _corpus(data: Any) -> str:
     return _hash(json.dumps(asdict(data)))
 
 

@@ -10,7 +10,7 @@ from configs.schema import EvaluationConfig
 from data.atomic_write import write_atomically
 from data.files import existing_file, refuse_pointer
 from data.pair_files import text_lines
-from measures.bleu import scores
+from measures.bleu import paired_bootstrap, scores
 from measures.translate import Translated, translate
 from measures.translation_loss import translation_loss
 from training.attention_backend import evaluated_by
@@ -21,10 +21,15 @@ from training.run_record.trained_run import TrainedRun
 def translate_split(run: TrainedRun, config: EvaluationConfig) -> None:
     """Translate a split, print scores against its references, keep both in files, and add the scores to the record.
 
-    The files lie in the run directory: NAME.de, a translation a line, as `sacrebleu` takes it, and NAME.txt, with
+    With `baseline` the difference to that run's translations, and whether it is significant (paired bootstrap). The
+    files lie in the run directory: NAME.de, a translation a line, as `sacrebleu` takes it, and NAME.txt, with
     source, reference and translation of each sentence, to be read.
     """
+    test = config.data.test if config.split == "test" and config.data.test else config.split
+    name = run.folder / f"translations-{test}-{run.checkpoint.stem.replace(' ', '-')}"
     corpus = run.parallel(config.data, config.split)
+    plain = name.with_name(f"{name.name}.{corpus.languages[1]}")
+    theirs = None if config.baseline is None else _theirs(config.baseline, plain.name, len(corpus.target(config.split)))
     sources, references, (source, target) = corpus.source(config.split), corpus.target(config.split), corpus.languages
     with progress_of(config.split) as on_progress:
         loss = translation_loss(run.model, corpus.pairs(config.split), run.config.precision, on_progress=on_progress)
@@ -32,7 +37,6 @@ def translate_split(run: TrainedRun, config: EvaluationConfig) -> None:
         found = _translated(run, config, sources, on_progress)
     best = [translations[0][0].replace("\n", " ") for translations in found]
     scored = scores(best, references, target)
-    test = config.data.test if config.split == "test" and config.data.test else config.split
     search = f"beam {config.beam}, length penalty {config.length_penalty:g}" if config.beam > 1 else "greedy"
     print(f"run             {run.folder}")
     print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
@@ -43,13 +47,18 @@ def translate_split(run: TrainedRun, config: EvaluationConfig) -> None:
     print(f"                sacreBLEU {scored.bleu_signature}")
     print(f"chrF            {scored.chrf:.2f}, sacreBLEU {scored.chrf_signature}")
     print(f"BLEU, tokenised {scored.bleu_tokenised:.2f}: compounds split, as older papers have it; not to be mixed")
-    name = run.folder / f"translations-{test}-{run.checkpoint.stem.replace(' ', '-')}"
+    if theirs is not None:
+        compared = paired_bootstrap(theirs, best, references)
+        print(
+            f"minus baseline  {compared.difference:+.2f} BLEU, p = {compared.p:.3f} (paired bootstrap), "
+            f"{config.baseline}"
+        )
     lines = "".join(f"{line}\n" for line in best)
     blocks = (
         f"{n}\n{source}   {text}\nref  {reference}\n{target}   {translation}\n\n"
         for n, (text, reference, translation) in enumerate(zip(sources, references, best, strict=True), start=1)
     )
-    plain, readable = name.with_name(f"{name.name}.{target}"), name.with_name(f"{name.name}.txt")
+    readable = name.with_name(f"{name.name}.txt")
     write_atomically(plain, lines.encode())
     write_atomically(readable, "".join(blocks).encode())
     print(f"\n{readable}\n{plain}")
@@ -68,6 +77,14 @@ def translate_split(run: TrainedRun, config: EvaluationConfig) -> None:
             **asdict(scored),
         }
     )
+
+
+def _theirs(folder: str, name: str, n: int) -> list[str]:
+    """Translations by another run, as this one would write them."""
+    lines = list(text_lines(existing_file(f"{folder}/{name}", "baseline")))
+    if len(lines) != n:
+        raise UserError(f"{folder}/{name} has {len(lines):,} lines and the split {n:,} pairs; translate it there again")
+    return lines
 
 
 def translate_lines(run: TrainedRun, config: EvaluationConfig) -> None:

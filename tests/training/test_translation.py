@@ -181,6 +181,22 @@ def test_eval_translates_the_test_split_and_scores_it(config, evaluate, tmp_path
         assert f"en   {corpus.source('test')[number]}\nref  {corpus.target('test')[number]}\nde   " in text
 
 
+def test_a_difference_to_another_run(config, evaluate, tmp_path, capsys):
+    other = tmp_path / "other"
+    run(config("model=transformer", "trainer.max_epochs=1", f"run_dir={other}"))
+    run(config("model=transformer", "trainer.max_epochs=4"))
+    with pytest.raises(UserError, match=r"baseline=.*translations-test-last\.de does not exist"):
+        evaluate("beam=1", f"baseline={other}")
+    evaluate("beam=1", f"run={other}")
+    capsys.readouterr()
+    evaluate("beam=1", f"baseline={other}")
+    first, second = load_record(other).evaluations[0]["bleu"], load_record(tmp_path / "run").evaluations[0]["bleu"]
+    assert f"minus baseline  {second - first:+.2f} BLEU, p = " in capsys.readouterr().out
+    (other / "translations-test-last.de").write_text("eine Zeile\n")
+    with pytest.raises(UserError, match="has 1 lines and the split 12 pairs; translate it there again"):
+        evaluate("beam=1", f"baseline={other}")
+
+
 def test_lines_are_translated_in_their_order(config, evaluate, tmp_path, capsys, monkeypatch):
     run(config("model=fsn"))
     sentences = [source for source, _ in zip(open_parallel(config().data).source("test"), range(5), strict=False)]
