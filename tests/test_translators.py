@@ -254,3 +254,30 @@ def test_a_model_without_a_translator_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(type(config), "translator", None)
     with pytest.raises(UserError, match=r"^model=transformer is no translator"):
         build_model(config, V, "translation")
+
+
+def test_an_osn_is_calibrated_for_sentences_not_for_the_longest() -> None:
+    assert resolved("model=osn", "scale=smoke").model.calibration_length == 32
+    assert resolved("model=osn", "scale=smoke", "model.calibration_length=60").model.calibration_length == 60
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_cuda_gives_what_the_cpu_gives(model: Translator) -> None:
+    """Logits, gradients and cached steps in float64, where both choose other kernels and ways to leave padding out."""
+    from copy import deepcopy
+
+    source, inputs, mask = pairs()
+    there = deepcopy(model).cuda()
+    on_cuda = [x.cuda() for x in (source, inputs, mask)]
+    here, logits = model(source, inputs, mask), there(*on_cuda)
+    torch.testing.assert_close(logits.cpu(), here, rtol=0, atol=1e-8)
+    here.square().mean().backward()
+    logits.square().mean().backward()
+    for ours, theirs in zip(model.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(theirs.grad.cpu(), ours.grad, rtol=1e-6, atol=1e-9)
+    with torch.no_grad():
+        cache = there.init_cache(there.encode(on_cuda[0], on_cuda[2]), on_cuda[2])
+        for t in range(3):
+            step, cache = there.step(on_cuda[1][:, t], cache)
+            torch.testing.assert_close(step.cpu(), here[:, t].detach(), rtol=0, atol=1e-8)
+            cache = reorder(cache, torch.arange(3, device="cuda"))
