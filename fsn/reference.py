@@ -18,6 +18,7 @@ from fsn.local_coupling import LocalCoupling
 from fsn.modes import CollectiveModes
 from fsn.network import FSN
 from fsn.phases import Observed
+from fsn.translator import FSNTranslator
 
 
 def gates(layer: SynchronizationAttention, theta: Tensor) -> Tensor:
@@ -227,16 +228,30 @@ def swiglu(layer: PhaseSwiGLU, theta: Tensor) -> Tensor:
     return increment
 
 
-def mixer_update(mixer: SynchronizationAttention | LocalCoupling | CopyingHead, theta: Tensor) -> Tensor:
-    """dtheta (N, d) of one mixer for one sequence theta (N, d)."""
+def mixer_update(
+    mixer: SynchronizationAttention | LocalCoupling | CopyingHead,
+    theta: Tensor,
+    memory: Tensor | None = None,
+    real: list[bool] | None = None,
+) -> Tensor:
+    """dtheta (N, d) of one mixer for one sequence theta (N, d). Arguments as of `attention_weights`."""
     if isinstance(mixer, LocalCoupling):
-        return local_coupling(mixer, theta)
-    return copying_head(mixer, theta) if isinstance(mixer, CopyingHead) else synchronization_attention(mixer, theta)
+        return local_coupling(mixer, theta, real)
+    form = copying_head if isinstance(mixer, CopyingHead) else synchronization_attention
+    return form(mixer, theta, memory, real)  # type: ignore[arg-type]
 
 
-def layer_update(layer: FSNLayer, theta: Tensor) -> Tensor:
-    """theta (N, d) of one sequence after a layer: first the coupling of tokens, then each token's feed-forward."""
-    increments = [mixer_update(mixer, theta) for mixer in layer.mixers().values()]
+def layer_update(
+    layer: FSNLayer, theta: Tensor, memory: Tensor | None = None, real: list[bool] | None = None
+) -> Tensor:
+    """theta (N, d) of one sequence after a layer: first the coupling of tokens, then that to a memory (M, d), then each
+    token's feed-forward. `real`: False for padding of the memory or, where there is none, of theta.
+    """
+    own = real if memory is None else None
+    increments = [mixer_update(mixer, theta, None, own) for mixer in layer.mixers().values()]
+    for increment in increments:
+        theta = theta + increment
+    increments = [mixer_update(cross, theta, memory, real) for cross in layer.crosses().values()]
     for increment in increments:
         theta = theta + increment
     block = layer.feed_forward
@@ -268,6 +283,18 @@ def network(model: FSN, tokens: Tensor) -> Tensor:
     for layer in model.layers:
         theta = layer_update(cast(FSNLayer, layer), theta)
     return torch.stack([readout(model, state) for state in theta])
+
+
+def translation(model: FSNTranslator, source: Tensor, inputs: Tensor, real: list[bool]) -> Tensor:
+    """Logits (N, V) of one target inputs (N,) beside one source (M,) with padding where `real` is False."""
+    decoder = model.decoder
+    memory = torch.stack([decoder.embedding.weight[token] for token in source])
+    for layer in model.encoder:
+        memory = layer_update(cast(FSNLayer, layer), memory, None, real)
+    theta = torch.stack([decoder.embedding.weight[token] for token in inputs])
+    for layer in decoder.layers:
+        theta = layer_update(cast(FSNLayer, layer), theta, memory, real)
+    return torch.stack([readout(decoder, state) for state in theta])
 
 
 def coupling(kernel: list[complex], difference: float) -> float:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from blocks import MemoryCache, TokenBuffer, Translator, reorder
 from configs.compose import compose
+from configs.errors import UserError
 from configs.schema import MODELS, RunConfig
+from measures.flops import flops_per_target
 from training.budget import resolve_shape
 from training.build import build_model, parameters_by_part
 
@@ -218,3 +220,64 @@ def test_the_base_transformer_has_the_published_shape() -> None:
     assert (parts["encoder_mixer"], parts["decoder_mixer"], parts["decoder_cross"]) == (6 * 4 * 512**2,) * 3
     big = resolved("model=transformer", "scale=big", vocabulary_size=37_000).model
     assert (big.width, big.n_heads, big.ff_width) == (1024, 16, 2731)
+
+
+def test_flops_per_target_token_against_a_count_by_hand() -> None:
+    model = translator("model=transformer", scale="1m")
+    width, layers, source, target = 128, 4, 48, 32
+    parts = parameters_by_part(model)
+    of_source = parts["encoder_mixer"] + parts["encoder_feed_forward"] + parts["decoder_cross"] // 2  # keys, values
+    of_target = parts["decoder_mixer"] + parts["decoder_feed_forward"] + parts["decoder_cross"] // 2 + width * V
+    # 2 a multiply-add, forward and twice that backward; attention of fused kernels computes its scores again.
+    pairs = source * source + target * target + target * source
+    expected = 6 * (of_source * source + of_target * target) + layers * 6 * 2 * width * pairs
+    assert flops_per_target(model, source, target) == pytest.approx(expected / target, rel=0.04)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_flops_grow_with_either_length(name: str) -> None:
+    model = translator(f"model={name}")
+    least = flops_per_target(model, 32, 32)
+    assert flops_per_target(model, 64, 32) > 1.2 * least > 1.2 * flops_per_target(model, 32, 64)
+    assert next(model.parameters()).device.type == "cpu"
+
+
+def test_dropout_is_refused_where_there_is_none() -> None:
+    with pytest.raises(UserError, match=r"^model.dropout changes nothing here: it needs task=translation"):
+        compose("train", ["model=fsn", "model.dropout=0.1"])
+    with pytest.raises(UserError, match=r"^model.dropout=1.0"):
+        compose("train", ["model=fsn", "model.dropout=1.0"])
+
+
+def test_a_model_without_a_translator_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = resolved("model=transformer", "scale=smoke").model
+    monkeypatch.setattr(type(config), "translator", None)
+    with pytest.raises(UserError, match=r"^model=transformer is no translator"):
+        build_model(config, V, "translation")
+
+
+def test_an_osn_is_calibrated_for_sentences_not_for_the_longest() -> None:
+    assert resolved("model=osn", "scale=smoke").model.calibration_length == 32
+    assert resolved("model=osn", "scale=smoke", "model.calibration_length=60").model.calibration_length == 60
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_cuda_gives_what_the_cpu_gives(model: Translator) -> None:
+    """Logits, gradients and cached steps in float64, where both choose other kernels and ways to leave padding out."""
+    from copy import deepcopy
+
+    source, inputs, mask = pairs()
+    there = deepcopy(model).cuda()
+    on_cuda = [x.cuda() for x in (source, inputs, mask)]
+    here, logits = model(source, inputs, mask), there(*on_cuda)
+    torch.testing.assert_close(logits.cpu(), here, rtol=0, atol=1e-8)
+    here.square().mean().backward()
+    logits.square().mean().backward()
+    for ours, theirs in zip(model.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(theirs.grad.cpu(), ours.grad, rtol=1e-6, atol=1e-9)
+    with torch.no_grad():
+        cache = there.init_cache(there.encode(on_cuda[0], on_cuda[2]), on_cuda[2])
+        for t in range(3):
+            step, cache = there.step(on_cuda[1][:, t], cache)
+            torch.testing.assert_close(step.cpu(), here[:, t].detach(), rtol=0, atol=1e-8)
+            cache = reorder(cache, torch.arange(3, device="cuda"))

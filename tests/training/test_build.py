@@ -20,7 +20,10 @@ EXPECTED = {
     "readout_scale": (1.0, False),
     "norm.weight": (1.0, False),
     "mixer_norm.weight": (1.0, False),
+    "cross_norm.weight": (1.0, False),
     "feed_forward_norm.weight": (1.0, False),
+    "encoder_norm.weight": (1.0, False),
+    **dict.fromkeys(("query.weight", "key_value.weight"), (1.0, True)),
     **dict.fromkeys(("gate_up.weight", "up.weight", "down.weight", "out.weight", "qkv.weight"), (1.0, True)),
     **dict.fromkeys(("omega.weight", "query_omega.weight", "phi.weight", "value.weight"), (1.0, True)),
     **dict.fromkeys(("amplitude", "lag"), (1.0, False)),
@@ -46,9 +49,10 @@ def model_config(*overrides):
     return resolve_shape(compose("train", [*overrides, "scale=smoke"]), 256).model
 
 
+@pytest.mark.parametrize("task", ["language", "translation"])
 @pytest.mark.parametrize("overrides", VARIANTS, ids=" ".join)
-def test_every_parameter_has_its_rate_and_its_decay(overrides):
-    model = build_model(model_config(*overrides), 256)
+def test_every_parameter_has_its_rate_and_its_decay(overrides, task):
+    model = build_model(model_config(*overrides), 256, task)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     seen = []
     for group in parameter_groups(model, OPTIM):
@@ -100,6 +104,14 @@ def test_parts_add_up_to_the_total():
     parts = parameters_by_part(build_model(model_config("model=fsn"), 256))
     assert set(parts) == {"total", "embedding", "mixer", "copying", "feed_forward", "readout"}
     assert parts["total"] == sum(parts.values()) / 2
+
+
+def test_parts_of_a_translator_say_whose_they_are():
+    parts = parameters_by_part(build_model(model_config("model=fsn"), 256, "translation"))
+    layers = {"encoder_mixer", "encoder_feed_forward", "decoder_mixer", "decoder_cross", "decoder_cross_copying"}
+    assert set(parts) == {"total", "embedding", "readout", "decoder_feed_forward"} | layers
+    parts = parameters_by_part(build_model(model_config("model=osn"), 256, "translation"))
+    assert parts["norm"] == (2 * 2 + 2 * 3 + 2) * 32 and parts["total"] == sum(parts.values()) / 2
 
 
 @pytest.mark.parametrize(
