@@ -550,10 +550,16 @@ AT_LENGTH = (*IN_WINDOWS, "recall")
 
 @dataclass
 class EvaluationDataConfig:
-    """Where the corpus of the run is now; it must be the same content. None: where it was in training."""
+    """Where the corpus of the run is now; it must be the same content. None: where it was in training. Or a text of
+    another corpus.
+    """
 
     path: str | None = setting(None, tasks=ON_TEXT)
     cache_dir: str | None = setting(None, tasks=ON_TEXT)
+    # a text file, also .xz, .gz or .zst, that is scored whole in place of a split, with the tokenizer of the run
+    text: str | None = setting(None, NOT_EMPTY, example="wiki.test.raw.xz", tasks=("loss",))
+    # the words of that text by another count, such as the official one of its word-level form; None: counted
+    words: int | None = setting(None, at_least(1), example=245_569, tasks=("loss",))
 
 
 @dataclass

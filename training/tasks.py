@@ -10,6 +10,7 @@ from data.overlap import with_overlap
 from data.recall import RecallData
 from data.sources import open_corpus
 from data.strings import Strings
+from data.tokenizers import WordTokenizer
 from training.language import LanguageModule
 from training.recall import RecallModule, RecallValidation
 from training.run_record.record import DataInfo, TokenizerInfo, without_absolute_paths
@@ -65,9 +66,9 @@ def _per_pass(config: RunConfig) -> int | None:
 
 def language_validation(config: RunConfig, data: LanguageData, total_steps: int) -> Validation:
     """Loss on the validation split of the corpus."""
-    trainer = config.trainer
+    trainer, corpus = config.trainer, data.corpus
     return Validation(
-        data.corpus.split("validation"),
+        corpus.split("validation"),
         data.context,
         config.precision,
         data.steps_per_epoch,
@@ -75,6 +76,8 @@ def language_validation(config: RunConfig, data: LanguageData, total_steps: int)
         trainer.val_every,
         trainer.val_bytes,
         trainer.last_val_bytes,
+        corpus.text("validation") if corpus.counts_words else None,
+        isinstance(corpus.tokenizer, WordTokenizer),
     )
 
 
