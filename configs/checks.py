@@ -100,6 +100,25 @@ def check_evaluation(config: EvaluationConfig) -> None:
         raise UserError("baseline= is for a split with references: leave out input=")
     if config.input is None and (config.n_best > 1 or config.scores):
         raise UserError("n_best= and scores= are of lines that are translated: type input=FILE or input=- too")
+    _check_other_text(config)
+
+
+def _check_other_text(config: EvaluationConfig) -> None:
+    """UserError for what goes with a split and not with a text of its own, or the other way round."""
+    data = config.data
+    if data.text is None:
+        if data.words is not None:
+            raise UserError("data.words= is of another text than the run's: type data.text=FILE too, or leave it out")
+        return
+    for key, asked in (
+        ("split", config.split != EvaluationConfig().split),
+        ("data.path", data.path is not None),
+        ("data.cache_dir", data.cache_dir is not None),
+    ):
+        if asked:
+            raise UserError(f"{key}= changes nothing with data.text=, which is scored whole; leave one of them out")
+    if data.words is not None and config.max_bytes is not None:
+        raise UserError("data.words= is of the whole text, and max_bytes= of its start: leave one of them out")
 
 
 def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:

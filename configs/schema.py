@@ -620,11 +620,17 @@ IN_BATCHES = (*AT_LENGTH, *ON_PAIRS)
 
 @dataclass
 class EvaluationDataConfig:
-    """Where the corpus of the run is now; it must be the same content. None: where it was in training."""
+    """Where the corpus of the run is now; it must be the same content. None: where it was in training. Or a text of
+    another corpus.
+    """
 
     path: str | None = setting(None, tasks=(*ON_TEXT, *ON_PAIRS))
     test: str | None = setting(None, NOT_EMPTY, example="test_2017_flickr", tasks=ON_PAIRS)  # the file of another test
     cache_dir: str | None = setting(None, tasks=(*ON_TEXT, *ON_PAIRS))
+    # a text file, also .xz, .gz or .zst, that is scored whole in place of a split, with the tokenizer of the run
+    text: str | None = setting(None, NOT_EMPTY, example="wiki.test.raw.xz", tasks=("loss",))
+    # the words of that text by another count, such as the official one of its word-level form; None: counted
+    words: int | None = setting(None, at_least(1), example=245_569, tasks=("loss",))
 
 
 @dataclass

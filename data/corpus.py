@@ -25,7 +25,7 @@ from data.atomic_write import write_whole
 from data.cuts import SPLITS
 from data.files import user_path
 from data.split import Split
-from data.tokenizers import Tokenizer, chunks
+from data.tokenizers import Tokenizer, WordTokenizer, chunks
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,11 @@ class Corpus:
     @property
     def vocabulary_size(self) -> int:
         return self.tokenizer.vocabulary_size
+
+    @property
+    def counts_words(self) -> bool:
+        """Whether its loss is told by word too: its words were counted, or they are its tokens."""
+        return isinstance(self.tokenizer, WordTokenizer) or "words" in self.source
 
     def split(self, name: str) -> Split:
         """The tokens of a split, read-only, memory-mapped. UserError for a split that does not exist."""

@@ -37,7 +37,7 @@ def existing_file(text: str, key: str = "data.path") -> Path:
             if not file.read(1):
                 raise UserError(f"{key}={text} is empty; give a file with text in it")
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path, error, key) from error
     return path
 
 
@@ -51,10 +51,10 @@ def refuse_pointer(path: Path) -> None:
         raise unreadable(path, error) from error
 
 
-def unreadable(path: Path, error: Exception) -> UserError:
+def unreadable(path: Path, error: Exception, key: str = "data.path") -> UserError:
     """The error to raise for a file that the system does not let us read."""
     reason = getattr(error, "strerror", None) or error
-    return UserError(f"cannot read {path}: {reason}; check the file or give another data.path=FILE")
+    return UserError(f"cannot read {path}: {reason}; check the file or give another {key}=FILE")
 
 
 def file_sha256(path: Path) -> str:
@@ -72,20 +72,22 @@ def compression_of(path: Path) -> str | None:
     return suffix if suffix in ("gz", "xz", "zst") else None
 
 
-def unpacked_chunks(path: Path) -> Iterator[bytes]:
-    """The file's content, unpacked if it is .gz, .xz or .zst. UserError when it is damaged, cut short or unreadable."""
+def unpacked_chunks(path: Path, key: str = "data.path") -> Iterator[bytes]:
+    """The content of the file that the user's `key` names, unpacked if it is .gz, .xz or .zst. UserError when it is
+    damaged, cut short or unreadable.
+    """
     compression = compression_of(path)
     try:
         if compression == "zst":
-            yield from _zstd_chunks(path)
+            yield from _zstd_chunks(path, key)
         else:
             with _opened(path, compression) as file:
                 while chunk := file.read(CHUNK):
                     yield chunk
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error, key) from error
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path, error, key) from error
 
 
 def _opened(path: Path, compression: str | None) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile:
@@ -94,7 +96,7 @@ def _opened(path: Path, compression: str | None) -> BinaryIO | gzip.GzipFile | l
     return lzma.open(path, "rb") if compression == "xz" else path.open("rb")
 
 
-def _zstd_chunks(path: Path) -> Iterator[bytes]:
+def _zstd_chunks(path: Path, key: str) -> Iterator[bytes]:
     if sys.version_info >= (3, 14):
         from compression import zstd
 
@@ -103,7 +105,7 @@ def _zstd_chunks(path: Path) -> Iterator[bytes]:
                 while chunk := file.read(CHUNK):
                     yield chunk
         except zstd.ZstdError as error:
-            raise _damaged(path, error) from error
+            raise _damaged(path, error, key) from error
         return
     try:
         import zstandard
@@ -120,10 +122,10 @@ def _zstd_chunks(path: Path) -> Iterator[bytes]:
                         yield chunk
                     packed, decoder = (decoder.unused_data, None) if decoder.eof else (b"", decoder)
     except zstandard.ZstdError as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error, key) from error
     if decoder is not None:  # zstandard itself does not complain about a frame without an end
         raise EOFError("the compressed data ends before its end mark")
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is damaged or not a {path.suffix} file ({error}); get it again or give another data.path")
+def _damaged(path: Path, error: Exception, key: str) -> UserError:
+    return UserError(f"{path} is damaged or not a {path.suffix} file ({error}); get it again or give another {key}")

@@ -7,7 +7,7 @@ Legend: B batch, N tokens, d phases, V vocabulary, theta (B, N, d) state in rad.
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +66,7 @@ class FSN(Decoder):
             table.weight.data *= spread
         layers = LayerForm(**form).layers(n_phases, n_layers, n_heads, ff_width, cross=cross, dropout=dropout)
         super().__init__(embedding, layers, norm=None)  # phases are read through their features, which are bounded
-        self.readout: nn.Module | None
+        self.readout: Any  # a linear map, bands, or None: tied
         if cutoffs:
             self.readout = bands = Bands(2 * n_phases, vocabulary_size, cutoffs, div_value)
             bands.start(std=0.02)
@@ -91,5 +91,6 @@ class FSN(Decoder):
             return super().logits(hidden)
         joined = self.seen(hidden)
         if self.readout is not None:
-            return cast(Tensor, self.readout(joined))
+            logits: Tensor = self.readout(joined)
+            return logits
         return F.linear(joined, self.readout_scale * features(self.embedding.weight).joined())

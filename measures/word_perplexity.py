@@ -28,3 +28,18 @@ def words_in(text: np.ndarray) -> int:
 def word_perplexity(nats: float, n_targets: int, n_words: int) -> float:
     """PPL of a loss (`nats`, mean over `n_targets` targets) on text of so many words."""
     return math.exp(nats * (n_targets / n_words))
+
+
+def by_word(
+    text: np.ndarray, of_words: bool, nats: float, n_targets: int, n_words: int | None = None
+) -> dict[str, int | float]:
+    """What a row or an entry tells of a loss on a text, (n,) uint8: `words`, and `word_perplexity` of a model whose
+    tokens are words (`of_words`), `word_normalised_perplexity` of any other. `n_words`: a count to go by instead. A
+    perplexity that no float64 holds, of a model that diverged, is left out.
+    """
+    n_words = words_in(text) if n_words is None else n_words
+    key = "word_perplexity" if of_words else "word_normalised_perplexity"
+    try:
+        return {"words": n_words, key: word_perplexity(nats, n_targets, n_words)}
+    except OverflowError:
+        return {"words": n_words}

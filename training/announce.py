@@ -128,7 +128,16 @@ def outcome(record: RunRecord, folder: Path) -> str:
         )
     whole = record.data.bytes["validation"]
     share = f"all {whole:,}" if final["bytes"] == whole else f"the first {final['bytes']:,} of {whole:,}"
-    return f"{final['bits_per_byte']:.4f} bits/byte{_interval(final)} on {share} validation bytes {after}"
+    loss = f"{final['bits_per_byte']:.4f} bits/byte{_interval(final)}{_by_word(final)}"
+    return f"{loss} on {share} validation bytes {after}"
+
+
+def _by_word(row: dict[str, Any]) -> str:
+    """The perplexity per word, where a row has it."""
+    if "word_perplexity" in row:
+        return f", perplexity {row['word_perplexity']:,.2f} per word"
+    normalised = row.get("word_normalised_perplexity")
+    return "" if normalised is None else f", word-normalised perplexity {normalised:,.2f}"
 
 
 def _other_lengths(final: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""One of a run's splits as `eval.py` evaluates it: opened, gone through with a bar on a terminal, recorded."""
+"""One of a run's splits or another text, as `eval.py` evaluates it: opened, gone through with a bar, recorded."""
 
 import contextlib
 import sys
@@ -6,28 +6,46 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from configs.errors import UserError
 from configs.schema import EvaluationConfig
-from data.corpus import Corpus
+from data.other_text import OtherText, read_text
 from data.split import Split
+from data.tokenizers import WordTokenizer
+from measures.word_perplexity import words_in
 from training.attention_backend import evaluated_by
 from training.run_record.trained_run import TrainedRun, open_run
 
 Result = TypeVar("Result")
+
+OTHER_TEXT = "text"  # `split` of an entry that is of none
 
 
 @dataclass(frozen=True)
 class SplitEvaluation:
     run: TrainedRun
     config: EvaluationConfig
-    corpus: Corpus
     split: Split
+    text: np.ndarray  # (n,) uint8, the bytes behind its tokens
+    counts_words: bool  # whether the loss is told by word too
     context: int  # tokens a window holds
+    other: OtherText | None = None  # in place of a split
+
+    @property
+    def name(self) -> str:
+        """What is evaluated: a split, or a file."""
+        return self.config.split if self.other is None else self.other.name
+
+    @property
+    def of_words(self) -> bool:
+        """Whether the tokens are words."""
+        return isinstance(self.run.tokenizer, WordTokenizer)
 
     def go(self, measure: Callable[..., Result], **more: Any) -> Result:
         """What `measure` finds, which takes the arguments of `measures.loss.evaluate`, and `more` of them."""
         asked, precision = self.config, self.run.config.precision
-        with progress_of(asked.split) as on_progress:
+        with progress_of(self.name) as on_progress:
             return measure(
                 self.run.model,
                 self.split,
@@ -41,13 +59,20 @@ class SplitEvaluation:
 
     def entry(self) -> dict[str, Any]:
         """What was evaluated, and how: where an entry of the record's `evaluations` begins."""
-        entry = {
-            "split": self.config.split,
+        entry: dict[str, Any] = {
+            "split": self.config.split if self.other is None else OTHER_TEXT,
             "checkpoint": self.run.checkpoint.name,
             "step": self.run.step,
             "context": self.context,
             "max_bytes": self.config.max_bytes,
         }
+        if self.other is not None:
+            entry["text"] = {
+                "name": self.other.name,
+                "sha256": self.other.sha256,
+                "bytes": len(self.text),
+                "words": words_in(self.text),
+            }
         return entry | evaluated_by(self.run.model, next(self.run.model.parameters()).device.type)
 
 
@@ -72,20 +97,29 @@ def require_top_k(run: TrainedRun, context: int) -> None:
 
 
 def open_split(config: EvaluationConfig) -> SplitEvaluation:
-    """The run and split that are asked for. UserError as of `open_run`, and for a context longer than the split
-    or shorter than what a head of the run picks from.
+    """The run and the split, or the other text, that are asked for. UserError as of `open_run` and `read_text`, and for
+    a context longer than the text or shorter than what a head of the run picks from.
     """
     assert config.run is not None  # checked with the config
     run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend, config.average)
-    corpus = run.corpus(config.data)
-    split = corpus.split(config.split)
     context = config.context or run.config.data.context
-    if context > len(split):
-        raise UserError(f"context={context} is longer than the {config.split} split, {len(split):,} tokens")
+    if config.data.text is not None:
+        other = read_text(config.data.text, run.tokenizer, "data.text")
+        opened = SplitEvaluation(run, config, other.split, other.content, True, context, other)
+        if opened.of_words and config.data.words is not None:
+            raise UserError("data.words= changes nothing for a run whose tokens are the words; leave it out")
+        called = other.name
+    else:
+        corpus = run.corpus(config.data)
+        split = corpus.split(config.split)
+        opened = SplitEvaluation(run, config, split, corpus.text(config.split), corpus.counts_words, context)
+        called = f"the {config.split} split"
+    if context > len(opened.split):
+        raise UserError(f"context={context} is longer than {called}, {len(opened.split):,} tokens")
     if config.stride is not None and config.stride > context:
         raise UserError(
             f"stride={config.stride} is longer than the context of {context}: tokens would be left out; "
             f"type stride={context} or less"
         )
     require_top_k(run, context)
-    return SplitEvaluation(run, config, corpus, split, context)
+    return opened

@@ -13,6 +13,7 @@ from data.parallel import open_parallel
 from data.recall import RecallData
 from data.sources import open_corpus
 from data.strings import Strings
+from data.tokenizers import WordTokenizer
 from data.translation import TranslationData
 from measures.flops import flops_per_target, flops_per_token
 from training.language import LanguageModule
@@ -73,9 +74,9 @@ def _per_pass(config: RunConfig) -> int | None:
 
 def language_validation(config: RunConfig, data: LanguageData, total_steps: int) -> Validation:
     """Loss on the validation split of the corpus."""
-    trainer = config.trainer
+    trainer, corpus = config.trainer, data.corpus
     return Validation(
-        data.corpus.split("validation"),
+        corpus.split("validation"),
         data.context,
         config.precision,
         data.steps_per_epoch,
@@ -83,6 +84,8 @@ def language_validation(config: RunConfig, data: LanguageData, total_steps: int)
         trainer.val_every,
         trainer.val_bytes,
         trainer.last_val_bytes,
+        corpus.text("validation") if corpus.counts_words else None,
+        isinstance(corpus.tokenizer, WordTokenizer),
     )
 
 

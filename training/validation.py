@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from torch import nn
 
 from data.split import Split
 from measures.by_head import ByHead, by_head
 from measures.loss import evaluate
+from measures.word_perplexity import by_word
 from training.meter import Row
 
 
@@ -15,7 +17,8 @@ from training.meter import Row
 class Validation:
     """Validates at the end of each epoch, every `every` steps, and at the last step.
 
-    The last validation takes the first `last_bytes` bytes of the split, the others `max_bytes` (None: all of it).
+    The last validation takes the first `last_bytes` bytes of the split, the others `max_bytes` (None: all of it). With
+    `text`, the bytes of the split (n,), rows have the perplexity per word too; `of_words`: tokens are words.
     """
 
     split: Split
@@ -26,6 +29,8 @@ class Validation:
     every: int | None
     max_bytes: int | None
     last_bytes: int | None
+    text: np.ndarray | None = None
+    of_words: bool = False
 
     def due(self, step: int) -> bool:
         """Whether the state after `step` optimizer steps is validated."""
@@ -66,6 +71,8 @@ class Validation:
             "targets": result.targets,
             "bytes": result.bytes,
         }
+        if self.text is not None:
+            row |= by_word(self.text[: result.bytes], self.of_words, result.nats, result.targets)
         if synchrony := self.synchrony(model):
             row["synchrony"] = synchrony
         return row

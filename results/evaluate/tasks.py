@@ -6,9 +6,8 @@ from dataclasses import asdict
 
 from configs.errors import UserError
 from configs.schema import EvaluationConfig
-from data.tokenizers import WordTokenizer
 from measures.loss import Evaluation
-from measures.word_perplexity import word_perplexity, words_in
+from measures.word_perplexity import by_word, words_in
 from training.attention_backend import evaluated_by
 from training.evaluated_split import SplitEvaluation
 from training.run_record.trained_run import TrainedRun, open_run
@@ -30,13 +29,15 @@ def loss(config: EvaluationConfig) -> None:
     print(f"run             {run.folder}")
     print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
     counts = f"{result.bytes:,} bytes, {result.targets:,} targets, {result.windows:,} windows"
-    print(f"split           {config.split}, {counts}")
+    print(f"{'split' if asked.other is None else 'text':<16}{asked.name}, {counts}")
     print(f"context         {asked.context} tokens, {_windows(asked.context, config.stride)}")
     print(f"nats            {result.nats:.6f} per target")
     print(f"bits per byte   {result.bits_per_byte:.6f}")
-    by_word = _by_word(asked, result)
-    for key, value in by_word.items():
+    of_words = _by_word(asked, result)
+    for key, value in of_words.items():
         print(PER_WORD[key].format(value))
+    if config.data.words is not None:
+        print(f"                by data.words; as it lies here the text has {words_in(asked.text):,}")
     if result.standard_error is None:
         print(f"interval        none: {result.blocks} blocks of text are too few")
     else:
@@ -45,6 +46,7 @@ def loss(config: EvaluationConfig) -> None:
     final = run.record.final
     if (
         final is not None
+        and asked.other is None
         and (config.split, run.step) == ("validation", final["step"])
         and result.bytes != final["bytes"]
         and config.stride is None
@@ -53,7 +55,7 @@ def loss(config: EvaluationConfig) -> None:
             f"in training     {final['bits_per_byte']:.6f} bits per byte on the first {final['bytes']:,} bytes; "
             f"type max_bytes={final['bytes']} for the same"
         )
-    run.add_evaluation(asked.entry() | {"stride": config.stride} | asdict(result) | by_word)
+    run.add_evaluation(asked.entry() | {"stride": config.stride} | asdict(result) | of_words)
 
 
 # What is printed of each key that an entry has of words.
@@ -65,13 +67,11 @@ PER_WORD = {
 
 
 def _by_word(asked: SplitEvaluation, result: Evaluation) -> dict[str, int | float]:
-    """Words of the text that was scored, and the perplexity per word; empty where the corpus has no count of words."""
-    of_words = isinstance(asked.corpus.tokenizer, WordTokenizer)
-    if not of_words and "words" not in asked.corpus.source:
+    """Words of the text that was scored, and the perplexity per word; empty where words are not counted."""
+    if not asked.counts_words:
         return {}
-    n_words = words_in(asked.corpus.text(asked.config.split)[: result.bytes])
-    key = "word_perplexity" if of_words else "word_normalised_perplexity"
-    return {"words": n_words, key: word_perplexity(result.nats, result.targets, n_words)}
+    text = asked.text[: result.bytes]
+    return by_word(text, asked.of_words, result.nats, result.targets, asked.config.data.words)
 
 
 def _windows(context: int, stride: int | None) -> str:

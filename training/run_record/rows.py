@@ -70,7 +70,9 @@ class Loss(TypedDict):
 
     `standard_error`: of bits_per_byte, from `blocks` contiguous blocks of text; null where these are too few. Where
     `blocks` is absent it is over single windows and too small, never to be shown. `stride`: how far windows that
-    overlap lie apart; absent or null where they do not.
+    overlap lie apart; absent or null where they do not. Of a corpus whose words are counted `words`, ends of lines
+    among them, and the perplexity per word: of a model of words, or word-normalised, exp(total nats / words), of any
+    other.
     """
 
     standard_error: Number | None
@@ -78,6 +80,9 @@ class Loss(TypedDict):
     targets: NotRequired[Count]
     blocks: NotRequired[Count]
     stride: NotRequired[Count | None]
+    words: NotRequired[Count]
+    word_perplexity: NotRequired[Number]
+    word_normalised_perplexity: NotRequired[Number]
 
 
 class ValidationRow(Row, Loss):
@@ -142,19 +147,27 @@ class Evaluation(TypedDict):
     ssa: NotRequired[str]
 
 
-class LossEvaluation(Evaluation, Loss):
-    """eval.py task=loss. Of a corpus whose words are counted `words`, ends of lines among them, and the perplexity per
-    word: of a model of words, or word-normalised, exp(total nats / words), of any other.
+@with_config(extra="forbid")
+class ScoredText(TypedDict):
+    """A text that is none of the run's splits; sha256 and counts are of all of it, unpacked. `words`: as counted there,
+    ends of lines among them, where `words` of the entry may be another count that was given.
     """
+
+    name: str
+    sha256: str
+    bytes: Count
+    words: Count
+
+
+class LossEvaluation(Evaluation, Loss):
+    """eval.py task=loss. `text`: what was scored in place of a split; `split` is "text" then."""
 
     task: NotRequired[Literal["loss"]]
     context: Count
     nats: Number
     bits_per_byte: Number
     windows: Count
-    words: NotRequired[Count]
-    word_perplexity: NotRequired[Number]
-    word_normalised_perplexity: NotRequired[Number]
+    text: NotRequired[ScoredText]
 
 
 @with_config(extra="forbid")
