@@ -1,4 +1,5 @@
-"""Time and memory side by side: `python bench.py` of training steps, `python bench.py task=layers` of attention layers.
+"""Time and memory side by side: `python bench.py` of training steps,
+`python bench.py task=layers` of attention layers, `python bench.py task=translation` of translators.
 
 Keys are written in configs/schema.py.
 """
@@ -27,7 +28,7 @@ def main(config: BenchmarkConfig) -> None:
     for path in (config.output, config.figure):
         if path is not None:
             make_parent(Path(path))  # before minutes of measuring, not after
-    {"steps": steps, "layers": layers}[config.task](config)
+    {"steps": steps, "layers": layers, "translation": translation}[config.task](config)
 
 
 def steps(config: BenchmarkConfig) -> None:
@@ -58,6 +59,36 @@ def steps(config: BenchmarkConfig) -> None:
     quickest = min(timing.seconds for timing in timings)
     print(f"\nLoading a batch takes {1e3 * loading:.2f} ms, {loading / quickest:.2%} of the quickest step.")
     write(config, {"loading_seconds": loading, "timings": [asdict(timing) for timing in timings]})
+
+
+def translation(config: BenchmarkConfig) -> None:
+    """Training steps of translators, and beam search."""
+    from results.document import markdown
+    from training.benchmarks.translation import BEAM, LONGEST, SEARCHED, measure_translation
+
+    with rounds(config) as done:
+        timings = measure_translation(config, done)
+    print(
+        f"Translators at scale={config.scale.name}, vocabulary {config.vocabulary:,}, {config.device}, "
+        f"precision {config.precision}; training steps of {config.batch_size} pairs of {config.context} tokens; "
+        f"beam search, beam {BEAM}, of {SEARCHED} sentences to {LONGEST} tokens; medians of {config.rounds} rounds\n"
+    )
+    first = config.models[0]
+    rows = [
+        {
+            "model": timing.model,
+            "parameters": f"{timing.parameters:,}",
+            "tokens/s": f"{timing.tokens_per_second:,.0f}",
+            f"step / {first}": f"{timing.ratio:.2f}",
+            "sentences/s": f"{timing.sentences_per_second:,.1f}",
+            f"search / {first}": f"{timing.search_ratio:.2f}",
+            "uncached / cached": f"{timing.uncached_ratio:.1f}",
+            "layers x width": timing.shape,
+        }
+        for timing in timings
+    ]
+    print(markdown(rows, left=("model", "layers x width")))
+    write(config, {"timings": [asdict(timing) for timing in timings]})
 
 
 def layers(config: BenchmarkConfig) -> None:

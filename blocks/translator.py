@@ -38,7 +38,7 @@ class Translator(nn.Module):
 
     def hidden(self, source: Tensor, inputs: Tensor, source_mask: Tensor | None = None) -> Tensor:
         """The decoder's final states (B, N, D), which `logits` reads."""
-        return self.decoder.hidden(inputs, **self._attended(self.encode(source, source_mask), source_mask))
+        return self.decoder.hidden(inputs, **self.attended(self.encode(source, source_mask), source_mask))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of final states (..., D)."""
@@ -54,13 +54,13 @@ class Translator(nn.Module):
     @torch.no_grad()
     def init_cache(self, memory: Tensor, source_mask: Tensor | None = None) -> Cache:
         """A cache for `step` beside a memory (B, M, D), of which keys and values are computed here, once."""
-        return self.decoder.init_cache(len(memory), **self._attended(memory, source_mask))
+        return self.decoder.init_cache(len(memory), **self.attended(memory, source_mask))
 
     def step(self, token: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Logits (B, V) after one more token (B,) of the target; equal to the last position of the full pass."""
         return self.decoder.step(token, cache)
 
-    def _attended(self, memory: Tensor, source_mask: Tensor | None) -> dict[str, Any]:
+    def attended(self, memory: Tensor, source_mask: Tensor | None) -> dict[str, Any]:
         """The keywords of the decoder's blocks."""
         return {"memory": memory, "padding_mask": source_mask}
 

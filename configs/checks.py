@@ -4,7 +4,16 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.fields import limits_of
-from configs.schema import AVERAGED, BLOCKS, LAYERS, BenchmarkConfig, EvaluationConfig, RunConfig, StringsConfig
+from configs.schema import (
+    AVERAGED,
+    BLOCKS,
+    LAYERS,
+    LONGEST_SEARCHED,
+    BenchmarkConfig,
+    EvaluationConfig,
+    RunConfig,
+    StringsConfig,
+)
 from configs.strict import leaves
 
 
@@ -137,6 +146,11 @@ def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:
         raise UserError(f"d_model={config.d_model} over n_heads={config.n_heads} is an odd head width; type n_heads=8")
     if config.task == "layers" and (config.precision, config.compile) != ("32", False):
         raise UserError("task=layers measures float32 without compile; leave out precision= and compile=")
+    if config.task == "translation" and (config.compile or config.context > LONGEST_SEARCHED):
+        raise UserError(
+            f"task=translation takes sentences of at most {LONGEST_SEARCHED} tokens, without compile: type for example "
+            "context=16 batch_size=64"
+        )
     if config.figure is not None and config.task != "layers":
         raise UserError("figure= is drawn by task=layers; type task=layers too")
 

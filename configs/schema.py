@@ -18,6 +18,7 @@ NAME = Rule("takes letters, digits, '.', '_' and '-' only", re.compile(r"[A-Za-z
 SEED = at_least(0, 2**32 - 1)
 MOST_THREADS = 1024  # torch crashes on absurd numbers instead of refusing them
 PRECISIONS = ("32", "bf16")
+LONGEST_SEARCHED = 39  # tokens of a sentence that bench.py translates
 AVERAGED = 5  # last checkpoints that are averaged, as arXiv 1706.03762 has it for its base model
 BACKENDS = ("auto", "chunked", "flex", "dense")  # as in ssa.backends
 
@@ -691,13 +692,15 @@ BLOCKS = ("transformer_block", "osn_block", "published_block")  # with a feed-fo
 class BenchmarkConfig:
     """What `bench.py` measures. task=steps: full training steps (forward, backward, optimizer) of models over bytes,
     side by side, and the loading of a batch. task=layers: forward and backward of attention layers against length.
+    task=translation: training steps of translators, and beam search with caches and without.
     """
 
-    task: str = setting("steps", names=("steps", "layers"))
+    task: str = setting("steps", names=("steps", "layers", "translation"))
     models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native"])
     scale: ScaleConfig = field(default_factory=ScaleConfig)
-    batch_size: int = setting(16, at_least(1))  # windows a step
-    context: int = setting(256, at_least(2))  # bytes a window holds
+    batch_size: int = setting(16, at_least(1))  # windows a step; translation: pairs
+    context: int = setting(256, at_least(2))  # bytes a window holds; translation: tokens of a sentence, up to 39
+    vocabulary: int = setting(8192, at_least(16))  # translation: tokens
     # layers: the first one is the unit; legal are LAYERS and BLOCKS, above
     layers: list[str] = field(default_factory=lambda: list(LAYERS))
     lengths: list[int] = setting([128, 256, 512, 1024, 2048, 4096], at_least(2), example=[512, 1024])  # layers: tokens

@@ -53,6 +53,6 @@ class FSNTranslator(Translator):
         )
         super().__init__(encoder, None, decoder)
 
-    def _attended(self, memory: Tensor, source_mask: Tensor | None) -> dict[str, Any]:
+    def attended(self, memory: Tensor, source_mask: Tensor | None) -> dict[str, Any]:
         """Features of the memory, computed once for all layers."""
         return {"memory": features(memory), "padding_mask": source_mask}

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from blocks.cross_entropy import widened
 from blocks.translator import reorder
 
 MORE_TOKENS = 50  # that a translation may have than its source (arXiv 1706.03762)
@@ -59,8 +60,8 @@ def beam_search(
     """For each of the S sentences of source (S, M), source_mask (S, M), its `beam` translations, the best first.
 
     A translation has at most as many tokens as its source, `<eos>` in both, and `more_tokens` more; the last one is
-    then <eos> whatever the model thinks. The model must be in eval mode. Sums of log p are in float64. ValueError for
-    less than one beam or as many as there are tokens.
+    then <eos> whatever the model thinks. The model must be in eval mode. log p of tokens are in float32, sums in
+    float64. ValueError for less than one beam or as many as there are tokens.
     """
     n_sentences, device = len(source), source.device
     if beam < 1:
@@ -76,16 +77,21 @@ def beam_search(
     active = list(range(n_sentences))  # sentences that are still searched, in the order of the rows
     while active:
         logits, cache = model.step(token, cache)
-        continued = log_p[..., None] + logits.double().log_softmax(-1).view(len(active), beam, -1)  # (S, K, V)
-        vocabulary = continued.shape[-1]
+        vocabulary = logits.shape[-1]
         if vocabulary <= beam:
             raise ValueError(f"beam={beam} is not less than the {vocabulary} tokens there are")
         n = begun.shape[1] + 1
-        last = torch.tensor([n >= longest[sentence] for sentence in active], device=device)
-        others = torch.arange(vocabulary, device=device) != eos
-        continued = continued.masked_fill(last[:, None, None] & others, -torch.inf)
-        best, where = continued.flatten(1).topk(2 * beam)  # among so many are `beam` that do not end
-        from_beam, next_token = where // vocabulary, where % vocabulary
+        # The 2 K best continuations of a sentence, among which K do not end, are among the 2 K best of each row.
+        log_probabilities = widened(logits).log_softmax(-1)
+        values, candidates = log_probabilities.topk(min(2 * beam, vocabulary))
+        last = torch.tensor([n >= longest[sentence] for sentence in active], device=device).repeat_interleave(beam)
+        values = torch.where(last[:, None], -torch.inf, values)
+        values[:, 0] = torch.where(last, log_probabilities[:, eos], values[:, 0])
+        candidates[:, 0] = torch.where(last, eos, candidates[:, 0])
+        continued = log_p[..., None] + values.view(len(active), beam, -1)  # (S, K, 2 K), float64
+        best, where = continued.flatten(1).topk(2 * beam)
+        from_beam = where // values.shape[-1]
+        next_token = candidates.view(len(active), -1).gather(1, where)
         ends = next_token == eos
         penalty = length_penalty(n, alpha)
         keep: list[int] = []  # of `active`

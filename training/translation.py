@@ -25,11 +25,19 @@ class TranslationModule(TrainingModule):
     """
 
     def objective(self, batch: TranslationBatch) -> tuple[Tensor, Tensor]:
-        model: Any = self.model
-        hidden = model.hidden(batch.source, batch.inputs, batch.source_mask)
-        eps = self.optim.label_smoothing or 0.0
-        smoothed, nats = smoothed_cross_entropy(model.logits, hidden, batch.targets, model.vocabulary_size, eps)
-        return smoothed.sum(), nats.sum().detach()
+        arguments = batch.source, batch.inputs, batch.source_mask, batch.targets
+        smoothed, nats = smoothed_loss(self.model, *arguments, self.optim.label_smoothing or 0.0)
+        return smoothed, nats.detach()
+
+
+def smoothed_loss(
+    translator: Any, source: Tensor, inputs: Tensor, source_mask: Tensor, targets: Tensor, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Nats with labels smoothed, and without, each 0-d: summed over targets (B, N) of inputs (B, N), source (B, M)."""
+    hidden = translator.hidden(source, inputs, source_mask)
+    vocabulary = translator.vocabulary_size
+    smoothed, nats = smoothed_cross_entropy(translator.logits, hidden, targets, vocabulary, label_smoothing)
+    return smoothed.sum(), nats.sum()
 
 
 @dataclass

@@ -19,6 +19,7 @@ from data.windows import IGNORE
 from measures.beam_search import beam_search
 from measures.translation_loss import translation_loss
 from results.evaluate.tasks import translate
+from training.benchmarks.translation import Uncached
 from training.loop import Loop
 from training.run import make_plan, run
 from training.run_record.checkpoints import read_checkpoint
@@ -223,23 +224,9 @@ def test_the_cached_search_is_the_uncached_one_and_one_beam_is_greedy(model, con
     translator = plan.model.double().eval()
     source, mask = plan.data.encode_source(open_parallel(config().data).source("test")[:4])
 
-    class Uncached:
-        """The whole prefix again for every token."""
-
-        encode = staticmethod(translator.encode)
-
-        def init_cache(self, memory, source_mask=None):
-            return [{"memory": memory, "mask": source_mask, "tokens": torch.zeros(len(memory), 0, dtype=torch.int64)}]
-
-        def step(self, token, cache):
-            (cache,) = cache
-            cache["tokens"] = torch.cat((cache["tokens"], token[:, None]), dim=1)
-            attended = translator._attended(cache["memory"], cache["mask"])
-            return translator.logits(translator.decoder.hidden(cache["tokens"], **attended)[:, -1]), [cache]
-
     arguments = (source, mask, plan.data.parallel.tokenizer.eos)
     cached, uncached = (
-        beam_search(searched, *arguments, beam=3, more_tokens=4) for searched in (translator, Uncached())
+        beam_search(searched, *arguments, beam=3, more_tokens=4) for searched in (translator, Uncached(translator))
     )
     for ours, theirs in zip(cached, uncached, strict=True):
         assert [one.tokens for one in ours] == [one.tokens for one in theirs]
