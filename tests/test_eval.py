@@ -1,19 +1,25 @@
 """`eval.py` on a run that was really trained: its numbers, its text, and one line for each mistake."""
 
+import hashlib
 import importlib.util
 import json
+import lzma
 import math
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from configs.compose import compose
+from measures.loss import evaluate as loss_of
 from measures.statistics import half_width
+from results.evidence.stored import stored_evaluation
 from training.run import run
 from training.run_record.record import load_record
+from training.run_record.trained_run import open_run
 
 SETTINGS = (
     "model=transformer",
@@ -137,6 +143,110 @@ def test_perplexity_per_word_is_labelled_and_recorded(tokenizer, evaluate, tmp_p
     evaluate(f"run={tmp_path / 'run'}", "max_bytes=60")
     text = (tmp_path / "wiki.test.tokens").read_bytes()[: load_record(tmp_path / "run").evaluations[1]["bytes"]]
     assert load_record(tmp_path / "run").evaluations[1]["words"] == len(text.split()) + text.count(b"\n")
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A text of another corpus, as a file and its bytes."""
+    content = "".join(f" = Other {i} = \n \n Phases lock , é , and drift {i} \n" for i in range(30)).encode()
+    path = tmp_path / "wiki.test.raw.xz"
+    path.write_bytes(lzma.compress(content))
+    return path, content
+
+
+def test_another_text_is_scored_whole_and_named_in_the_record(evaluate, run_dir, packed):
+    path, content = packed
+    code, out, _ = evaluate(f"run={run_dir}", f"data.text={path}", "stride=8")
+    assert code == 0 and "text            wiki.test.raw.xz" in out and "in training" not in out
+    (entry,) = load_record(run_dir).evaluations
+    n_words = len(content.split()) + content.count(b"\n")
+    assert entry["text"] == {
+        "name": "wiki.test.raw.xz",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "words": n_words,
+    }
+    assert (entry["split"], entry["bytes"], entry["targets"], entry["words"]) == ("text", *[len(content)] * 2, n_words)
+    assert entry["bits_per_byte"] == pytest.approx(entry["nats"] / math.log(2), rel=1e-12)
+    assert entry["word_normalised_perplexity"] == pytest.approx(math.exp(entry["nats"] * len(content) / n_words))
+    opened = open_run(str(run_dir))
+    tokens = np.frombuffer(content, np.uint8)
+    assert loss_of(opened.model, opened.tokenizer.split(tokens), 32, stride=8).nats == pytest.approx(entry["nats"])
+
+    evaluate(f"run={run_dir}", f"data.text={path}", "stride=8", "data.words=200")
+    given = load_record(run_dir).evaluations[1]
+    assert (given["words"], given["text"]) == (200, entry["text"])
+    assert given["word_normalised_perplexity"] == pytest.approx(math.exp(entry["nats"] * len(content) / 200))
+    assert str(path.parent) not in json.dumps(given)
+    for task in ("copy_depth", "synchrony", "coupling"):  # what tables take is of the run's own validation split
+        assert stored_evaluation(load_record(run_dir), task) is None
+
+
+@pytest.mark.parametrize("asked", [("words", "[5,9]"), ("bpe", "[100,260]")])
+def test_tokens_of_another_text_are_those_of_the_run(asked, evaluate, tmp_path, packed):
+    """Of words and of subwords, in bands: loss, copy depth and sampling."""
+    tokenizer, cutoffs = asked
+    for name, lines in (("train", 300), ("valid", 40), ("test", 30)):
+        text = "".join(f" = Phase <unk> = \n \n the phase of {i % 7} é drifts \n" for i in range(lines))
+        (tmp_path / f"wiki.{name}.tokens").write_text(text, encoding="utf-8")
+    settings = [setting for setting in SETTINGS if setting != "data=text"]
+    more = [f"data.path={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", f"run_dir={tmp_path / 'run'}"]
+    more += ["data=wikitext103", "data.raw=false", f"data.tokenizer={tokenizer}", f"model.cutoffs={cutoffs}"]
+    record = run(compose("train", [*settings, *more, *(["data.vocabulary=270"] if tokenizer == "bpe" else [])]))
+    run_dir, path = tmp_path / "run", packed[0]
+
+    code, out, err = evaluate(f"run={run_dir}", f"data.text={path}")
+    if tokenizer == "words":
+        assert code == 2 and "is none of the 16 words of the training text" in err
+        assert err.count("\n") == 1
+        path = tmp_path / "wiki.valid.tokens"
+        code, _, err = evaluate(f"run={run_dir}", f"data.text={path}", "data.words=9")
+        assert code == 2 and "data.words= changes nothing for a run whose tokens are the words" in err
+        code, out, _ = evaluate(f"run={run_dir}", f"data.text={path}")
+        entry = load_record(run_dir).evaluations[-1]
+        assert entry["word_perplexity"] == pytest.approx(record.final["word_perplexity"], rel=1e-6)
+        assert entry["nats"] == pytest.approx(record.final["nats"], abs=1e-6)
+    assert code == 0 and "perplexity" in out
+
+    code, _, _ = evaluate(f"run={run_dir}", "split=validation")
+    code, _, _ = evaluate(f"run={run_dir}", "split=validation", "task=copy_depth")
+    whole, parts = load_record(run_dir).evaluations[-2:]
+    assert code == 0 and sum(map(sum, parts["counts"])) == parts["bytes"] == whole["bytes"]
+    assert sum(map(sum, parts["nats"])) == pytest.approx(whole["targets"] * whole["nats"], abs=1e-3)
+
+    arguments = (f"run={run_dir}", "task=sample", "length=12", "prompt= the phase")
+    code, written, _ = evaluate(*arguments)
+    assert code == 0 and written.startswith(" the phase") and evaluate(*arguments)[1] == written
+    assert evaluate(*arguments, "seed=1")[1] != written
+    code, written, _ = evaluate(f"run={run_dir}", "task=sample", "length=12", "temperature=0")
+    assert code == 0 and written
+    if tokenizer == "words":
+        code, _, err = evaluate(f"run={run_dir}", "task=sample", "prompt= the oscillator")
+        assert code == 2 and "'oscillator' is none of the 16 words" in err
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["data.text={}", "split=validation"], "split= changes nothing with data.text="),
+        (["data.text={}", "data.path=x"], "data.path= changes nothing with data.text="),
+        (["data.text={}", "data.words=9", "max_bytes=5"], "data.words= is of the whole text, and max_bytes="),
+        (["data.words=9"], "data.words= is of another text than the run's: type data.text=FILE too"),
+        (["data.text={}", "task=copy_depth"], "data.text= changes nothing with task=copy_depth"),
+        (["data.text={}", "context=5000"], "context=5000 is longer than wiki.test.raw.xz, 1,"),
+        (["data.text={}.gz"], "data.text={}.gz does not exist"),
+        (["data.text=damaged.xz"], "is damaged or not a .xz file"),
+        (["data.text=none.xz"], "data.text=none.xz unpacks to nothing"),
+    ],
+)
+def test_a_text_that_cannot_be_scored_is_one_line(asked, says, evaluate, run_dir, packed, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("damaged.xz").write_bytes(packed[0].read_bytes()[:-20])
+    Path("none.xz").write_bytes(lzma.compress(b""))
+    code, out, err = evaluate(f"run={run_dir}", *(part.format(packed[0]) for part in asked))
+    assert (code, out) == (2, "") and says.format(packed[0]) in err.splitlines()[-1]
+    assert "data.path" not in err or "data.path=" in says
+    assert load_record(run_dir).evaluations == []
 
 
 def test_evaluations_add_up_and_leave_the_rest_of_the_record(evaluate, run_dir):

@@ -354,6 +354,14 @@ def test_long_sentences_may_be_cut_instead(config, uneven):
     assert exact.facts["truncated"]["test"] == 0, "a sentence of data.context tokens is whole"
 
 
+def test_a_sentence_of_just_too_many_tokens_is_too_long(config):
+    lengths = open_parallel(config()).pairs("train").lengths.max(1)
+    longest = int(lengths.max())
+    assert open_parallel(config(context=longest)).facts["left_out"]["too_long"] == 0
+    shorter = open_parallel(config(context=longest - 1)).facts
+    assert shorter["left_out"]["too_long"] == (lengths == longest).sum() and shorter["truncated"]["train"] == 0
+
+
 def test_nothing_left_of_training_is_one_line(config):
     with pytest.raises(UserError, match=r"none of 60 pairs of training is left \(60 longer than data.context\)"):
         open_parallel(config(context=2))

@@ -59,6 +59,8 @@ def test_every_pair_once_an_epoch_and_in_another_order_in_the_next(data, corpus)
         assert sorted(orders[-1]) == pairs
     orders.append([pair for batch in epoch_of(data(seed=2)) for pair in read(corpus, batch)])
     assert all(one != other for one, other in itertools.combinations(orders, 2))
+    together = [{frozenset(read(corpus, batch)) for batch in epoch_of(data(), epoch)} for epoch in range(2)]
+    assert together[0] != together[1], "pairs of equal lengths meet others in the next epoch"
 
 
 def test_batches_are_within_the_budget_and_nearly_fill_it(data, corpus):
