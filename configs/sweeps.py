@@ -22,7 +22,7 @@ from configs.strict import illegal_value, keys, nearest, unknown_key
 
 FOLDER = Path(__file__).resolve().parent.parent / "sweeps"
 PROFILES = ("smoke", "cpu", "paper")
-PARTS = ("title", "set", "grid", "rows", "profiles", "table", "later")
+PARTS = ("title", "set", "grid", "rows", "profiles", "table")
 IN_PROFILES = ("set", "grid", "rows")
 # Of table or figure; what makes each is in results/tables/kinds.py.
 KINDS = ("checkpoints", "finals", "rates", "scale", "copy_depth", "coupling", "synchrony", "recall", "translation")
@@ -49,7 +49,6 @@ class Sweep:
     header: str = ""  # the comment at the top of the file: command, cost, expected numbers
     kind: str = "finals"  # what is made of its records, one of KINDS
     baseline: str = "transformer"  # the model or row that differences are taken to
-    later: dict[str, str] = field(default_factory=dict)  # rows that cannot be run yet, each with what they wait for
     own_corpus: bool = False  # its table has no runs on other corpora, unless one is typed
 
 
@@ -155,7 +154,6 @@ def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sw
         Job(_overrides({**settings, **dict(zip(grid, values, strict=True)), **row}), label)
         for values in itertools.product(*grid.values())
         for label, row in (rows or {"": {}}).items()
-        if content["set"] or content["grid"] or content["rows"]  # else all of its rows are for later
     ]
     of_table = content["table"]
     return Sweep(
@@ -167,7 +165,6 @@ def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sw
         header=_header(path),
         kind=of_table.get("kind", "finals"),
         baseline=str(of_table.get("baseline", "transformer")),
-        later={str(row): str(reason) for row, reason in content["later"].items()},
         own_corpus=bool(of_table.get("own_corpus", False)),
     )
 
@@ -200,7 +197,7 @@ def _check_parts(path: Path, where: str, parts: Any, legal: Sequence[str]) -> No
     for key, value in parts.items():
         if key not in legal:
             raise UserError(f"{path}: unknown part '{where}{key}'; legal are {', '.join(legal)}")
-        if key in ("set", "grid", "rows", "table", "later") and not isinstance(value, dict):
+        if key in ("set", "grid", "rows", "table") and not isinstance(value, dict):
             raise UserError(f"{path}: '{where}{key}' is not a mapping of keys to values")
         if key == "grid" and not all(isinstance(values, list) and values for values in value.values()):
             raise UserError(f"{path}: '{where}{key}' takes a list of values for each key")

@@ -176,8 +176,6 @@ def make_document(asked: Asked) -> Document:
     sources = Sources(records, measurements())
     for profile in SHOWN if asked.profile is None else (asked.profile,):
         sweep = expand(asked.sweep, profile, asked.settings)
-        if not sweep.jobs:
-            continue  # all of its rows are for later
         corpus = _corpus if asked.names_corpus else None
         gathered = gather_for(sweep, records, damaged, corpus, _rank(sweep))
         if asked.names_corpus:  # beside that of another corpus, not in its place
@@ -195,9 +193,6 @@ def make_document(asked: Asked) -> Document:
                 table.data = [{**_section(evidence), **row} for row in table.data]
             document.notes += _provenance(evidence, section, asked.settings)
             document.runs += evidence.runs
-    if waiting := expand(asked.sweep, "cpu").later:
-        rows = [{"row": row, "value": "not run", "waits for": reason} for row, reason in waiting.items()]
-        document.tables.append(Table("What cannot be run yet", rows, ("row", "waits for")))
     document.notes += [f"Left out, because it cannot be read: {reason}." for reason in damaged]
     return _with_claims(document, asked, sources)
 
@@ -222,8 +217,6 @@ def make_runs(asked: Asked) -> int:
         measure_layer_cost(asked.profile, asked.benches, asked.settings)
         return 0
     sweep = expand(asked.sweep, asked.profile, asked.overrides)
-    if not sweep.jobs:
-        return 0
 
     def runs(*folders: Path) -> list[Run]:
         return [run for e in gather_for(sweep, read_records(folders)[0], (), _corpus, _rank(sweep)) for run in e.runs]

@@ -1,14 +1,17 @@
 """Final validation loss of variants side by side, their differences to one of them, and what they cost."""
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from measures.statistics import shown_difference, shown_mean
 from results.document import Document, Table
 from results.evidence.protocol import UNPAIRED, footnotes, require_one, row_protocol
-from results.evidence.runs import Evidence
+from results.evidence.runs import Evidence, Run
 from results.tables.equal_cost import by_name, cost_table
 from results.tables.locking import add_locking_ends
+from training.run_record.record import RunRecord
 
 
 def add_variants(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:
@@ -31,6 +34,7 @@ def add_variants(evidence: Evidence, document: Document, folder: Path, stem: str
             "variant": variant,
             "bits per byte": shown_mean(losses[variant], seeds),
             f"minus {baseline}": "" if variant == baseline else shown_difference(losses[variant], theirs, seeds),
+            **_perplexities(finals, variant, seeds),
             "parameters": f"{records[variant][0].parameters['total']:,}" if variant in records else "",
         }
         for variant in best_first
@@ -50,3 +54,20 @@ def add_variants(evidence: Evidence, document: Document, folder: Path, stem: str
     if costs := cost_table("", {variant: records[variant] for variant in best_first if variant in records}):
         document.tables.append(costs)
     add_locking_ends(evidence, document)
+
+
+PER_WORD = {
+    "word_perplexity": "perplexity per word",
+    "word_normalised_perplexity": "word-normalised perplexity",
+}
+
+
+def _perplexities(finals: Sequence[tuple[Run, RunRecord, dict[str, Any]]], variant: str, seeds: int) -> dict[str, str]:
+    """A column for each kind of perplexity that any run has: of models of words, and exp(total nats / words) of others."""
+    return {
+        column: shown_mean(
+            {run.seed: final[key] for run, _, final in finals if run.variant == variant and key in final}, seeds, 2
+        )
+        for key, column in PER_WORD.items()
+        if any(key in final for _, _, final in finals)
+    }

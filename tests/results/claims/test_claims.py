@@ -123,12 +123,6 @@ def test_a_check_names_models_and_rows_that_its_sweep_has():
         assert rows <= {job.row for job in jobs}, claim.id
 
 
-def test_a_claim_that_waits_for_a_row_does_so_only_while_the_row_cannot_be_run():
-    for claim in load_claims():
-        if claim.hindered is not None and claim.hindered.because.startswith("it waits for"):
-            assert expand(claim.table).later, f"{claim.id} can be run: give it a check, and hindered: null"
-
-
 def test_without_records_nothing_is_reproduced_nor_refuted():
     assert {judge(claim, nothing()).status for claim in load_claims()} == {"not run", "not comparable"}
 
