@@ -26,7 +26,7 @@ from configs.sweeps import PROFILES, Request, Sweep, expand, names, requested
 from data.sources import open_data
 from results.claims.sources import Sources, measurements
 from results.claims.table import claims_table
-from results.document import Document, Table
+from results.document import Document
 from results.evaluate.missing import evaluate_missing
 from results.evidence.layer_measurements import measure_layer_cost
 from results.evidence.runs import COMMITTED, Evidence, Run, read_records

@@ -63,7 +63,7 @@ PER_WORD = {
 
 
 def _perplexities(finals: Sequence[tuple[Run, RunRecord, dict[str, Any]]], variant: str, seeds: int) -> dict[str, str]:
-    """A column for each kind of perplexity that any run has: of models of words, and exp(total nats / words) of others."""
+    """A column for each kind of perplexity that any run has."""
     return {
         column: shown_mean(
             {run.seed: final[key] for run, _, final in finals if run.variant == variant and key in final}, seeds, 2
