@@ -31,6 +31,7 @@ NEEDS = {("data", name): ["data.path=corpus.txt"] for name in ("text", "text27")
 NEEDS |= {("data", name): RECALL for name in ("repeat64", "repeat6", "mqar", "selective_copying")}
 NEEDS |= {
     ("data", "multi30k"): ["task=translation", "data.path=multi30k"],
+    ("data", "numbers"): ["task=translation"],
     ("data", "wmt14_en_de"): ["task=translation"],
 }
 

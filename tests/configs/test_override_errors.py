@@ -41,7 +41,7 @@ MISTAKES = [
     ),
     # group options
     ("model=fns", "model=fns: legal values are fsn, fsn_native, kuramoto, osn, transformer; type model=fsn"),
-    ("scale=3m", "scale=3m: legal values are 100k, 1m, 250k, 2m, 4m, 8m, smoke"),
+    ("scale=3m", "scale=3m: legal values are 100k, 1m, 250k, 2m, 4m, 8m, base, big, smoke"),
     ("model=", "model=: legal values are fsn"),
     ("trainer={a: 1}", "legal values are cpu, ddp, gpu"),
     ("data=[stdlib]", "type data=stdlib"),
@@ -77,7 +77,7 @@ MISTAKES = [
     ("data=wmt14_en_de task=translation data.vocabulary=257", "data.vocabulary=257: must be at least 258"),
     ("data=wmt14_en_de task=translation trainer.cuda_graphs=true", "cannot go with task=translation, whose batches"),
     ("data=wmt14_en_de task=translation data.tokenizer=bpe", "this data has no key 'data.tokenizer'"),
-    ("data.batch_tokens=9", "this data has no key 'data.batch_tokens'; multi30k, wmt14_en_de have"),
+    ("data.batch_tokens=9", "this data has no key 'data.batch_tokens'; multi30k, numbers, wmt14_en_de have"),
     ("scale=250k scale.name=1m", "type scale=1m"),
     ("model.tuned={1m: {lr: 1}}", "type optim.lr=0.003"),
     # types
@@ -90,7 +90,7 @@ MISTAKES = [
     ("trainer.checkpoint_epochs=5", "takes a list of whole numbers"),
     ("trainer.checkpoint_epochs=[a]", "takes a list of whole numbers"),
     # names and ranges; more of them below
-    ("optim.schedule=cosin", "legal values are cosine, linear, constant; type optim.schedule=cosine"),
+    ("optim.schedule=cosin", "legal values are cosine, linear, constant, inverse_sqrt; type optim.schedule=cosine"),
     ("trainer.max_steps=-1", "must be at least 1; type for example trainer.max_steps=1000"),
     (
         "data.split=[0.5,0.4,0.3]",
@@ -189,7 +189,7 @@ def test_impossible_value(plain, changes, says):
         ("", "type run=PATH"),
         (
             "run=x task=los",
-            "task=los: legal values are loss, sample, synchrony, copy_depth, coupling, recall; type task=loss",
+            "task=los: legal values are loss, sample, synchrony, copy_depth, coupling, recall, translate; type task=loss",
         ),
         ("run=x split=tset", "legal values are train, validation, test; type split=test"),
         ("run=x model=fsn", "unknown key 'model'"),
@@ -220,7 +220,7 @@ def test_mistake_in_an_evaluation(line, says):
 
 
 def test_every_key_of_an_evaluation_is_for_all_tasks_or_says_for_which():
-    everywhere = {"run", "task", "checkpoint", "device", "ssa.backend"}
+    everywhere = {"run", "task", "checkpoint", "average", "device", "ssa.backend"}
     tasks = {key: limits_of(field).tasks for key, field, _, _ in leaves(schema("eval"))}
     assert {key for key, of in tasks.items() if not of} == everywhere
     of_task = next(field for key, field, _, _ in leaves(schema("eval")) if key == "task")

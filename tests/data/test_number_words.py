@@ -36,6 +36,6 @@ def test_splits_are_apart_and_made_again():
     assert len(set(every)) == len(every)
     assert list(number_pairs("test")) == splits["test"]
     assert splits["test"][0] == (
-        "On Monday Anna ordered nine hundred and fifty red flowers for six hundred and seventy-nine euros.",
-        "Am Montag bestellte Anna neunhundertfünfzig rote Blumen für sechshundertneunundsiebzig Euro.",
+        "Last year Ben sold seven hundred and eighty-seven new flowers for eighty-five euros.",
+        "Letztes Jahr verkaufte Ben siebenhundertsiebenundachtzig neue Blumen für fünfundachtzig Euro.",
     )
