@@ -18,6 +18,7 @@ from measures.flops import flops_per_token
 from ssa import OSN
 from training.budget import resolve_shape
 from training.build import build_model, parameter_groups, parameters_by_part
+from training.run import require_whole_logits
 
 V, CUTOFFS = 100, [10, 40]
 BOUNDS = [0, 10, 40, 100]
@@ -207,3 +208,13 @@ def test_what_changes_nothing_or_cannot_be_is_one_line(asked, says):
 def test_a_tied_readout_of_phases_stays_whole():
     config = resolve_shape(compose("train", ["model=fsn", "scale=1m", *WORDS, "model.readout=tied"]), 267_735)
     assert config.model.cutoffs is None
+
+
+def test_cuda_graphs_are_refused_where_the_loss_is_read_in_parts(monkeypatch):
+    config = compose("train", ["trainer.cuda_graphs=true", "data.context=8", "batch_size=2"])
+    require_whole_logits(config, Transformer(V, 16, 1, 2, 24))
+    with pytest.raises(UserError, match="the loss over 100 tokens is read in parts: leave it out"):
+        require_whole_logits(config, made(Transformer))
+    monkeypatch.setattr(cross_entropy, "MOST_LOGITS", 16 * V - 1)
+    with pytest.raises(UserError, match="read in parts"):
+        require_whole_logits(config, Transformer(V, 16, 1, 2, 24))
