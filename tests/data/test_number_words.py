@@ -36,6 +36,6 @@ def test_splits_are_apart_and_made_again():
     assert len(set(every)) == len(every)
     assert list(number_pairs("test")) == splits["test"]
     assert splits["test"][0] == (
-        "Last year Ben sold seven hundred and eighty-seven new flowers for eighty-five euros.",
-        "Letztes Jahr verkaufte Ben siebenhundertsiebenundachtzig neue Blumen für fünfundachtzig Euro.",
+        "Today Emma bought three hundred and sixteen new flowers for nine hundred and twenty-seven euros.",
+        "Heute kaufte Emma dreihundertsechzehn neue Blumen für neunhundertsiebenundzwanzig Euro.",
     )
