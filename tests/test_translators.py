@@ -81,7 +81,7 @@ def test_padded_states_of_the_encoder_do_not_matter(model: Translator) -> None:
     source, inputs, mask = pairs()
     memory = model.encode(source, mask)
     poisoned = memory.masked_fill(~mask[:, :, None], math.nan)
-    states = [model.decoder.hidden(inputs, **model._attended(x, mask)) for x in (memory, poisoned)]
+    states = [model.decoder.hidden(inputs, **model.attended(x, mask)) for x in (memory, poisoned)]
     assert states[0].isfinite().all() and torch.equal(*states)
     steps = [model.step(inputs[:, 0], model.init_cache(x, mask))[0] for x in (memory, poisoned)]
     assert torch.equal(*steps)
