@@ -187,7 +187,7 @@ def test_every_parameter_gets_a_gradient(model: Translator) -> None:
 @pytest.mark.parametrize("name", ["transformer", "fsn", "osn"])
 def test_dropout_is_for_training_alone(name: str) -> None:
     source, inputs, mask = pairs()
-    plain = translator(f"model={name}")
+    plain = translator(f"model={name}", "model.dropout=0.0")
     config = resolved(f"model={name}", "scale=smoke").model
     torch.manual_seed(0)
     model = build_model(replace(config, dropout=0.3), V, "translation")
