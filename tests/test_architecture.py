@@ -20,7 +20,19 @@ ORDER = [
 ]
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
 # Imported only where they are used, so that a start without them is quick and possible.
-LATE = {"wandb", "datasets", "tokenizers", "sacrebleu", "sacremoses", "matplotlib", "zstandard", "pyarrow", "rich", "scipy", "optuna"}
+LATE = {
+    "wandb",
+    "datasets",
+    "tokenizers",
+    "sacrebleu",
+    "sacremoses",
+    "matplotlib",
+    "zstandard",
+    "pyarrow",
+    "rich",
+    "scipy",
+    "optuna",
+}
 LATE |= {"pooch", "requests"}
 
 

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -30,9 +29,7 @@ VARIANTS = [
 
 def resolved(*overrides: str, vocabulary_size: int = V) -> RunConfig:
     """The config of a translator, without a corpus."""
-    config = compose("train", list(overrides))
-    data = SimpleNamespace(context=256, counts_tables=False)
-    return resolve_shape(replace(config, task="translation", data=data), vocabulary_size)
+    return resolve_shape(compose("train", ["task=translation", "data=numbers", *overrides]), vocabulary_size)
 
 
 def translator(*overrides: str, vocabulary_size: int = V, scale: str = "smoke") -> Translator:

@@ -69,6 +69,6 @@ def test_a_second_task_is_trained_and_resumed(make_config, tmp_path, monkeypatch
 
 
 def test_the_config_knows_the_tasks_and_no_others(make_config):
-    assert make_config("task=language").task == "language" and set(TASKS) == {"language", "recall"}
-    with pytest.raises(UserError, match=r"task=pairs: legal values are language, recall"):
+    assert make_config("task=language").task == "language" and set(TASKS) == {"language", "recall", "translation"}
+    with pytest.raises(UserError, match=r"task=pairs: legal values are language, recall, translation"):
         make_config("task=pairs")
