@@ -189,7 +189,7 @@ def test_impossible_value(plain, changes, says):
         ("", "type run=PATH"),
         (
             "run=x task=los",
-            "task=los: legal values are loss, sample, synchrony, copy_depth, coupling, recall, translate; type task=loss",
+            "legal values are loss, sample, synchrony, copy_depth, coupling, recall, translate; type task=loss",
         ),
         ("run=x split=tset", "legal values are train, validation, test; type split=test"),
         ("run=x model=fsn", "unknown key 'model'"),
