@@ -4,14 +4,25 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import RunConfig
+from measures.memory import TrainingMemory
 from measures.statistics import half_width
 from training.run_record.record import DataInfo, RunRecord
 
+# Of an H100 SXM, dense, by precision: float32 matrix products are in TF32. Operations a second.
+PEAK = {"32": 494e12, "bf16": 989e12}
+UTILISATION = 0.4  # of that peak which large models reach (our choice)
 COUNTS = ("total", "without_tables")  # of parameters; the others are parts
 
 
-def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch: int | None, folder: Path) -> str:
-    """What is about to be run; `config` with its shape resolved."""
+def plan(
+    config: RunConfig,
+    record: RunRecord,
+    total_steps: int,
+    steps_per_epoch: int | None,
+    folder: Path,
+    memory: TrainingMemory | None = None,
+) -> str:
+    """What is about to be run; `config` with its shape resolved. With `memory`, of one device, what it takes too."""
     model, optim = config.model, config.optim
     parts = ", ".join(f"{name} {n:,}" for name, n in record.parameters.items() if name not in COUNTS)
     warmup = f"{optim.warmup_steps} steps of warm-up"
@@ -23,6 +34,7 @@ def plan(config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch
         "parameters": f"{record.parameters['total']:,} ({parts})",
         **({"budget": _budget(record)} if "without_tables" in record.parameters else {}),
         **_training(config, record.data, total_steps, steps_per_epoch),
+        **({} if memory is None else _cost(config, record, total_steps, steps_per_epoch, memory)),
         "optimizer": f"{optim.name}, learning rate {optim.lr:g}, {optim.schedule}, {warmup}",
         "device": f"{record.device.count} {record.device.kind} ({record.device.name}), "
         f"{record.device.threads} threads, precision {config.precision}",
@@ -73,6 +85,30 @@ def _strings(config: RunConfig, data: DataInfo, total_steps: int) -> dict[str, s
         + (f"; at the end of {', '.join(others)} symbols too" if others else ""),
         "training": f"{total_steps:,} steps of {config.batch_size} new strings, {tokens:,} symbols read",
     }
+
+
+def _cost(
+    config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch: int | None, memory: TrainingMemory
+) -> dict[str, str]:
+    """What a run takes: operations, hours of one GPU, memory by part."""
+    if steps_per_epoch is None:
+        tokens = float(total_steps * config.batch_size * config.data.context)
+    else:
+        tokens = total_steps / steps_per_epoch * record.data.tokens["train"]
+    operations = tokens * record.flops_per_token
+    hours = operations / (UTILISATION * PEAK[config.precision]) / 3600
+    parts = ", ".join(f"{name} {_size(n)}" for name, n in vars(memory).items())
+    halved = "; bf16 halves the activations" if config.precision == "bf16" else ""
+    return {
+        "operations": f"{operations:.3g} in all, {record.flops_per_token:,} a token (matrix products in training)",
+        "GPU hours": f"{hours:.3g} of an H100 at {UTILISATION:.0%} of {PEAK[config.precision] / 1e12:,.0f} TFLOP/s, more "
+        "than a small model reaches",
+        "memory": f"{_size(memory.total)} on each of {config.trainer.devices} devices: {parts}{halved}",
+    }
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:,.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:,.1f} MiB"
 
 
 def _budget(record: RunRecord) -> str:

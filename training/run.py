@@ -63,7 +63,8 @@ class Plan:
     record: RunRecord
 
     def __str__(self) -> str:
-        return announce.plan(self.config, self.record, self.total_steps, self.data.steps_per_epoch, self.folder)
+        asked = self.config, self.record, self.total_steps, self.data.steps_per_epoch, self.folder
+        return announce.plan(*asked, self.task.memory(self.model, self.config, self.data) if self.config.plan else None)
 
 
 def run(config: RunConfig) -> RunRecord:

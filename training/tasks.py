@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from configs.schema import AVERAGED, RunConfig
@@ -16,6 +17,7 @@ from data.strings import Strings
 from data.tokenizers import WordTokenizer
 from data.translation import TranslationData
 from measures.flops import flops_per_target, flops_per_token
+from measures.memory import TrainingMemory, training_memory
 from training.language import LanguageModule
 from training.recall import RecallModule, RecallValidation
 from training.run_record.record import DataInfo, TokenizerInfo, without_absolute_paths
@@ -47,6 +49,12 @@ def language_info(data: LanguageData) -> DataInfo:
     )
 
 
+def windows_memory(model: nn.Module, config: RunConfig, data: Any) -> TrainingMemory:
+    """Of a step on windows of `data.context` tokens."""
+    windows = config.trainer.micro_batch_size or config.batch_size // config.trainer.devices
+    return training_memory(model, windows, torch.zeros(1, config.data.context, dtype=torch.int64))
+
+
 @dataclass(frozen=True)
 class Task:
     """The parts of a task that are made from a config."""
@@ -57,6 +65,7 @@ class Task:
     validation: Callable[[RunConfig, Any, int], Validation | RecallValidation | TranslationValidation]
     info: Callable[[Any], DataInfo] = language_info  # what the record tells of the data
     flops: Callable[[nn.Module, Any], int] = lambda model, data: flops_per_token(model, data.context)
+    memory: Callable[[nn.Module, RunConfig, Any], TrainingMemory] = windows_memory  # of a step, on one device
     unit: Unit = BITS_PER_BYTE
     averaged: int = 0  # last epochs whose checkpoints are kept where none are named, for eval.py checkpoint=average
 
@@ -138,8 +147,20 @@ def translation_info(data: TranslationData) -> DataInfo:
 
 def translation_flops(model: nn.Module, data: TranslationData) -> int:
     """Of a training step, per token of a translation, for sentences of the mean length of both languages."""
+    return flops_per_target(model, *_mean_lengths(data))
+
+
+def translation_memory(model: nn.Module, config: RunConfig, data: TranslationData) -> TrainingMemory:
+    """Of a step on sentences of the mean length of both languages, as many as a batch holds."""
+    source, target = _mean_lengths(data)
+    pairs = -(-data.batch_tokens // (max(source, target) * data.n_micro * config.trainer.devices))
+    return training_memory(model, pairs, *(torch.zeros(1, n, dtype=torch.int64) for n in (source, target)))
+
+
+def _mean_lengths(data: TranslationData) -> tuple[int, int]:
+    """Of the pairs of training, source and target, in tokens."""
     pairs, counts = data.parallel.pairs_per_split()["train"], data.parallel.facts["tokens"]["train"]
-    return flops_per_target(model, *(round(counts[side] / pairs) for side in ("source", "target")))
+    return round(counts["source"] / pairs), round(counts["target"] / pairs)
 
 
 def translation_validation(config: RunConfig, data: TranslationData, total_steps: int) -> TranslationValidation:
@@ -163,6 +184,7 @@ TASKS: dict[str, Task] = {
         translation_validation,
         translation_info,
         translation_flops,
+        translation_memory,
         averaged=AVERAGED,
     ),
 }

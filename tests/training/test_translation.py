@@ -300,3 +300,13 @@ def test_a_translation_run_has_other_tasks_refused(config, tmp_path):
     with pytest.raises(UserError, match="translates sentences: type task=translate"):
         opened.tokenizer  # noqa: B018
     assert translation_data(config("model=transformer")).steps_per_epoch == load_record(tmp_path / "run").final["step"]
+
+
+def test_a_plan_tells_what_a_run_takes(config, capsys):
+    run(config("model=osn", "plan=true", "trainer.max_epochs=10"))
+    out = capsys.readouterr().out
+    plan = make_plan(config("model=osn", "trainer.max_epochs=10"))
+    tokens = 10 * plan.data.parallel.tokens_per_split()["train"]
+    assert f"operations  {tokens * plan.record.flops_per_token:.3g} in all" in out
+    assert "GPU hours" in out and "memory" in out and "activations" in out
+    assert f"weights {4 * plan.record.parameters['total'] / 2**20:,.1f} MiB" in out
