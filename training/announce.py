@@ -101,8 +101,7 @@ def _cost(
     halved = "; bf16 halves the activations" if config.precision == "bf16" else ""
     return {
         "operations": f"{operations:.3g} in all, {record.flops_per_token:,} a token (matrix products in training)",
-        "GPU hours": f"{hours:.3g} of an H100 at {UTILISATION:.0%} of {PEAK[config.precision] / 1e12:,.0f} TFLOP/s, more "
-        "than a small model reaches",
+        "GPU hours": f"{hours:.3g} of an H100 at {UTILISATION:.0%} of {PEAK[config.precision] / 1e12:,.0f} TFLOP/s",
         "memory": f"{_size(memory.total)} on each of {config.trainer.devices} devices: {parts}{halved}",
     }
 
