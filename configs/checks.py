@@ -56,6 +56,8 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
             if asked:
                 sign = "" if "=" in key else "="
                 raise UserError(f"trainer.cuda_graphs=true cannot go with {key}{sign}: leave one of them out")
+    if config.compile and config.task == "translation":
+        raise UserError("compile=true is for windows of one length, and sentences have many: leave it out")
     # What would change nothing is refused: its record would claim an ablation that did not take place.
     for key, field, value, default in leaves(config):
         needs = limits_of(field).needs
@@ -71,8 +73,8 @@ def _check_task(config: RunConfig) -> None:
             "language": "data={0} is {1} for task={2}: type task={2} too",
             "recall": "task=recall recalls strings that are made, and data={0} is {1}: type data=repeat64, "
             "data=repeat6, data=mqar or data=selective_copying",
-            "translation": "task=translation translates sentences, and data={0} is {1}: type data=multi30k or "
-            "data=wmt14_en_de",
+            "translation": "task=translation translates sentences, and data={0} is {1}: type data=numbers, "
+            "data=multi30k or data=wmt14_en_de",
         }[config.task]
         given = {"language": "text", "recall": "strings", "translation": "sentences in pairs"}[data.task]
         raise UserError(asked.format(data.name, given, data.task))

@@ -15,7 +15,10 @@ from training.run_record.trained_run import TrainedRun, open_run
 
 def _open(config: EvaluationConfig) -> TrainedRun:
     assert config.run is not None, "checked with the config"
-    return open_run(config.run, config.checkpoint, config.device, config.ssa.backend, config.average)
+    run = open_run(config.run, config.checkpoint, config.device, config.ssa.backend, config.average)
+    if run.config.task == "translation" and config.task != "translate":
+        run.require("language")
+    return run
 
 
 def loss(config: EvaluationConfig) -> None:

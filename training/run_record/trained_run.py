@@ -55,7 +55,7 @@ class TrainedRun:
     @property
     def tokenizer(self) -> Tokenizer:
         """How its tokens read as text. UserError where its copy is not what it was trained with."""
-        self._require("language")
+        self.require("language")
         if self.config.data.tokenizer == CHARACTERS:  # open_run saw that record and checkpoint have the same
             return CharacterTokenizer(alphabet=self.record.data.tokenizer["characters"].encode("latin-1"))
         tokenizer = open_tokenizer(self.tokenizer_file)
@@ -65,7 +65,7 @@ class TrainedRun:
 
     def corpus(self, moved: EvaluationDataConfig) -> Corpus:
         """The corpus the run was trained on. UserError when what is there now has another hash."""
-        self._require("language")
+        self.require("language")
         here = {name: value for name, value in vars(moved).items() if value is not None}
         here["tokenizer"] = self.tokenizer_file if self.tokenizer.sha256 else self.tokenizer.name
         corpus = open_corpus(replace(self.config.data, **here))
@@ -85,7 +85,7 @@ class TrainedRun:
     @property
     def joint_tokenizer(self) -> JointTokenizer:
         """That of both languages of a translation run. UserError where its copy is not what it was trained with."""
-        self._require("translation")
+        self.require("translation")
         file = self.folder / TOKENIZER
         try:
             tokenizer = joint_tokenizer_of(file.read_bytes(), self.record.data.tokenizer["name"])
@@ -99,7 +99,7 @@ class TrainedRun:
         """The parallel text the run was trained on. UserError where the text of a split is now another: of training,
         or of `split`, unless another test set is asked for.
         """
-        self._require("translation")
+        self.require("translation")
         here = {name: value for name, value in vars(moved).items() if value is not None}
         corpus = open_parallel(replace(self.config.data, **here), self.joint_tokenizer)
         before = self.record.data.source["splits_sha256"]
@@ -114,7 +114,7 @@ class TrainedRun:
 
     def strings(self) -> Strings:
         """The strings the run was trained to recall. UserError where they are now made otherwise."""
-        self._require("recall")
+        self.require("recall")
         strings = Strings(self.config.data)
         if strings.sha256 != self.record.data.sha256:
             raise UserError(
@@ -123,7 +123,8 @@ class TrainedRun:
             )
         return strings
 
-    def _require(self, task: str) -> None:
+    def require(self, task: str) -> None:
+        """UserError for a run of another task, with what to ask it."""
         if self.config.task != task:
             raise UserError(f"the run in {self.folder} {INSTEAD[self.config.task]}")
 
@@ -189,9 +190,10 @@ def _last_epochs(folder: Path, n: int) -> list[Path]:
     """The last n checkpoints of epochs, the newest last. UserError where there are fewer."""
     files = sorted((folder / "checkpoints").glob("epoch-*.ckpt"))
     if len(files) < n:
+        instead = f"average={len(files)}" if files else "checkpoint=last"
         raise UserError(
-            f"{folder} has {len(files)} checkpoints of epochs, and checkpoint=average takes {n}: type average="
-            f"{max(1, len(files))}, or train with trainer.checkpoint_epochs=[...] that names the last {n}"
+            f"{folder} has {len(files)} checkpoints of epochs, and checkpoint=average takes {n}: type {instead}, or "
+            f"train with trainer.checkpoint_epochs=[...] that names the last {n}"
         )
     return files[-n:]
 
