@@ -21,7 +21,7 @@ __all__ = ["Translator", "reorder"]
 class Translator(nn.Module):
     """source (B, M) and inputs (B, N), both int64 -> logits (B, N, V) of the target's next token.
 
-    `encoder`: blocks that know all of the source; `norm` is taken of their last state, None leaves it as it is.
+    `encoder`: blocks that attend to the whole source; `norm` is taken of their last state, None leaves it as it is.
     `decoder`: a language model whose blocks have cross-attention; its embedding is the encoder's too.
     `source_mask` (B, M) bool is True for a real token; None: all are. Padding changes nothing of what is real.
     """

@@ -8,6 +8,7 @@ from configs.schema import (
     AVERAGED,
     BLOCKS,
     LAYERS,
+    LENGTH_PENALTY,
     LONGEST_SEARCHED,
     BenchmarkConfig,
     EvaluationConfig,
@@ -78,11 +79,6 @@ def _check_task(config: RunConfig) -> None:
         }[config.task]
         given = {"language": "text", "recall": "strings", "translation": "sentences in pairs"}[data.task]
         raise UserError(asked.format(data.name, given, data.task))
-    if data.source == "multi30k" and not data.path:
-        raise UserError(
-            "data=multi30k needs its files: get those of data/task1/raw from https://github.com/multi30k/dataset and "
-            "type data.path=FOLDER"
-        )
     if not isinstance(data, StringsConfig):
         return
     for key, length in (("data.context", data.context), *(("data.lengths", length) for length in data.lengths)):
@@ -107,8 +103,19 @@ def check_evaluation(config: EvaluationConfig) -> None:
         raise UserError(f"average={config.average} changes nothing here: type checkpoint=average too")
     if config.n_best > config.beam:
         raise UserError(f"n_best={config.n_best} is more than beam={config.beam} finds; type beam={config.n_best} too")
-    if config.input is not None and config.baseline is not None:
-        raise UserError("baseline= is for a split with references: leave out input=")
+    if config.input is not None:
+        usual = EvaluationConfig()
+        for key, asked in (
+            ("baseline", config.baseline is not None),
+            ("split", config.split != usual.split),
+            ("data.test", config.data.test is not None),
+        ):
+            if asked:
+                raise UserError(f"{key}= is of a split with references, and input= is text without: leave out one")
+    if config.data.test is not None and config.split != "test":
+        raise UserError(f"data.test={config.data.test} is for split=test: leave out split={config.split}")
+    if config.beam == 1 and config.length_penalty != LENGTH_PENALTY:
+        raise UserError("length_penalty= changes nothing with beam=1, which is greedy: leave it out")
     if config.input is None and (config.n_best > 1 or config.scores):
         raise UserError("n_best= and scores= are of lines that are translated: type input=FILE or input=- too")
     _check_other_text(config)

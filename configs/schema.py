@@ -19,6 +19,7 @@ SEED = at_least(0, 2**32 - 1)
 MOST_THREADS = 1024  # torch crashes on absurd numbers instead of refusing them
 PRECISIONS = ("32", "bf16")
 LONGEST_SEARCHED = 39  # tokens of a sentence that bench.py translates
+BEAM, LENGTH_PENALTY = 4, 0.6  # of beam search, as arXiv 1706.03762 has it
 AVERAGED = 5  # last checkpoints that are averaged, as arXiv 1706.03762 has it for its base model
 BACKENDS = ("auto", "chunked", "flex", "dense")  # as in ssa.backends
 
@@ -359,9 +360,9 @@ class ParallelConfig:
     # a local folder with files of sentences, or what their names begin with; not the official source
     path: str | None = setting(None, NOT_EMPTY, example="FOLDER", needs=OF_FILES)
     # the file of a split there, without its language: train.tok for train.tok.en and train.tok.de; None: a usual name
-    train: str | None = setting(None, NOT_EMPTY, example="train", needs=LOCAL_PAIRS)
-    validation: str | None = setting(None, NOT_EMPTY, example="val", needs=LOCAL_PAIRS)
-    test: str | None = setting(None, NOT_EMPTY, example="newstest2014", needs=LOCAL_PAIRS)
+    train: str | None = setting(None, NAME, example="train", needs=LOCAL_PAIRS)
+    validation: str | None = setting(None, NAME, example="val", needs=LOCAL_PAIRS)
+    test: str | None = setting(None, NAME, example="newstest2014", needs=LOCAL_PAIRS)
     # tokens of the byte-level BPE of both languages, 256 of them the single bytes, and <eos>
     vocabulary: int = setting(32_768, at_least(258))
     context: int = setting(256, at_least(2))  # most tokens of a sentence, <eos> among them
@@ -371,7 +372,7 @@ class ParallelConfig:
     max_ratio: float | None = setting(None, at_least(1), example=1.5)
     # tokens of a batch over all devices: pairs times the longest sentence among them, in either language
     batch_tokens: int = setting(25_000, at_least(2))
-    micro_batches: int = setting(1, at_least(1))  # passes that a batch is computed in; does not change the result
+    micro_batches: int = setting(1, at_least(1))  # passes that a batch is computed in; dropout then draws otherwise
     cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
 
 
@@ -626,7 +627,7 @@ class EvaluationDataConfig:
     """
 
     path: str | None = setting(None, tasks=(*ON_TEXT, *ON_PAIRS))
-    test: str | None = setting(None, NOT_EMPTY, example="test_2017_flickr", tasks=ON_PAIRS)  # the file of another test
+    test: str | None = setting(None, NAME, example="test_2017_flickr", tasks=ON_PAIRS)  # the file of another test
     cache_dir: str | None = setting(None, tasks=(*ON_TEXT, *ON_PAIRS))
     # a text file, also .xz, .gz or .zst, that is scored whole in place of a split, with the tokenizer of the run
     text: str | None = setting(None, NOT_EMPTY, example="wiki.test.raw.xz", tasks=("loss",))
@@ -673,10 +674,10 @@ class EvaluationConfig:
     # sentences to translate, one a line: a text file (.gz, .xz and .zst too), or -: what is typed or piped in; None:
     # those of the split, whose translations are scored
     input: str | None = setting(None, NOT_EMPTY, example="FILE", tasks=ON_PAIRS)
-    beam: int = setting(4, at_least(1), tasks=ON_PAIRS)  # hypotheses a sentence; 1: greedy
-    length_penalty: float = setting(0.6, at_least(0), tasks=ON_PAIRS)  # alpha; 0: none
+    beam: int = setting(BEAM, at_least(1), tasks=ON_PAIRS)  # hypotheses a sentence; 1: greedy
+    length_penalty: float = setting(LENGTH_PENALTY, at_least(0), tasks=ON_PAIRS)  # alpha; 0: none
     n_best: int = setting(1, at_least(1), tasks=ON_PAIRS)  # of the lines of input: translations each, up to beam
-    # another run directory, that has translated the same split by the same command: do they differ?
+    # another run directory, that has translated the same split in the same way: the difference, by the paired bootstrap
     baseline: str | None = setting(None, NOT_EMPTY, example="runs/transformer", tasks=ON_PAIRS)
     scores: bool = setting(False, tasks=ON_PAIRS)  # of the lines of input: print log p / length penalty before each
 

@@ -6,6 +6,7 @@ a column `translation` or a column a language (train-00000-of-00003.parquet).
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ NAMES = {  # of the files of a split, where the user names none
 INFIXES = ("", ".tok", ".en-de", ".de-en")  # between that name and the language
 PACKED = ("", ".gz", ".xz", ".zst")
 AFTER_PREFIX = ("", ".", "-", "_")  # between what all names begin with and that of the split
+OF_SEVERAL = re.compile(r"-of-(\d+)\.parquet$")
 OF_HUB = "de-en"  # the folder of the data set wmt/wmt14 with its Parquet files
 
 
@@ -86,6 +88,11 @@ def _parquets(base: Path, languages: tuple[str, str]) -> PairFiles | None:
     paths = [path for path in sorted(base.parent.glob("*.parquet")) if _is_part(path.name, base.name)]
     if not paths:
         return None
+    whole = max((int(found[1]) for path in paths if (found := OF_SEVERAL.search(path.name))), default=len(paths))
+    if len(paths) != whole:
+        raise UserError(
+            f"{base.parent} has {len(paths)} of the {whole} files of {base.name} ({paths[0].name}); add the others"
+        )
     return PairFiles(paths, lambda: itertools.chain.from_iterable(parquet_pairs(path, languages) for path in paths))
 
 

@@ -136,6 +136,11 @@ def open_parallel(config: ParallelConfig, tokenizer: JointTokenizer | None = Non
 
 def _text(config: ParallelConfig) -> Corpus:
     """The text of a corpus, as lines."""
+    if config.source == "multi30k" and config.path is None:  # here: a table is made without its files
+        raise UserError(
+            "data=multi30k needs its files: get those of data/task1/raw from https://github.com/multi30k/dataset and "
+            "type data.path=FOLDER"
+        )
     source = _made() if config.source == "numbers" else _hub() if config.path is None else _local(config)
     escaped = config.source in ESCAPED
 
@@ -206,7 +211,7 @@ def _hub() -> Source:
 
 
 def _made() -> Source:
-    key = {"made": "sentences about numbers", "version": number_words.VERSION}
+    key = {"made": "sentences about numbers", "pairs": number_words.PAIRS, "version": number_words.VERSION}
     return Source(key, key, number_words.number_pairs)
 
 

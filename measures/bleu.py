@@ -65,7 +65,9 @@ def bleu_tokenised(translations: Sequence[str], references: Sequence[str], langu
 
 @dataclass(frozen=True)
 class Compared:
-    """BLEU of another system minus that of a baseline. `p`: of a difference as large, were they equally good."""
+    """BLEU of another system minus that of a baseline. `p`: the probability of a difference at least as large if both
+    were equally good.
+    """
 
     difference: float
     p: float

@@ -44,7 +44,8 @@ def translate(
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             translations = beam_search(searched, source.to(device), mask.to(device), tokenizer.eos, beam, alpha)
         for n, of_it in zip(chosen, translations, strict=True):
-            found[n] = [(tokenizer.sentence(one.tokens), one) for one in of_it]
+            # A sentence is one line, whatever tokens the model writes.
+            found[n] = [(" ".join(tokenizer.sentence(one.tokens).splitlines()), one) for one in of_it]
         if on_progress is not None:
             on_progress(first + len(chosen), len(order))
     return found

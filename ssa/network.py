@@ -88,7 +88,7 @@ class OSN(Decoder):
     as in the paper. `position=False`: no positional part, and no lag. `start`: "calibrated" or "published".
     `calibration_length`: tokens of the sequences it will be trained on. With `cutoffs` the vocabulary is read and
     predicted in bands (blocks/adaptive.py), each narrower than the last by `div_value`. `cross`: layers attend to a
-    memory too, which makes it the decoder of a translator, who calibrates it. `dropout`: of embeddings and of
+    memory too, which makes it the decoder of a translator, which calibrates it. `dropout`: of embeddings and of
     increments.
 
     Raises ValueError for a block that knows the future (causal=False), for a lag without positions, and what the block

@@ -46,7 +46,7 @@ class TrainingModule(L.LightningModule):
         raise NotImplementedError
 
     def objective(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """What is minimised, and the loss in nats that is told of it, each summed over the targets of a micro-batch:
+        """What is minimised, and the loss in nats that is reported, each summed over the targets of a micro-batch:
         the same, unless a task regularises.
         """
         nats = self.nats(batch)

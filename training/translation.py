@@ -21,7 +21,7 @@ from training.step import TrainingModule
 class TranslationModule(TrainingModule):
     """Predicts the tokens of translations with a plain model, source (B, M), inputs (B, N) -> logits (B, N, V).
 
-    What is minimised has labels smoothed by `optim.label_smoothing`. The loss that is told is without it.
+    What is minimised has labels smoothed by `optim.label_smoothing`. The reported loss is without it.
     """
 
     def objective(self, batch: TranslationBatch) -> tuple[Tensor, Tensor]:

@@ -1,20 +1,24 @@
 """Translations by a trained run: of a split, scored and kept in a file, or of lines of text, as they come."""
 
+import hashlib
 import itertools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from configs.errors import UserError
 from configs.schema import EvaluationConfig
 from data.atomic_write import write_atomically
-from data.files import existing_file, refuse_pointer
+from data.files import existing_file, file_sha256, refuse_pointer
 from data.pair_files import text_lines
 from measures.bleu import paired_bootstrap, scores
 from measures.translate import Translated, translate
 from measures.translation_loss import translation_loss
 from training.attention_backend import evaluated_by
 from training.evaluated_split import progress_of
+from training.run_record.record import load_record
 from training.run_record.trained_run import TrainedRun
 
 
@@ -26,16 +30,28 @@ def translate_split(run: TrainedRun, config: EvaluationConfig) -> None:
     source, reference and translation of each sentence, to be read.
     """
     test = config.data.test if config.split == "test" and config.data.test else config.split
-    name = run.folder / f"translations-{test}-{run.checkpoint.stem.replace(' ', '-')}"
+    name = run.folder / f"translations-{test}-{run.checkpoint.name.replace('.ckpt', '').replace(' ', '-')}"
     corpus = run.parallel(config.data, config.split)
     plain = name.with_name(f"{name.name}.{corpus.languages[1]}")
-    theirs = None if config.baseline is None else _theirs(config.baseline, plain.name, len(corpus.target(config.split)))
+    entry: dict[str, Any] = {
+        "task": "translate",
+        "split": config.split,
+        "test": test,
+        "text_sha256": corpus.splits_sha256[config.split],
+        "truncated": corpus.facts["truncated"][config.split],
+        "checkpoint": run.checkpoint.name,
+        "averaged": run.averaged,
+        "step": run.step,
+        "beam": config.beam,
+        "length_penalty": config.length_penalty,
+    }
+    baseline = None if config.baseline is None else _translations_of(config.baseline, entry)
     sources, references, (source, target) = corpus.source(config.split), corpus.target(config.split), corpus.languages
     with progress_of(config.split) as on_progress:
         loss = translation_loss(run.model, corpus.pairs(config.split), run.config.precision, on_progress=on_progress)
     with progress_of("translated") as on_progress:
         found = _translated(run, config, sources, on_progress)
-    best = [translations[0][0].replace("\n", " ") for translations in found]
+    best = [translations[0][0] for translations in found]
     scored = scores(best, references, target)
     search = f"beam {config.beam}, length penalty {config.length_penalty:g}" if config.beam > 1 else "greedy"
     print(f"run             {run.folder}")
@@ -47,44 +63,49 @@ def translate_split(run: TrainedRun, config: EvaluationConfig) -> None:
     print(f"                sacreBLEU {scored.bleu_signature}")
     print(f"chrF            {scored.chrf:.2f}, sacreBLEU {scored.chrf_signature}")
     print(f"BLEU, tokenised {scored.bleu_tokenised:.2f}: compounds split, as older papers have it; not to be mixed")
-    if theirs is not None:
+    if baseline is not None:
+        theirs, config_hash = baseline
         compared = paired_bootstrap(theirs, best, references)
+        entry |= {"baseline": config_hash, "bleu_difference": compared.difference, "p": compared.p}
         print(
             f"minus baseline  {compared.difference:+.2f} BLEU, p = {compared.p:.3f} (paired bootstrap), "
             f"{config.baseline}"
         )
-    lines = "".join(f"{line}\n" for line in best)
+    content = "".join(f"{line}\n" for line in best).encode()
+    entry["file"] = {"name": plain.name, "sha256": hashlib.sha256(content).hexdigest()}
+    entry |= evaluated_by(run.model, next(run.model.parameters()).device.type) | asdict(loss) | asdict(scored)
+    run.add_evaluation(entry)  # first: a disk that is full must not lose the scores
     blocks = (
         f"{n}\n{source}   {text}\nref  {reference}\n{target}   {translation}\n\n"
         for n, (text, reference, translation) in enumerate(zip(sources, references, best, strict=True), start=1)
     )
     readable = name.with_name(f"{name.name}.txt")
-    write_atomically(plain, lines.encode())
+    write_atomically(plain, content)
     write_atomically(readable, "".join(blocks).encode())
     print(f"\n{readable}\n{plain}")
-    run.add_evaluation(
-        {
-            "task": "translate",
-            "split": config.split,
-            "test": test,
-            "text_sha256": corpus.splits_sha256[config.split],
-            "checkpoint": run.checkpoint.name,
-            "step": run.step,
-            "beam": config.beam,
-            "length_penalty": config.length_penalty,
-            **evaluated_by(run.model, next(run.model.parameters()).device.type),
-            **asdict(loss),
-            **asdict(scored),
-        }
-    )
 
 
-def _theirs(folder: str, name: str, n: int) -> list[str]:
-    """Translations by another run, as this one would write them."""
-    lines = list(text_lines(existing_file(f"{folder}/{name}", "baseline")))
-    if len(lines) != n:
-        raise UserError(f"{folder}/{name} has {len(lines):,} lines and the split {n:,} pairs; translate it there again")
-    return lines
+SAME = ("test", "text_sha256", "beam", "length_penalty")  # of translations that are compared
+
+
+def _translations_of(folder: str, entry: dict[str, Any]) -> tuple[list[str], str]:
+    """Another run's translations of the same text by the same search, and the run's config hash. UserError where it has
+    none, or its file is no longer what it wrote.
+    """
+    record = load_record(folder)
+    fitting = [
+        other
+        for other in record.evaluations
+        if other.get("task") == "translate"
+        and all(other[key] == entry[key] for key in SAME)
+        and bool(other["averaged"]) == bool(entry["averaged"])
+    ]
+    if not fitting:
+        raise UserError(f"{folder} has not translated this text in this way: evaluate it first, with the same settings")
+    file, sha256 = Path(folder) / fitting[-1]["file"]["name"], fitting[-1]["file"]["sha256"]
+    if not file.is_file() or file_sha256(file) != sha256:
+        raise UserError(f"{file} is not what {folder} has in its record; evaluate it again")
+    return list(text_lines(file)), record.config_hash
 
 
 def translate_lines(run: TrainedRun, config: EvaluationConfig) -> None:

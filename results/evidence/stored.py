@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.schema import AVERAGED, BEAM, LENGTH_PENALTY
 from measures.statistics import Estimate, half_width, mean_over_text
 from results.evidence.protocol import footnotes
 from results.evidence.runs import Evidence
@@ -36,11 +37,26 @@ def stored_evaluation(record: RunRecord, task: str, start: bool = False, smoke: 
         entry
         for entry in record.evaluations
         if entry.get("task") == task
+        and (task != "translate" or _as_a_table_has_it(entry, record))
         and entry.get("test", entry["split"]) == SPLITS.get(task, "validation")
-        and (entry["step"] == step or (step is None and entry["step"] > 0))
+        and (entry["step"] == step or (step is None and entry["step"] > 0) or task == "translate")
         and (task != "copy_depth" or (_asked(entry, whole), entry["context"]) == (min(BYTES[smoke], whole), context))
     ]
     return fitting[-1] if fitting else None
+
+
+def _as_a_table_has_it(entry: dict[str, Any], record: RunRecord) -> bool:
+    """Whether translations are of the search and the weights that tables compare: the average of the last epochs, or
+    the last checkpoint where no epoch was completed.
+    """
+    final = record.final
+    if final is None or (entry["beam"], entry["length_penalty"]) != (BEAM, LENGTH_PENALTY):
+        return False
+    epochs = int(final["epoch"] + 1e-9)
+    if not epochs:
+        return not entry["averaged"] and bool(entry["step"] == final["step"])
+    last = round(epochs * final["step"] / final["epoch"])  # the run may have gone on into a further epoch
+    return bool(entry["averaged"] == min(AVERAGED, epochs) and entry["step"] == last)
 
 
 def _asked(entry: dict[str, Any], whole: int) -> int:
@@ -87,6 +103,7 @@ def with_evaluation(evidence: Evidence, task: str) -> tuple[list[Evaluated], lis
         on_bytes = f" max_bytes={BYTES[smoke]}" if task == "copy_depth" else ""
         notes.append(
             f"{lacking} trained runs were not evaluated on these bytes at their last step: "
-            f"type python eval.py run=PATH task={task} split={SPLITS.get(task, 'validation')}{on_bytes}."
+            f"type python eval.py run=PATH task={task} split={SPLITS.get(task, 'validation')}{on_bytes}"
+            f"{' checkpoint=average' if task == 'translate' else ''}."
         )
     return evaluated, notes + evidence.shortfall()

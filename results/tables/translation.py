@@ -32,7 +32,7 @@ def add_translation(evidence: Evidence, document: Document, folder: Path, stem: 
     rows, their_bleu = [], {seed: entry["bleu"] for seed, entry in of.get(baseline, {}).items()}
     for variant, entries in of.items():
         bleu = {seed: entry["bleu"] for seed, entry in entries.items()}
-        row = {"model": variant}
+        row = {"model": variant, "parameters": _parameters(evaluated, variant_of, variant)}
         for key, column in SCORED.items():
             row[column] = _shown({seed: entry[key] for seed, entry in entries.items()}, entries, key, seeds)
         row[f"BLEU minus {baseline}"] = (
@@ -53,6 +53,13 @@ def add_translation(evidence: Evidence, document: Document, folder: Path, stem: 
             "± is the 95 % interval over seeds, or of one seed the bootstrap over sentences. nats per token: of the "
             "references, by teacher forcing, labels not smoothed.",
             f"Weights: {'; '.join(averaged)}.",
+            "A size is promised without embedding and readout: an FSN whose readout is not tied has more parameters in "
+            "all. Dropout leaves an FSN's embedding out, which is phases, and takes in the others'.",
+            *(
+                [f"nats are of references cut to the longest sentence: {cut:,} of them."]
+                if (cut := entry["truncated"])
+                else []
+            ),
             *notes,
         ]
     data = [
@@ -65,6 +72,11 @@ def add_translation(evidence: Evidence, document: Document, folder: Path, stem: 
     records = by_name((variant_of[id(record)], record) for record, _ in evaluated)
     if records:
         document.tables.append(_costs({variant: records[variant] for variant in of if variant in records}))
+
+
+def _parameters(evaluated: Sequence[Evaluated], variant_of: Mapping[int, str], variant: str) -> str:
+    counts = {record.parameters["total"] for record, _ in evaluated if variant_of[id(record)] == variant}
+    return ", ".join(f"{count:,}" for count in sorted(counts))
 
 
 def _by_seed(evaluated: Sequence[Evaluated], variant_of: Mapping[int, str], variant: str) -> dict[int, dict[str, Any]]:
@@ -81,7 +93,7 @@ def _shown(values: Mapping[int, float], entries: Mapping[int, dict[str, Any]], k
 
 def _require_one(entries: Sequence[dict[str, Any]], title: str) -> None:
     """UserError for scores that cannot stand in one table, with what they differ in."""
-    for key in ("test", "text_sha256", "sentences", "beam", "length_penalty", "bleu_signature"):
+    for key in ("test", "text_sha256", "sentences", "bleu_signature"):
         if len(values := {str(entry[key]) for entry in entries}) > 1:
             raise UserError(
                 f"{title}: these translations cannot stand in one table: they differ in {key}: "

@@ -63,8 +63,10 @@ MISTAKES = [
     ("data.source=text", "type data=text"),
     ("data=wmt14_en_de", "data=wmt14_en_de is sentences in pairs for task=translation: type task=translation too"),
     ("data=wmt14_en_de task=recall trainer.max_steps=9", "strings that are made, and data=wmt14_en_de is sentences"),
-    ("data=mqar task=translation", "translates sentences, and data=mqar is strings: type data=multi30k or data=wmt14"),
-    ("data=multi30k task=translation", "https://github.com/multi30k/dataset and type data.path=FOLDER"),
+    (
+        "data=mqar task=translation",
+        "translates sentences, and data=mqar is strings: type data=numbers, data=multi30k or data=wmt14",
+    ),
     ("data=wmt14_en_de task=translation batch_size=8", "batch_size changes nothing here: it needs task=language"),
     ("data=wmt14_en_de task=translation batch_size=8", "task=translation has data.batch_tokens=25000 in its place"),
     (
@@ -107,7 +109,7 @@ IMPOSSIBLE = [
     ({"model.gate": "conten"}, "type model.gate=content"),
     ({"precision": 16}, "precision=16: legal values are 32, bf16"),
     ({"task": "translate"}, "task=translate: legal values are language, recall, translation"),
-    ({"task": "translation"}, "data=stdlib is text: type data=multi30k or data=wmt14_en_de"),
+    ({"task": "translation"}, "data=stdlib is text: type data=numbers, data=multi30k or data=wmt14_en_de"),
     ({"data.name": "../x"}, "takes letters, digits"),
     ({"trainer.devices": 0}, "must be at least 1"),
     ({"batch_size": 0}, "batch_size=0: must be at least 1"),

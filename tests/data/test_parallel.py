@@ -205,6 +205,11 @@ def damage(folder, what):
         (folder / "train.en").unlink()
         train.unlink()
         (folder / "train.tsv").write_text("a\tb\na\tb\tc\n")
+    elif what == "shard":
+        (folder / "train.en").unlink()
+        train.unlink()
+        table = pyarrow.table({"en": ["a"], "de": ["b"]})
+        parquet.write_table(table, folder / "train-00001-of-00002.parquet")
     elif what == "column":
         (folder / "train.en").unlink()
         train.unlink()
@@ -230,6 +235,7 @@ def damage(folder, what):
         ("missing", ["train.en is there and the same sentences in the language de are not"]),
         ("empty", ["train.de is empty"]),
         ("table", ["line 2 of", "train.tsv has 3 columns; give two"]),
+        ("shard", ["has 1 of the 2 files of train (train-00001-of-00002.parquet); add the others"]),
         ("column", ["train.parquet has no column de (it has en, fr)"]),
         ("no text", ["train.parquet holds a NoneType in de where text should be"]),
     ],
@@ -365,3 +371,9 @@ def test_a_sentence_of_just_too_many_tokens_is_too_long(config):
 def test_nothing_left_of_training_is_one_line(config):
     with pytest.raises(UserError, match=r"none of 60 pairs of training is left \(60 longer than data.context\)"):
         open_parallel(config(context=2))
+
+
+def test_multi30k_has_no_official_source():
+    config = compose("train", ["task=translation", "data=multi30k"]).data
+    with pytest.raises(UserError, match=r"https://github.com/multi30k/dataset and type data\.path=FOLDER"):
+        open_parallel(config)

@@ -186,15 +186,21 @@ def test_a_difference_to_another_run(config, evaluate, tmp_path, capsys):
     other = tmp_path / "other"
     run(config("model=transformer", "trainer.max_epochs=1", f"run_dir={other}"))
     run(config("model=transformer", "trainer.max_epochs=4"))
-    with pytest.raises(UserError, match=r"baseline=.*translations-test-last\.de does not exist"):
-        evaluate("beam=1", f"baseline={other}")
-    evaluate("beam=1", f"run={other}")
+    for ours in (["beam=1"], ["beam=2"]):
+        with pytest.raises(UserError, match="has not translated this text in this way: evaluate it first"):
+            evaluate(*ours, f"baseline={other}")
+        evaluate("beam=1", f"run={other}")
     capsys.readouterr()
     evaluate("beam=1", f"baseline={other}")
-    first, second = load_record(other).evaluations[0]["bleu"], load_record(tmp_path / "run").evaluations[0]["bleu"]
+    first, second = load_record(other).evaluations[0]["bleu"], load_record(tmp_path / "run").evaluations[-1]["bleu"]
     assert f"minus baseline  {second - first:+.2f} BLEU, p = " in capsys.readouterr().out
-    (other / "translations-test-last.de").write_text("eine Zeile\n")
-    with pytest.raises(UserError, match="has 1 lines and the split 12 pairs; translate it there again"):
+    entry = load_record(tmp_path / "run").evaluations[-1]
+    assert entry["baseline"] == load_record(other).config_hash and 0 < entry["p"] <= 1
+    assert entry["bleu_difference"] == pytest.approx(second - first)
+    (other / "translations-test-last.de").write_text("eine Zeile\n" * 12)
+    with pytest.raises(
+        UserError, match=r"translations-test-last\.de is not what .* has in its record; evaluate it again"
+    ):
         evaluate("beam=1", f"baseline={other}")
 
 
@@ -253,8 +259,18 @@ def test_averaged_weights_are_the_mean_of_the_last_epochs(config, tmp_path):
         for name, value in averaged.model.state_dict().items():
             mean = torch.stack([state[f"model.{name}"].double() for state in states]).mean(0)
             torch.testing.assert_close(value.double(), mean, rtol=1e-6, atol=1e-7)
-    with pytest.raises(UserError, match="has 5 checkpoints of epochs, and checkpoint=average takes 6: type average=5"):
+    with pytest.raises(
+        UserError, match="checkpoints of the last 5 epochs, and checkpoint=average takes 6: type average=5"
+    ):
         open_run(str(folder), "average", "cpu", average=6)
+    (folder / "checkpoints" / "epoch-006.ckpt").unlink()
+    with pytest.raises(UserError, match="checkpoints of the last 1 epochs, and checkpoint=average takes 2"):
+        open_run(str(folder), "average", "cpu", average=2)
+    (folder / "checkpoints" / "epoch-007.ckpt").unlink()
+    for n in (3, 4, 5):
+        (folder / "checkpoints" / f"epoch-00{n}.ckpt").unlink()
+    with pytest.raises(UserError, match="of the last 0 epochs, and checkpoint=average takes 5: type checkpoint=last"):
+        open_run(str(folder), "average", "cpu")
 
 
 def test_another_tokenizer_or_text_is_refused(config, evaluate, folder, tmp_path):
@@ -285,6 +301,10 @@ def test_another_tokenizer_or_text_is_refused(config, evaluate, folder, tmp_path
     [
         (["n_best=5"], "n_best=5 is more than beam=4 finds; type beam=5 too"),
         (["n_best=2"], r"n_best= and scores= are of lines that are translated: type input=FILE or input=- too"),
+        (["input=x", "split=train"], "split= is of a split with references, and input= is text without"),
+        (["data.test=newer", "split=validation"], "data.test=newer is for split=test: leave out split=validation"),
+        (["beam=1", "length_penalty=1"], "length_penalty= changes nothing with beam=1, which is greedy"),
+        (["data.test=sub/test"], "data.test=sub/test: takes letters, digits"),
         (["average=3"], "average=3 changes nothing here: type checkpoint=average too"),
         (["task=loss", "beam=2"], "beam= changes nothing with task=loss; leave it out, or type task=translate"),
     ],

@@ -116,7 +116,7 @@ def measure_translation(config: BenchmarkConfig, on_round: Callable[[int], None]
 
 
 def _built(config: BenchmarkConfig, name: str) -> tuple[nn.Module, torch.optim.Optimizer, str]:
-    run = compose("train", ["task=translation", "data=multi30k", "data.path=none", f"model={name}"])
+    run = compose("train", ["task=translation", "data=multi30k", f"model={name}"])
     run = resolve_shape(replace(run, scale=config.scale), config.vocabulary)
     torch.manual_seed(0)
     model = build_model(run.model, config.vocabulary, "translation").to(config.device)

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from configs.compose import resolve_saved
+from configs.compose import NOT_IN_HASH_AT_DEFAULT, resolve_saved
 from configs.errors import UserError
 from configs.schema import RunConfig
 from data.atomic_write import TEMPORARY, sync_file, write_atomically, write_errors
@@ -231,7 +231,9 @@ def _at_start(path: Path, config: RunConfig, content: dict[str, Any]) -> nn.Modu
     model = build_model(config.model, content["vocabulary_size"], config.task)
     saved = {name.removeprefix("model."): value.shape for name, value in content["state_dict"].items()}
     drawn = {name: value.shape for name, value in model.state_dict().items()}
-    unknown = sorted(vars(config.model).keys() - content["config"]["model"].keys() - {"dropout"})  # which draws nothing
+    newer = vars(config.model).keys() - content["config"]["model"].keys()
+    # A key with the value that runs had before there was one draws nothing.
+    unknown = sorted(k for k in newer if vars(config.model)[k] != NOT_IN_HASH_AT_DEFAULT.get(f"model.{k}", ...))
     if unknown or saved != drawn:
         reason = f"it knows no model.{unknown[0]}" if unknown else "its weights have other shapes"
         raise UserError(f"{path} is of a run by older code, whose start cannot be drawn again: {reason}")

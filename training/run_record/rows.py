@@ -250,14 +250,28 @@ class RecallEvaluation(Evaluation, Recalled):
     task: Literal["recall"]
 
 
+@with_config(extra="forbid")
+class NamedFile(TypedDict):
+    name: str
+    sha256: str
+
+
 class TranslateEvaluation(Evaluation):
     """eval.py task=translate: loss of the references, and scores of what beam search finds (`measures.bleu`). `test`:
-    which test set; `text_sha256`: of its text.
+    which test set; `text_sha256`: of its text; `truncated`: pairs of it that the loss takes cut; `averaged`:
+    checkpoints whose mean weights translate, 0: those of one; `file`: the translations; `baseline`: config hash of a
+    run that it was compared with, `p` of the paired bootstrap.
     """
 
     task: Literal["translate"]
     test: str
     text_sha256: str
+    truncated: Count
+    averaged: Count
+    file: NamedFile
+    baseline: NotRequired[str]
+    bleu_difference: NotRequired[Number]
+    p: NotRequired[Number]
     beam: Count
     length_penalty: Number
     nats: Number

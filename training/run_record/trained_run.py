@@ -45,6 +45,7 @@ class TrainedRun:
     checkpoint: Path
     step: int  # optimizer steps that the checkpoint has behind it
     model: nn.Module
+    averaged: int = 0  # checkpoints whose mean weights the model has; 0: those of one
 
     @property
     def tokenizer_file(self) -> str:
@@ -180,20 +181,24 @@ def open_run(
     if averaged:
         take_mean_weights(model, averaged)
         name = Path(f"average of {averaged[0].name} to {averaged[-1].name}")
-        return TrainedRun(folder, record, config, name, content["global_step"], model)
+        return TrainedRun(folder, record, config, name, content["global_step"], model, len(averaged))
     if start:
         return TrainedRun(folder, record, config, Path("start"), 0, model)
     return TrainedRun(folder, record, config, file, content["global_step"], model)
 
 
 def _last_epochs(folder: Path, n: int) -> list[Path]:
-    """The last n checkpoints of epochs, the newest last. UserError where there are fewer."""
-    files = sorted((folder / "checkpoints").glob("epoch-*.ckpt"))
+    """The checkpoints of the last n epochs, one after another, the newest last. UserError where there are fewer."""
+    by_epoch = {int(file.stem.removeprefix("epoch-")): file for file in (folder / "checkpoints").glob("epoch-*.ckpt")}
+    last = max(by_epoch, default=0)
+    files = []
+    while last - len(files) in by_epoch:
+        files.insert(0, by_epoch[last - len(files)])
     if len(files) < n:
         instead = f"average={len(files)}" if files else "checkpoint=last"
         raise UserError(
-            f"{folder} has {len(files)} checkpoints of epochs, and checkpoint=average takes {n}: type {instead}, or "
-            f"train with trainer.checkpoint_epochs=[...] that names the last {n}"
+            f"{folder} has the checkpoints of the last {len(files)} epochs, and checkpoint=average takes {n}: type "
+            f"{instead}, or train with trainer.checkpoint_epochs=[...] that names the last {n}"
         )
     return files[-n:]
 

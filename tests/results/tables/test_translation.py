@@ -25,7 +25,8 @@ def sweep(seeds):
 def entry(bleu, **changes):
     return {
         **{"task": "translate", "split": "test", "test": "test", "text_sha256": "cd" * 32, "step": 30, "beam": 4},
-        **{"checkpoint": "average of epoch-001.ckpt to epoch-005.ckpt", "length_penalty": 0.6, "nats": 3 - bleu / 20},
+        **{"checkpoint": "average of epoch-001.ckpt to epoch-005.ckpt", "averaged": 5, "length_penalty": 0.6},
+        **{"nats": 3 - bleu / 20, "truncated": 0, "file": {"name": "translations.de", "sha256": "ee" * 32}},
         **{"bits_per_byte": 1.0, "standard_error": 0.01, "blocks": 50, "targets": 9000, "bytes": 30_000, "pairs": 500},
         **{"sentences": 500, "bleu": bleu, "bleu_signature": "tok:13a", "bleu_mean": bleu, "bleu_interval": 1.25},
         **{"chrf": bleu + 20, "chrf_signature": "nc:6", "bleu_tokenised": bleu + 0.5},
@@ -37,7 +38,7 @@ def entry(bleu, **changes):
 def table(record, tmp_path):
     """`table(seeds, evaluations)`: the document of runs with these evaluations; None: not run."""
 
-    def make(seeds, evaluations):
+    def make(seeds, evaluations, **final):
         of, files = sweep(seeds), []
         for (_, config), entries in zip(configured_jobs(of.jobs), evaluations, strict=True):
             if entries is None:
@@ -49,6 +50,7 @@ def table(record, tmp_path):
             made = record(config.model.name, 2.0, config.seed, config=plain, data=info, parameters=parts)
             files.append((tmp_path, made))
             made.evaluations = entries
+            made.final |= {"epoch": 5.0} | final
         (evidence,) = gather_for(of, files)
         document = Document("ssa-mt", "Translation")
         add_tables(evidence, document, tmp_path, evidence.stem)
@@ -79,19 +81,38 @@ def test_of_one_seed_the_interval_is_over_sentences(table):
     assert by_model["osn"]["BLEU"] == "not run"
 
 
-def test_other_tests_and_steps_are_no_evidence(table):
-    others = [
-        entry(90.0, test="test_2017_flickr"),
-        entry(80.0, step=20),
-        entry(70.0, split="validation", test="validation"),
-    ]
-    scores, _ = table((0,), [[entry(30.0)], [*others, entry(31.0)], others]).tables
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"test": "test_2017_flickr"}, {"step": 20}, {"split": "validation", "test": "validation"}),
+        *({"beam": 1}, {"length_penalty": 1.0}, {"averaged": 0, "checkpoint": "last.ckpt"}, {"averaged": 3}),
+    ],
+)
+def test_other_tests_searches_and_weights_are_no_evidence(table, changes):
+    """Though newer than the one that counts."""
+    other = entry(90.0, **changes)
+    scores, _ = table((0,), [[entry(30.0)], [entry(31.0), other], [other]]).tables
     by_model = {row["model"]: row for row in scores.rows}
     assert by_model["osn"]["BLEU"].startswith("31.00") and by_model["fsn"]["BLEU"] == "not run"
-    assert any("1 trained runs were not evaluated" in note and "split=test" in note for note in scores.notes)
+    (note,) = [note for note in scores.notes if "1 trained runs were not evaluated" in note]
+    assert "split=test checkpoint=average" in note
 
 
-@pytest.mark.parametrize("changes", [{"beam": 1}, {"text_sha256": "ee" * 32}, {"bleu_signature": "tok:none"}])
-def test_scores_of_different_searches_or_texts_are_refused(table, changes):
+def test_a_run_that_ends_within_an_epoch_has_the_average_of_its_last_whole_ones(table):
+    """30 steps are 2.5 epochs of 12: the average is of step 24."""
+    of_two = entry(31.0, averaged=2, step=24)
+    scores, _ = table((0,), [[of_two], [entry(90.0, averaged=2, step=30)], None], epoch=2.5).tables
+    by_model = {row["model"]: row for row in scores.rows}
+    assert by_model["transformer"]["BLEU"].startswith("31.00") and by_model["osn"]["BLEU"] == "not run"
+
+
+def test_without_a_whole_epoch_the_last_checkpoint_counts(table):
+    last = entry(31.0, averaged=0, checkpoint="last.ckpt")
+    scores, _ = table((0,), [[last], None, None], epoch=0.3).tables
+    assert next(row for row in scores.rows if row["model"] == "transformer")["BLEU"].startswith("31.00")
+
+
+@pytest.mark.parametrize("changes", [{"text_sha256": "ee" * 32}, {"bleu_signature": "tok:none"}])
+def test_scores_of_different_texts_or_signatures_are_refused(table, changes):
     with pytest.raises(UserError, match=f"cannot stand in one table: they differ in {next(iter(changes))}"):
         table((0,), [[entry(30.0)], [entry(31.0, **changes)], None])
