@@ -13,6 +13,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import ParallelConfig
 from data import parallel
