@@ -16,6 +16,7 @@ from measures.by_head import ByHead
 from measures.translation_loss import translation_loss
 from training.meter import Row
 from training.step import TrainingModule
+from training.validation import is_due
 
 
 class TranslationModule(TrainingModule):
@@ -53,10 +54,7 @@ class TranslationValidation:
 
     def due(self, step: int) -> bool:
         """Whether the state after `step` optimizer steps is validated."""
-        if step == 0:
-            return False
-        scheduled = self.every is not None and step % self.every == 0
-        return scheduled or step % self.steps_per_epoch == 0 or step == self.total_steps
+        return is_due(step, self.every, self.steps_per_epoch, self.total_steps)
 
     def row(
         self,

@@ -13,6 +13,14 @@ from measures.word_perplexity import by_word
 from training.meter import Row
 
 
+def is_due(step: int, every: int | None, steps_per_epoch: int, total_steps: int) -> bool:
+    """Whether the state after `step` optimizer steps is validated: at the end of an epoch, every `every` steps, and at
+    the last step.
+    """
+    scheduled = every is not None and step % every == 0
+    return step > 0 and (scheduled or step % steps_per_epoch == 0 or step == total_steps)
+
+
 @dataclass
 class Validation:
     """Validates at the end of each epoch, every `every` steps, and at the last step.
@@ -34,10 +42,7 @@ class Validation:
 
     def due(self, step: int) -> bool:
         """Whether the state after `step` optimizer steps is validated."""
-        if step == 0:
-            return False
-        scheduled = self.every is not None and step % self.every == 0
-        return scheduled or step % self.steps_per_epoch == 0 or step == self.total_steps
+        return is_due(step, self.every, self.steps_per_epoch, self.total_steps)
 
     def row(
         self,
