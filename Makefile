@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-TABLES := table-learning-rates table-fsn-enwik8 table-fsn-code table-fsn-scale table-fsn-ablation table-fsn-local table-fsn-text27 table-ssa-lm table-ssa-ablation table-ssa-mt table-ssa-synchrony table-ssa-cost table-recall
+TABLES := table-learning-rates table-fsn-enwik8 table-fsn-code table-fsn-scale table-fsn-ablation table-fsn-local table-fsn-text27 table-ssa-lm table-ssa-ablation table-lm-tokens table-ssa-mt table-ssa-synchrony table-ssa-cost table-recall
 FIGURES := figure-copy-depth figure-coupling
 # PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run.
 GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),"data.path=$$DATA_PATH") $(if $(DATA_NAME),"data.name=$$DATA_NAME") $(ARGS)
@@ -62,6 +62,7 @@ table-fsn-local: ## FSN with local coupling and a copying head, the transformer 
 table-fsn-text27: ## FSN and its rivals at every epoch, 100,000 parameters on 27 letters
 table-ssa-lm: ## OSN as a language model
 table-ssa-ablation: ## OSN, one change at a time
+table-lm-tokens: ## language models on tokens of BPE, also on a text of another corpus
 table-ssa-mt: ## OSN in translation
 table-ssa-synchrony: ## diversity of heads, share of active pairs
 table-ssa-cost: ## throughput, memory and FLOPs of attention layers against length; PROFILE measures them

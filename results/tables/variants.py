@@ -1,17 +1,17 @@
 """Final validation loss of variants side by side, their differences to one of them, and what they cost."""
 
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from measures.statistics import shown_difference, shown_mean
 from results.document import Document, Table
 from results.evidence.protocol import UNPAIRED, footnotes, require_one, row_protocol
-from results.evidence.runs import Evidence, Run
+from results.evidence.runs import Evidence
 from results.tables.equal_cost import by_name, cost_table
 from results.tables.locking import add_locking_ends
-from training.run_record.record import RunRecord
+from results.tables.other_texts import add_other_texts
+from results.tables.perplexities import perplexities
 
 
 def add_variants(evidence: Evidence, document: Document, folder: Path, stem: str) -> None:
@@ -22,9 +22,13 @@ def add_variants(evidence: Evidence, document: Document, folder: Path, stem: str
     seeds = len({run.seed for run in runs})
     finals = evidence.finals
     require_one([row_protocol(record, final) for _, record, final in finals], document.title)
-    losses: dict[str, dict[int, float]] = {run.variant: {} for run in runs}
+    rows: dict[str, dict[int, dict[str, Any]]] = {run.variant: {} for run in runs}
     for run, _, final in finals:
-        losses[run.variant][run.seed] = final["bits_per_byte"]
+        rows[run.variant][run.seed] = final
+    losses = {
+        variant: {seed: float(row["bits_per_byte"]) for seed, row in of_variant.items()}
+        for variant, of_variant in rows.items()
+    }
     best_first = sorted(losses, key=lambda v: (not losses[v], statistics.mean(losses[v].values() or [0])))
     records = by_name((run.variant, record) for run, record, _ in finals)
     baseline = evidence.sweep.baseline
@@ -34,7 +38,7 @@ def add_variants(evidence: Evidence, document: Document, folder: Path, stem: str
             "variant": variant,
             "bits per byte": shown_mean(losses[variant], seeds),
             f"minus {baseline}": "" if variant == baseline else shown_difference(losses[variant], theirs, seeds),
-            **_perplexities(finals, variant, seeds),
+            **perplexities(rows, variant, seeds),
             "parameters": f"{records[variant][0].parameters['total']:,}" if variant in records else "",
         }
         for variant in best_first
@@ -53,21 +57,5 @@ def add_variants(evidence: Evidence, document: Document, folder: Path, stem: str
     document.tables.append(Table(title, lines, ("variant",), notes, data))
     if costs := cost_table("", {variant: records[variant] for variant in best_first if variant in records}):
         document.tables.append(costs)
+    add_other_texts(evidence, document)
     add_locking_ends(evidence, document)
-
-
-PER_WORD = {
-    "word_perplexity": "perplexity per word",
-    "word_normalised_perplexity": "word-normalised perplexity",
-}
-
-
-def _perplexities(finals: Sequence[tuple[Run, RunRecord, dict[str, Any]]], variant: str, seeds: int) -> dict[str, str]:
-    """A column for each kind of perplexity that any run has."""
-    return {
-        column: shown_mean(
-            {run.seed: final[key] for run, _, final in finals if run.variant == variant and key in final}, seeds, 2
-        )
-        for key, column in PER_WORD.items()
-        if any(key in final for _, _, final in finals)
-    }
