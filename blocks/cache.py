@@ -46,10 +46,19 @@ class TokenBuffer:
         self.length = end
         return self.seen
 
-    def select(self, index: Tensor) -> "TokenBuffer":
-        """A buffer of the rows `index` (B',) int64, which may repeat."""
+    @torch.no_grad()
+    def select(self, rows: Sequence[int]) -> "TokenBuffer":
+        """A buffer of the rows `rows`, which may repeat. If they are no more than there are it takes the memory of
+        this one, and only rows that another takes the place of are written.
+        """
         other = TokenBuffer.__new__(TokenBuffer)
-        other.length, other._data = self.length, self._data.index_select(0, index)
+        other.length, other._data = self.length, self._data[: len(rows)]
+        if len(rows) > self.batch:
+            other._data = self._data.index_select(0, torch.tensor(rows, device=self._data.device))
+            return other
+        changed = [place for place, row in enumerate(rows) if row != place]
+        places = torch.tensor([changed, [rows[place] for place in changed]], device=self._data.device)
+        other.seen.index_copy_(0, places[0], self.seen[places[1]])
         return other
 
 
@@ -88,7 +97,7 @@ def _reorder(x: Any, index: Tensor, rows: Sequence[int]) -> Any:
     if isinstance(x, dict):
         return {name: _reorder(value, index, rows) for name, value in x.items()}
     if isinstance(x, TokenBuffer):
-        return x if _in_place(x.batch, rows) else x.select(index)
+        return x if _in_place(x.batch, rows) else x.select(rows)
     if isinstance(x, Tensor):
         return x if _in_place(len(x), rows) else x.index_select(0, index)
     if isinstance(x, list):

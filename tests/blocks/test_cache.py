@@ -42,7 +42,7 @@ def test_rows_are_picked_at_every_depth() -> None:
         assert torch.equal(found, expected)
     assert (picked["t"], picked["last"], picked["memory"]["t"]) == (4, None, 1)
     picked["buffer"].append(torch.ones(4, 1, 2))
-    assert buffer.length == 1, "the rows that were picked are a buffer of their own"
+    assert buffer.length == 1, "the rows that were picked have a length of their own"
     with pytest.raises(IndexError):
         reorder(cache, torch.tensor([3]))
 
@@ -56,3 +56,17 @@ def test_a_memory_is_copied_only_for_rows_of_other_sentences() -> None:
     moved["t"] += 1
     assert beam["t"] == 0
     assert torch.equal(reorder(moved, torch.tensor([2, 1, 3, 3]))["k"], memory["k"][[1, 0, 1, 1]])
+
+
+@pytest.mark.parametrize("rows", ([0, 1, 2, 3], [1, 0, 3, 2], [3, 3, 3, 3], [2, 3], [0, 2], [3, 2, 1, 0, 1]))
+def test_rows_of_a_buffer_that_has_room_left(rows: list[int]) -> None:
+    buffer = TokenBuffer(torch.empty(4, 3, 0, 5))
+    seen, new = torch.randn(4, 3, 7, 5), torch.randn(len(rows), 3, 1, 5)
+    buffer.append(seen)
+    place = buffer.seen.data_ptr()
+    picked = reorder(buffer, torch.tensor(rows))
+    assert torch.equal(picked.seen, seen[rows]) and picked.batch == len(rows)
+    assert (picked.seen.data_ptr() == place) == (len(rows) <= 4), "the memory is taken over where it is enough"
+    assert torch.equal(picked.append(new), torch.cat((seen[rows], new), dim=2))
+    with pytest.raises(IndexError):
+        reorder(buffer, torch.tensor([4, 0]))
