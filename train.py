@@ -5,8 +5,8 @@ Or all runs of a table: `python train.py +sweeps=fsn-enwik8 profile=cpu`; what i
 
 import sys
 
-from configs.entry import entry_point, fail, reader_left, stopped
-from configs.errors import UserError
+from configs.command import end_with
+from configs.entry import entry_point
 from configs.schema import RunConfig
 from configs.sweeps import requested
 
@@ -24,23 +24,15 @@ def main(config: RunConfig) -> int:
     return 0
 
 
-def main_or_sweep() -> None:
+def main_or_sweep() -> int | None:
     """The command. Exit code of a sweep: 1 when one of its runs failed."""
-    try:
-        request = requested(sys.argv[1:])
-        if request is None:
-            main()
-            return
-        from training.sweeps.sweep import conduct
+    request = requested(sys.argv[1:])
+    if request is None:
+        return main()
+    from training.sweeps.sweep import conduct
 
-        raise SystemExit(conduct(request))
-    except UserError as error:
-        fail(error)
-    except BrokenPipeError:
-        reader_left()
-    except KeyboardInterrupt:
-        stopped()
+    return conduct(request)
 
 
 if __name__ == "__main__":
-    main_or_sweep()
+    end_with(main_or_sweep)
