@@ -3,6 +3,7 @@
 Or all runs of a table: `python train.py +sweeps=fsn-enwik8 profile=cpu`; what it may be asked is in configs/sweeps.py.
 """
 
+import os
 import sys
 
 from configs.command import end_with
@@ -14,6 +15,11 @@ from configs.sweeps import requested
 @entry_point("train")
 def main(config: RunConfig) -> int:
     """Exit code 0: done, or done before; 130 and 143: interrupted after a clean checkpoint."""
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # torch takes seconds to load
+        print(
+            f"starting {config.model.name}, scale {config.scale.name}, {config.data.name}, seed {config.seed}",
+            flush=True,
+        )
     from training.run import run
     from training.signals import Interrupted
 
