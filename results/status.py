@@ -1,7 +1,7 @@
 """How the runs below a folder are: `python -m results.status [FOLDER ...]`, runs where none is typed.
 
-One line a run: running, dead (it says that it runs, and no process does), failed, interrupted, damaged (its files cannot
-be read) or done. Read from status.json; of runs that have none, as older ones, from record.json. Imports no torch, so
+One line a run: running, dead (it says that it runs, and no process does), failed, interrupted, damaged (it cannot be
+read) or done. Read from status.json; of runs that have none, as older ones, from record.json. Imports no torch, so
 that it answers at once.
 """
 
