@@ -127,7 +127,8 @@ def _by_record(folder: Path, name: str, record: dict[str, Any]) -> State:
     if state == "running" and not _is_held(folder):
         state = "dead"
     rows = record.get("metrics")
-    last = next((row for row in reversed(rows if isinstance(rows, list) else []) if _is_validation(row)), {})
+    validations = [row for row in (rows if isinstance(rows, list) else []) if _is_validation(row)]
+    last = validations[-1] if validations else {}
     loss = _number(last.get("bits_per_byte", last.get("nats")))
     return State(name, state, 1.0 if state == "done" else None, loss, _text(record.get("error")))
 

@@ -1,4 +1,13 @@
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
 import sys
+import termios
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,3 +96,75 @@ def test_a_reader_that_has_gone_ends_no_run(monkeypatch):
     progress.start(0, None)
     progress.step(1, BITS, 1.0)
     progress.row({"step": 1, "split": "validation", "bits_per_byte": 1.5})
+
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@contextlib.contextmanager
+def terminal_as_stderr(monkeypatch):
+    """A terminal in place of stderr: `resize(columns)`, and `shown()`, the lines that were drawn on it since."""
+    master, slave = pty.openpty()
+    stderr = os.dup(2)
+    os.dup2(slave, 2)
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("COLUMNS", "LINES", "CI"):
+        monkeypatch.delenv(name, raising=False)
+
+    def shown():
+        said = b""
+        while select.select([master], [], [], 0)[0]:
+            said += os.read(master, 1 << 16)
+        return [line for line in re.split(r"[\r\n]+", ESCAPES.sub("", said.decode())) if line]
+
+    def resize(columns):
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    with open(slave, "w", encoding="utf-8", closefd=False) as stream:
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "stderr", stream)
+                yield SimpleNamespace(resize=resize, shown=shown)
+        finally:
+            os.dup2(stderr, 2)
+    for descriptor in (stderr, master, slave):
+        os.close(descriptor)
+
+
+def test_a_narrow_terminal_keeps_step_and_time_left(monkeypatch):
+    """Also one that is resized while the run goes."""
+    with terminal_as_stderr(monkeypatch) as terminal:
+        look_at_widths(terminal)
+
+
+def look_at_widths(terminal):
+    terminal.resize(80)
+    progress = Progress(22_000, shown=True)
+    progress.start(0, last_validation=3.25)
+    for columns, kept in ((200, 6), (80, 5), (60, 3), (40, 2), (80, 5)):
+        terminal.shown()
+        terminal.resize(columns)
+        progress.step(progress.at + 5_000 if columns != 80 else 21_999, BITS, 123_456.0)
+        progress._live.refresh()
+        line = terminal.shown()[-1]
+        assert len(line) < columns and len(line.split(" · ")) == kept, line
+        assert f"step {progress.at}/22000" in line and line.endswith(" left")
+        assert ("val 3.250" in line, "2.000 bits/byte" in line) == (columns >= 80, columns >= 60)
+    progress.validation(500, 1000)
+    progress._live.refresh()
+    assert terminal.shown()[-1] == "val 500/1000 targets"
+    progress.stop()
+
+
+def test_the_name_of_the_run_is_in_every_line_and_error(capsys, monkeypatch):
+    monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
+    progress = Progress(40, shown=True, name="fsn-1m")
+    progress.start(10, None)
+    progress.step(11, BITS, 1234.0)
+    progress.validation(5, 10)
+    progress.row({"step": 11, "split": "validation", "bits_per_byte": 1.5})
+    progress.warn(11, "two heads are alike")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and all(line.removeprefix("warning: ").startswith("fsn-1m: step 11") for line in lines)
+    progress.rank = 1
+    assert progress.where() == "run fsn-1m, rank 1, step 11"
