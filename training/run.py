@@ -103,8 +103,8 @@ def run(config: RunConfig) -> RunRecord:
                 plan.record.go_on_from(earlier)
                 if changed := differing_keys(earlier.made_with(), plan.record.made_with()):
                     print(
-                        f"warning: the run began with something else: {changed}; the weights may differ from those of "
-                        "a run in one go, and the record names both",
+                        f"warning: {plan.folder.name}: the run began with something else: {changed}; the weights may "
+                        "differ from those of a run in one go, and the record names both",
                         file=sys.stderr,
                     )
             train(plan, stop, checkpoint, main)
