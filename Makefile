@@ -8,7 +8,7 @@ TABLES := table-learning-rates table-fsn-enwik8 table-fsn-code table-fsn-scale t
 FIGURES := figure-copy-depth figure-coupling
 # PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run.
 GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),"data.path=$$DATA_PATH") $(if $(DATA_NAME),"data.name=$$DATA_NAME") $(ARGS)
-VARIABLES := PROFILE DATA DATA_PATH DATA_NAME ARGS PYTHON VENV
+VARIABLES := PROFILE DATA DATA_PATH DATA_NAME DIR ARGS PYTHON VENV
 # What was typed as NAME=VALUE; make writes a space within a value as backslash and space.
 EMPTY :=
 ESCAPED := \$(EMPTY) $(EMPTY)
@@ -19,8 +19,9 @@ endif
 # Through the environment and as typed: a path may hold quotes, spaces, dollars.
 override export DATA_PATH := $(value DATA_PATH)
 override export DATA_NAME := $(value DATA_NAME)
+override export DIR := $(or $(value DIR),runs)
 
-.PHONY: help setup demo test check bench clean tables claims report $(TABLES) $(FIGURES)
+.PHONY: help setup demo test check bench status clean tables claims report $(TABLES) $(FIGURES)
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -50,6 +51,9 @@ check: $(VENV)/installed ## formatting, lint and types
 
 bench: $(VENV)/installed ## time a training step of each model, alternating, in one process
 	@$(BIN)/python bench.py
+
+status: $(VENV)/installed ## how every run below DIR (runs) is: running, dead, failed, interrupted, done; time left
+	@$(BIN)/python -m results.status -- "$$DIR"
 
 # Each of these, alone: from the committed records, into docs/tables. With PROFILE=smoke, cpu or paper: trains first what that
 # profile lacks, into runs/tables. On another corpus: DATA=text DATA_PATH=FILE DATA_NAME=NAME.

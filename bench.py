@@ -6,8 +6,6 @@ Keys are written in configs/schema.py.
 
 import json
 import os
-import sys
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,9 @@ from typing import Any
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
+from configs.command import can_draw
 from configs.entry import entry_point
+from configs.heartbeat import beating, doing
 from configs.schema import BenchmarkConfig
 
 
@@ -133,10 +133,16 @@ def rounds(config: BenchmarkConfig) -> Any:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=not can_draw()) as progress:
         bar = progress.add_task(f"{config.rounds} rounds", total=config.rounds)
-        on_round: Callable[[int], None] = lambda done: progress.update(bar, completed=done)  # noqa: E731
-        yield on_round
+
+        def on_round(done: int) -> None:
+            progress.update(bar, completed=done)
+            doing(f"{done} of {config.rounds} rounds")
+
+        with beating(not can_draw()):
+            on_round(0)
+            yield on_round
 
 
 def write(config: BenchmarkConfig, result: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Evaluate a run: `python eval.py run=PATH split=test`, or let it write: `python eval.py run=PATH task=sample`."""
 
 from configs.entry import entry_point
+from configs.heartbeat import beating
 from configs.schema import EvaluationConfig
 
 
@@ -9,7 +10,8 @@ def main(config: EvaluationConfig) -> None:
     """Do the task; what each one gives is in results/evaluate/tasks.py."""
     from results.evaluate.tasks import TASKS
 
-    TASKS[config.task](config)
+    with beating():
+        TASKS[config.task](config)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 Or all runs of a table: `python train.py +sweeps=fsn-enwik8 profile=cpu`; what it may be asked is in configs/sweeps.py.
 """
 
+import os
 import sys
 
-from configs.entry import entry_point, fail, reader_left, stopped
-from configs.errors import UserError
+from configs.command import end_with
+from configs.entry import entry_point
 from configs.schema import RunConfig
 from configs.sweeps import requested
 
@@ -14,6 +15,11 @@ from configs.sweeps import requested
 @entry_point("train")
 def main(config: RunConfig) -> int:
     """Exit code 0: done, or done before; 130 and 143: interrupted after a clean checkpoint."""
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # torch takes seconds to load
+        print(
+            f"starting {config.model.name}, scale {config.scale.name}, {config.data.name}, seed {config.seed}",
+            flush=True,
+        )
     from training.run import run
     from training.signals import Interrupted
 
@@ -24,23 +30,15 @@ def main(config: RunConfig) -> int:
     return 0
 
 
-def main_or_sweep() -> None:
+def main_or_sweep() -> int | None:
     """The command. Exit code of a sweep: 1 when one of its runs failed."""
-    try:
-        request = requested(sys.argv[1:])
-        if request is None:
-            main()
-            return
-        from training.sweeps.sweep import conduct
+    request = requested(sys.argv[1:])
+    if request is None:
+        return main()
+    from training.sweeps.sweep import conduct
 
-        raise SystemExit(conduct(request))
-    except UserError as error:
-        fail(error)
-    except BrokenPipeError:
-        reader_left()
-    except KeyboardInterrupt:
-        stopped()
+    return conduct(request)
 
 
 if __name__ == "__main__":
-    main_or_sweep()
+    end_with(main_or_sweep)

@@ -1,6 +1,5 @@
 """What every command shares: its overrides are checked before anything happens, and a user's mistake is one line."""
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from typing import Any, NoReturn
 import hydra
 from omegaconf import DictConfig
 
+from configs.command import fail, print_anywhere, reader_left, stopped
 from configs.compose import compose, resolve_entry
 from configs.errors import UserError
 from configs.groups import FOLDER, HYDRA_VERSION_BASE
@@ -40,6 +40,7 @@ def entry_point(
                 raise SystemExit(code)
 
         def command() -> None:
+            print_anywhere()
             sys.argv[1:] = [_literally(argument, literal) for argument in sys.argv[1:]]
             try:
                 _check(config_name, sys.argv[1:])
@@ -54,25 +55,6 @@ def entry_point(
         return command
 
     return decorate
-
-
-def reader_left() -> NoReturn:
-    """Whoever read our output has gone (`| head`): leave as programs that a signal ends, with 128 + SIGPIPE."""
-    # The interpreter flushes once more at exit, and would complain again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(141)
-
-
-def stopped() -> NoReturn:
-    """Ctrl-C where nothing is to be saved, while packages are loaded for example: no traceback, 128 + SIGINT."""
-    print("stopped", file=sys.stderr)
-    raise SystemExit(130)
-
-
-def fail(error: UserError) -> NoReturn:
-    """Print a user's mistake on one line of stderr and exit with 2."""
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
-    raise SystemExit(2)
 
 
 def _check(config_name: str, arguments: list[str]) -> None:

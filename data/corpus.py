@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from configs.errors import UserError
+from configs.heartbeat import doing
 from configs.schema import DataConfig, ParallelConfig
 from data.atomic_write import write_whole
 from data.cuts import SPLITS
@@ -123,6 +124,7 @@ def tokenized(config: DataConfig, text: Corpus, tokenizer: Tokenizer) -> Corpus:
     def build(write: Callable[[bytes], None]) -> Built:
         lengths = dict.fromkeys(SPLITS, 0)
         for name in SPLITS:
+            doing(f"cutting {text.name}, {name}, into tokens")
             for chunk in chunks(text.text(name)):
                 content = tokenizer.encode(chunk).tobytes()
                 lengths[name] += len(content)
@@ -157,6 +159,7 @@ def cache_errors(folder: Path) -> Iterator[None]:
 def _build(config: DataConfig | ParallelConfig, recipe: dict[str, Any], build: Builder, folder: Path) -> dict[str, Any]:
     """Content and meta file, in this order: a meta file never speaks of content that is not there. Returns the meta."""
     meta: dict[str, Any] = {"format": FORMAT, "recipe": recipe}
+    doing(f"preparing the data, {config.name}")
 
     def fill_content(file: BinaryIO) -> str:
         digest = hashlib.sha256()
@@ -219,6 +222,7 @@ def _read_meta(folder: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
 
 def _is_whole(folder: Path, meta: dict[str, Any]) -> bool:
     """Whether the cached content has the size and the hash that its meta file promises."""
+    doing("checking the hash of the data in the cache")
     path = _content_path(folder, meta["sha256"])
     try:
         with path.open("rb") as file:

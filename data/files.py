@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from configs.errors import UserError
+from configs.heartbeat import doing
 
 CHUNK = 1 << 20  # bytes read at a time
 LFS = b"version https://git-lfs"  # a pointer to a file begins so
@@ -59,6 +60,7 @@ def unreadable(path: Path, error: Exception, key: str = "data.path") -> UserErro
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file as it lies on the disk, in hex. UserError when it cannot be read."""
+    doing(f"hashing {path.name}")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,13 +1,13 @@
 """A published corpus: one zip with one member, whose sizes and hashes are known, and the split that is customary."""
 
 import hashlib
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.command import can_draw
 from configs.errors import UserError
 from configs.schema import DataConfig
 from data.corpus import Built, Corpus, cache_errors, cache_folder, cached_corpus
@@ -119,7 +119,7 @@ def _downloaded(folder: Path, official: OfficialFile) -> Path:
 
     pooch.get_logger().setLevel("WARNING")
     path = folder / f"{official.member}.zip"
-    get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=CHUNK >> 4, timeout=TIMEOUT)
+    get = pooch.HTTPDownloader(progressbar=can_draw(), chunk_size=CHUNK >> 4, timeout=TIMEOUT)
     with cache_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:

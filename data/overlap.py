@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.heartbeat import doing
 from data.atomic_write import write_whole
 from data.corpus import Corpus
 
@@ -32,6 +33,7 @@ def with_overlap(corpus: Corpus) -> Corpus:
         if set(facts) != {"share", "length", "stride"}:
             raise ValueError("not what this writes")
     except (OSError, ValueError, TypeError):
+        doing("counting what of validation occurs in training")
         facts = overlap(corpus.text("train"), corpus.text("validation"))
         with suppress(OSError):  # a cache that takes no files: it is counted again next time
             write_whole(path.parent, lambda file: (file.write(json.dumps(facts).encode()), path.name)[1])

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from configs.errors import UserError
+from configs.heartbeat import doing
 from configs.schema import DataConfig, ParallelConfig
 from data.atomic_write import write_whole
 from data.corpus import Corpus, cache_errors, cache_folder
@@ -62,6 +63,7 @@ def kept_or_trained(config: DataConfig | ParallelConfig, recipe: dict[str, Any],
     path = folder / f"tokenizer-{key}.json"
     content = _cached(path)
     if content is None:
+        doing(f"training the tokenizer of {config.name}")
         content = train()
         kept = json.dumps({"recipe": recipe, "sha256": _sha256(content), "content": content}).encode()
 

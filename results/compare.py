@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from configs.entry import fail
+from configs.command import end_with
 from configs.errors import UserError
 from measures.statistics import difference_over_seeds, mean_over_seeds
 from results.document import Row, markdown
@@ -103,7 +103,4 @@ def _finals(runs: Sequence[RunRecord]) -> list[float]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        fail(error)
+    end_with(main)

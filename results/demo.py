@@ -8,8 +8,7 @@ from types import FrameType
 
 import torch
 
-from configs.entry import fail
-from configs.errors import UserError
+from configs.command import end_with
 from measures.sample import decoded, sample
 from results.document import markdown
 from results.figures.curves import plot_curves
@@ -102,8 +101,4 @@ def report(record: RunRecord, table: str, samples: dict[str, Path]) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    try:
-        main()
-    except UserError as error:
-        fail(error)
+    end_with(main)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from configs.entry import fail
+from configs.command import end_with
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig
 from data.atomic_write import write_atomically
@@ -62,7 +62,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        fail(error)
+    end_with(main)

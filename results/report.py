@@ -17,7 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from configs.entry import fail
+from configs.command import end_with
 from configs.errors import UserError
 from data.atomic_write import write_atomically
 from results.document import Document, Table
@@ -224,7 +224,4 @@ def runs_text(numbers: Sequence[int]) -> Markup:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except UserError as error:
-        fail(error)
+    end_with(main)

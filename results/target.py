@@ -17,7 +17,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from configs.entry import fail, quoted, reader_left
+from configs.command import end_with
+from configs.entry import quoted
 from configs.errors import UserError
 from configs.schema import data_class
 from configs.search import SweeperConfig
@@ -283,9 +284,4 @@ def _provenance(evidence: Evidence, section: str, settings: Sequence[str]) -> li
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except UserError as error:
-        fail(error)
-    except BrokenPipeError:
-        reader_left()
+    end_with(main)

@@ -129,12 +129,6 @@ def told_overlap(share: float, length: int, stride: int) -> str:
     return f"{share:.1%} of the {length}-byte strings of validation occur in training{every}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds: 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
 def row(name: str, text: str) -> str:
     """One line of a plan."""
     return f"{name:<11} {text}"

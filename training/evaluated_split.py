@@ -1,14 +1,15 @@
 """One of a run's splits or another text, as `eval.py` evaluates it: opened, gone through with a bar, recorded."""
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
+from configs.command import can_draw
 from configs.errors import UserError
+from configs.heartbeat import doing, mute
 from configs.schema import EvaluationConfig
 from data.other_text import OtherText, read_text
 from data.split import Split
@@ -78,13 +79,22 @@ class SplitEvaluation:
 
 @contextlib.contextmanager
 def progress_of(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal's stderr: call what it gives with how much is done, and how much there is."""
+    """A bar on a terminal's stderr, else what a heartbeat says: call what it gives with how much is done, and how much
+    there is.
+    """
+    if not can_draw():
+        yield lambda done, total: doing(f"{name}: {done:,}/{total:,}")
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(name)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
+        mute(True)
+        try:
+            yield lambda done, total: progress.update(bar, completed=done, total=total)
+        finally:
+            mute(False)
 
 
 def require_top_k(run: TrainedRun, context: int) -> None:

@@ -4,7 +4,6 @@ The checkpoint comes before the validation, so a crash while validating loses no
 the validation of its step is missing, and makes it first.
 """
 
-import sys
 from typing import Any
 
 import lightning as L
@@ -45,6 +44,7 @@ class Loop(L.Callback):
         self.stop = stop
 
     def on_train_start(self, trainer: L.Trainer, pl_module: TrainingModule) -> None:
+        self.progress.rank = trainer.global_rank
         self.stop.install()
         self.stop.deferred = True
         self.meter.start()
@@ -62,7 +62,7 @@ class Loop(L.Callback):
         if row is not None:
             self.recorder.add(row)
         loss = self.meter.last_loss * trainer.world_size  # about: each process knows its share alone
-        self.progress.step(trainer.global_step, loss, self.meter.tokens_per_second)
+        self.progress.step(trainer.global_step, loss, self.meter.tokens_per_second, self.meter.tokens)
         if self.checkpoints.due(trainer.global_step):
             self._checkpoint(trainer)
         self._validate_and_stop(trainer, pl_module)
@@ -86,6 +86,7 @@ class Loop(L.Callback):
         self.checkpoints.saved_step = checkpoint["global_step"]
 
     def _checkpoint(self, trainer: L.Trainer) -> None:
+        self.progress.doing("writing the checkpoint")
         with self.meter.paused():
             self.recorder.save(self.meter)  # first, so that the rows on the disk are never behind a checkpoint
             self.checkpoints.save(trainer)
@@ -109,7 +110,7 @@ class Loop(L.Callback):
 
     def _warn(self, step: int, synchrony: ByHead) -> None:
         for line in warnings(synchrony, self.validation.context):
-            print(f"warning: step {step}: {line}", file=sys.stderr)
+            self.progress.warn(step, line)
 
     def _validate(self, module: TrainingModule, step: int, rank: int = 0, world_size: int = 1) -> None:
         def on_progress(done: int, total: int) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 from blocks.decoder import Decoder
 from configs.compose import config_dict, config_hash
 from configs.errors import UserError
+from configs.heartbeat import beating, doing
 from configs.schema import RunConfig
 from data.atomic_write import WriteError, write_atomically
 from data.training_data import TrainingData
@@ -41,6 +42,7 @@ from training.run_record.checkpoints import (
 from training.run_record.record import RunRecord, without_absolute_paths
 from training.run_record.recorder import Recorder, now
 from training.run_record.run_directory import TOKENIZER, claimed, differing_keys, earlier_run, run_directory
+from training.run_record.status_file import StatusFile
 from training.run_record.wandb_mirror import WandbMirror
 from training.schedule import total_steps
 from training.signals import GracefulStop, Interrupted
@@ -76,7 +78,7 @@ def run(config: RunConfig) -> RunRecord:
     """
     environment.refuse_launchers()
     main = environment.is_main_process()
-    with GracefulStop() as stop:
+    with GracefulStop() as stop, beating(main and config.trainer.progress):
         plan = make_plan(config)
         if main:
             print(plan, flush=True)
@@ -101,8 +103,8 @@ def run(config: RunConfig) -> RunRecord:
                 plan.record.go_on_from(earlier)
                 if changed := differing_keys(earlier.made_with(), plan.record.made_with()):
                     print(
-                        f"warning: the run began with something else: {changed}; the weights may differ from those of "
-                        "a run in one go, and the record names both",
+                        f"warning: {plan.folder.name}: the run began with something else: {changed}; the weights may "
+                        "differ from those of a run in one go, and the record names both",
                         file=sys.stderr,
                     )
             train(plan, stop, checkpoint, main)
@@ -114,7 +116,9 @@ def make_plan(config: RunConfig) -> Plan:
     """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be."""
     kind = environment.device_kind(config)
     task = TASKS[config.task]
+    doing(f"opening the data, {config.data.name}")
     data = task.data(config)
+    doing("building the model")
     config = resolve_shape(config, data.vocabulary_size)
     total = total_steps(config.trainer, data.steps_per_epoch)
     environment.prepare(config, kind)
@@ -175,7 +179,8 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     config, folder, record = plan.config, plan.folder, plan.record
     step = 0 if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
     unit = plan.task.unit
-    progress = Progress(plan.total_steps, config.trainer.progress and main, unit)
+    status = StatusFile(folder, record, plan.total_steps, plan.data.steps_per_epoch) if main else None
+    progress = Progress(plan.total_steps, config.trainer.progress and main, unit, folder.name, status)
     recorder = Recorder(record, folder if main else None, [progress.row])
     recorder.start(yaml.safe_dump(config_dict(config), sort_keys=False), step)
     mirror = WandbMirror(config.logger, folder) if main and config.logger.name == "wandb" else None
@@ -187,7 +192,9 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     try:
         if main and plan.data.tokenizer_file is not None:
             write_atomically(folder / TOKENIZER, plan.data.tokenizer_file)
-        progress.start(step, next((row[unit.key] for row in reversed(record.rows("validation"))), None))
+        last = record.metrics[-1] if record.metrics else {}
+        validated = next((row[unit.key] for row in reversed(record.rows("validation"))), None)
+        progress.start(step, validated, last.get("tokens", 0))
         if config.compile:
             plan.model.compile(dynamic=False)
         os.environ.pop(RESUME, None)
@@ -208,7 +215,10 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
         with contextlib.suppress(WriteError):
             recorder.finish("failed", f"{type(error).__name__}: {error}")
         if isinstance(error, WriteError):
-            raise UserError(f"{error}; {describe_newest(folder)}") from error
+            told = UserError(f"{error}; {describe_newest(folder)}")
+            told.add_note(progress.where())
+            raise told from error
+        error.add_note(progress.where())
         raise
     finally:
         os.environ.pop(RESUME, None)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.entry import fail, reader_left
+from configs.command import end_with
 from configs.errors import UserError
 from results.claims.sources import Sources, measurements
 from results.claims.table import claims_document
@@ -36,9 +36,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except UserError as error:
-        fail(error)
-    except BrokenPipeError:
-        reader_left()
+    end_with(main)

@@ -7,6 +7,7 @@ from pathlib import Path
 from configs.compose import compose
 from configs.entry import quoted
 from configs.errors import UserError
+from configs.heartbeat import beating
 from configs.schema import AVERAGED, EvaluationConfig
 from results.evidence.runs import Run
 from results.evidence.stored import BYTES, SPLITS, TASKS, stored_evaluation
@@ -44,7 +45,8 @@ def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool, moved: bool = 
         if task == "copy_depth":
             asked.append(f"max_bytes={BYTES[smoke]}")
         try:
-            do[task](compose("eval", asked))
+            with beating():
+                do[task](compose("eval", asked))
         except UserError as error:
             failed.append(f"{run.label}, {task} at checkpoint {checkpoint}: {error}")
     return failed

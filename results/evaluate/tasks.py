@@ -187,7 +187,6 @@ def write_text(config: EvaluationConfig) -> None:
     # A split, too, begins as if after a newline.
     prompt = tokenizer.encode(config.prompt.encode("utf-8", "surrogateescape")).tolist() or [tokenizer.follows]
     generator = torch.Generator().manual_seed(config.seed)
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal without UTF-8 must not end the text
     sys.stdout.write(config.prompt)
     tokens = sample(run.model, prompt, config.length, config.temperature, config.top_p, generator)
     for text in decoded(tokenizer.decode(tokens)):

@@ -114,7 +114,6 @@ def translate_lines(run: TrainedRun, config: EvaluationConfig) -> None:
     lines = _typed() if config.input == "-" else _of_file(config.input)
     # What is typed by hand is answered line by line.
     at_once = 1 if config.input == "-" and sys.stdin.isatty() else config.batch_size
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal without UTF-8 must not end it
     while some := list(itertools.islice(lines, at_once)):
         for translations in _translated(run, config, some):
             for n in range(config.n_best):  # always as many lines for a sentence, also for an empty one

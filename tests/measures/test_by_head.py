@@ -86,7 +86,7 @@ def test_a_run_of_an_osn_records_and_warns(make_config, tmp_path, capsys, monkey
     plan = make_plan(make_config("model=osn", "trainer.max_steps=10", "trainer.val_every=5"))
     assert start == by_head(plan.model, plan.data.corpus.split("validation"), plan.config.data.context)
     said = capsys.readouterr().err
-    assert "warning: step 0: " in said and "warning: step 5: " in said
+    assert "warning: run: step 0: " in said and "warning: run: step 5: " in said
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["synchrony"] == rows[-1]["synchrony"]
 

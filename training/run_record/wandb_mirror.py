@@ -81,7 +81,8 @@ class WandbMirror:
         return "it ended without a word"
 
     def _warn(self, reason: str) -> None:
-        print(f"warning: the W&B mirror stopped ({reason}); the run and its local record go on", file=sys.stderr)
+        run = self._log.parent.parent.name
+        print(f"warning: {run}: the W&B mirror stopped ({reason}); the run and its local record go on", file=sys.stderr)
 
 
 def mirror(folder: Path, settings: dict[str, Any], stdin: TextIO) -> None:

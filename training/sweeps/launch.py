@@ -9,6 +9,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
+from configs.command import print_anywhere
 from configs.compose import resolve_entry
 from configs.errors import UserError
 from configs.groups import FOLDER, HYDRA_VERSION_BASE
@@ -77,6 +78,7 @@ def _outcome(result: JobReturn) -> str | None:
 
 def train_one(cfg: DictConfig) -> str | None:
     """What a launcher calls, maybe in another process: train one run; its error, or None when it is done."""
+    print_anywhere()
     try:
         config = resolve_entry("train", cfg)
         print(f"\n{config.model.name}, scale {config.scale.name}, {config.data.name}, seed {config.seed}", flush=True)

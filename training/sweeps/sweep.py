@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from configs.heartbeat import duration
 from configs.sweeps import Request, expand
 from data.atomic_write import WriteError, write_atomically
 from data.sources import open_data
-from training.announce import duration
 from training.sweeps.launch import launch
 from training.sweeps.search import Search
 from training.sweeps.swept_run import FAILED, STATES, SweptRun, error_of, look

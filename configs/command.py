@@ -1,0 +1,92 @@
+"""What every command shares, whatever configures it: the terminal it writes to, and how it ends. Imports nothing large.
+
+The system may take ASCII alone (LC_ALL=C, PYTHONIOENCODING=ascii). What is printed then has stand-ins; what is written
+into files is UTF-8 all the same.
+"""
+
+import codecs
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from configs.errors import UserError
+
+STAND_INS = "synchrony.stand_ins"  # the name of the error handler
+# For characters that we print and a terminal may lack; any other becomes "?".
+ASCII = {
+    "±": "+-",
+    "·": "|",
+    "│": "|",
+    "…": "...",
+    "≥": ">=",
+    "≈": "~",
+    "°": " deg",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{MINUS SIGN}": "-",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "--",
+    **{chr(code): name for code, name in ((0x393, "Gamma"), (0x394, "Delta"), (0x3B1, "alpha"), (0x3B8, "theta"))},
+    **{chr(code): name for code, name in ((0x3BA, "kappa"), (0x3C9, "omega"), (0x3C0, "pi"))},
+}
+
+
+def _stand_ins(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(ASCII.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(STAND_INS, _stand_ins)
+
+
+def print_anywhere() -> None:
+    """From now on print what an output lacks as a stand-in; a character must not end a run, or hide a result."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not where a test or a notebook has put something else there
+            stream.reconfigure(errors=STAND_INS)
+
+
+def can_draw() -> bool:
+    """Whether stderr is a terminal that a bar can be drawn on. Where not, plain lines: in a pipe, a log of CI, and on a
+    terminal that cannot move its cursor (TERM=dumb, as in an editor).
+    """
+    moves = os.environ.get("TERM", "dumb").lower() not in ("", "dumb", "unknown")
+    return sys.stderr.isatty() and moves and os.environ.get("CI", "").lower() in ("", "0", "false")
+
+
+def end_with(main: Callable[[], int | None]) -> NoReturn:
+    """Run `main` as a command and exit with its code.
+
+    A UserError is one line `error: ...` on stderr, code 2; a closed pipe ends it without a word, code 141; Ctrl-C with
+    one, 130.
+    """
+    print_anywhere()
+    try:
+        raise SystemExit(main())
+    except UserError as error:
+        fail(error)
+    except BrokenPipeError:
+        reader_left()
+    except KeyboardInterrupt:
+        stopped()
+
+
+def reader_left() -> NoReturn:
+    """Whoever read our output has gone (`| head`): leave as programs that a signal ends, with 128 + SIGPIPE."""
+    # The interpreter flushes once more at exit, and would complain again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(141)
+
+
+def stopped() -> NoReturn:
+    """Ctrl-C where nothing is to be saved, while packages are loaded for example: no traceback, 128 + SIGINT."""
+    print("stopped", file=sys.stderr)
+    raise SystemExit(130)
+
+
+def fail(error: UserError) -> NoReturn:
+    """Print a user's mistake on one line of stderr and exit with 2. Notes (which run, at which step) follow."""
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    print("error: " + " ".join(f"{error}{notes}".split()), file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,77 @@
+"""A line on stderr whenever a command has been silent for long: that it is alive, and what it does.
+
+Whoever begins something that may take minutes says so with `doing`, one assignment. The lines come from a thread, so
+they come also while a library works.
+"""
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# Seconds of silence after which a line comes: more than between those of training/progress.py, which say more.
+SILENCE = 15.0
+TICK = 1.0  # seconds between two looks
+
+
+@dataclass
+class _Now:
+    what: str = "starting"
+    last_line: float = 0.0  # when, by the monotonic clock
+    beating: bool = False
+    muted: bool = False  # while a bar is drawn
+
+
+_now = _Now()
+
+
+def doing(what: str) -> None:
+    """From now on this is what the process does."""
+    _now.what = what
+
+
+def spoke() -> None:
+    """A line was written just now that shows as much."""
+    _now.last_line = time.monotonic()
+
+
+def mute(muted: bool) -> None:
+    """While a bar is drawn it shows as much."""
+    _now.muted = muted
+    spoke()
+
+
+@contextlib.contextmanager
+def beating(wanted: bool = True) -> Iterator[None]:
+    """Write these lines while inside, unless they are not `wanted`. Inside another one this changes nothing."""
+    if _now.beating or not wanted:
+        yield
+        return
+    ended = threading.Event()
+    _now.what, _now.beating = "starting", True
+    mute(False)
+    thread = threading.Thread(target=_beat, args=(ended, time.monotonic()), name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        _now.beating = False
+
+
+def _beat(ended: threading.Event, began: float) -> None:
+    while not ended.wait(TICK):
+        now = time.monotonic()
+        if now - _now.last_line >= SILENCE and not _now.muted:
+            spoke()
+            with contextlib.suppress(OSError, ValueError):  # whoever read it has gone, or stderr is closed
+                print(f"{_now.what} · {duration(now - began)} since the start", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds: 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
