@@ -70,9 +70,9 @@ def stopped() -> NoReturn:
 
 
 def fail(error: UserError) -> NoReturn:
-    """Print a user's mistake on one line of stderr and exit with 2."""
+    """Print a user's mistake on one line of stderr and exit with its code, 2."""
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(error.exit_code)
 
 
 def _check(config_name: str, arguments: list[str]) -> None:

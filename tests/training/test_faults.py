@@ -150,6 +150,7 @@ def test_a_checkpoint_of_another_run_is_refused(make_config, tmp_path, uninterru
     other = read_checkpoint(uninterrupted() / "checkpoints" / "last.ckpt")
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
+    (tmp_path / "run" / ".lock").touch()  # else it would be a folder of somebody else
     other["config"]["seed"] = 5
     torch.save(other, folder / "last.ckpt")
     with pytest.raises(UserError, match=r"last.ckpt belongs to another run: seed is 5 there and 0 here"):
