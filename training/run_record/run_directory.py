@@ -41,7 +41,8 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
     require_ours(folder, overwrite)
     lock = _lock(folder)
     try:
-        if overwrite and ((folder / "record.json").exists() or any((folder / "checkpoints").iterdir())):
+        left = [folder / "record.json", folder / "metrics.jsonl", *(folder / "checkpoints").iterdir()]
+        if overwrite and any(path.exists() for path in left):
             names = (folder.with_name(f"{folder.name}-old-{n}") for n in itertools.count(1))
             aside = next(path for path in names if not path.exists())
             folder.rename(aside)
@@ -135,7 +136,7 @@ def require_nothing_lost(folder: Path, earlier: RunRecord | None, every: int) ->
     if aside or interrupted or step > every:
         back = f"move back the file that was set aside ({', '.join(aside)})" if aside else "put its last.ckpt back"
         raise UserError(
-            f"the run in {folder} was at step {step:,} and none of its checkpoints is there whole to go on from: {back}, "
+            f"the run in {folder} was at step {step:,} and none of its checkpoints is there and whole: {back}, "
             "or say overwrite=true to start over; what is there is kept beside it"
         )
 

@@ -43,6 +43,7 @@ def read_strictly(path: Path, kind: TypeAdapter[Content], name: str) -> tuple[Co
     try:
         text = path.read_text(encoding="utf-8")
         content = strict_json(text)
+        json.dumps(content, ensure_ascii=False).encode()  # half a character, "\ud800", could be written nowhere
         return kind.validate_python(content), content
     except FileNotFoundError:
         raise
