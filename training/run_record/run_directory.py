@@ -38,7 +38,7 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
 
     Raises UserError when another process holds it or it is no run directory, WriteError when it cannot be made.
     """
-    require_ours(folder, overwrite)
+    require_ours(folder)
     lock = _lock(folder)
     try:
         left = [folder / "record.json", folder / "metrics.jsonl", *(folder / "checkpoints").iterdir()]
@@ -54,7 +54,7 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
         lock.release()
 
 
-def require_ours(folder: Path, overwrite: bool) -> None:
+def require_ours(folder: Path) -> None:
     """UserError for what is there and is no run directory: nothing in it may be renamed, removed or written over."""
     instead = "choose another run_dir or an empty folder"
     try:
