@@ -178,6 +178,8 @@ def checkpoint_to_resume(plan: Plan, earlier: RunRecord | None) -> Path | None:
         if different:
             raise UserError(f"{checkpoint} belongs to another run: {different}; move it away or say overwrite=true")
         require_weights_of(plan.config, content, checkpoint)
+        if not content["optimizer_states"]:  # Lightning would begin with fresh moments, without a word
+            raise UserError(f"{checkpoint} lacks the state of the optimizer; move it away or say overwrite=true")
         print(f"resuming from step {content['global_step']:,} of {plan.total_steps:,} ({checkpoint})", flush=True)
     return checkpoint
 

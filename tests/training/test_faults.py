@@ -162,6 +162,30 @@ def test_a_checkpoint_of_another_run_is_refused(make_config, tmp_path, uninterru
     assert (tmp_path / "run-old-1" / "checkpoints" / "last.ckpt").exists()
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        (
+            "state_dict",
+            {"model.embedding.weight": torch.zeros(9, 9)},
+            "holds the weights of another model than its config",
+        ),
+        ("optimizer_states", [], "lacks the state of the optimizer"),
+    ],
+)
+def test_a_checkpoint_with_other_content_than_its_config_is_refused(
+    part, value, says, make_config, tmp_path, uninterrupted
+):
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    (tmp_path / "run" / ".lock").touch()
+    torch.save(read_checkpoint(uninterrupted() / "checkpoints" / "last.ckpt") | {part: value}, folder / "last.ckpt")
+    with pytest.raises(UserError, match=rf"last.ckpt {says}") as error:
+        run(make_config())
+    assert "\n" not in str(error.value)
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"], "it is whole, and may belong to another run"
+
+
 def test_a_record_that_is_damaged_is_named(make_config, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "record.json").write_text('{"config": {')
