@@ -24,11 +24,13 @@ from configs.schema import BenchmarkConfig
 @entry_point("bench")
 def main(config: BenchmarkConfig) -> None:
     from data.atomic_write import make_parent
+    from training.out_of_memory import of_benchmark, out_of_memory_named
 
     for path in (config.output, config.figure):
         if path is not None:
             make_parent(Path(path))  # before minutes of measuring, not after
-    {"steps": steps, "layers": layers, "translation": translation}[config.task](config)
+    with out_of_memory_named(lambda _: of_benchmark(config)):
+        {"steps": steps, "layers": layers, "translation": translation}[config.task](config)
 
 
 def steps(config: BenchmarkConfig) -> None:

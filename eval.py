@@ -9,8 +9,9 @@ from configs.schema import EvaluationConfig
 def main(config: EvaluationConfig) -> None:
     """Do the task; what each one gives is in results/evaluate/tasks.py."""
     from results.evaluate.tasks import TASKS
+    from training.out_of_memory import of_evaluation, out_of_memory_named
 
-    with beating():
+    with beating(), out_of_memory_named(lambda _: of_evaluation(config)):
         TASKS[config.task](config)
 
 

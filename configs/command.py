@@ -86,7 +86,7 @@ def stopped() -> NoReturn:
 
 
 def fail(error: UserError) -> NoReturn:
-    """Print a user's mistake on one line of stderr and exit with 2. Notes (which run, at which step) follow."""
+    """Print a user's mistake on one line of stderr and exit with its code. Notes (which run, at which step) follow."""
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
     print("error: " + " ".join(f"{error}{notes}".split()), file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(error.exit_code)

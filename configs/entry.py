@@ -60,7 +60,7 @@ def entry_point(
 def _check(config_name: str, arguments: list[str]) -> None:
     """Compose every job once before Hydra does, whose own messages take many lines and exit with 1."""
     parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
+    parser.error = refuse  # type: ignore[method-assign]
     args, unknown = parser.parse_known_args(arguments)
     for flag in unknown:
         if not flag.startswith("-"):
@@ -81,7 +81,8 @@ def _check(config_name: str, arguments: list[str]) -> None:
             compose(config_name, overrides)
 
 
-def _refuse(message: str) -> NoReturn:
+def refuse(message: str) -> NoReturn:
+    """What argparse is to do with a mistake. Raises UserError."""
     raise UserError(f"{message}; --help shows what may be typed")
 
 

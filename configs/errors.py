@@ -2,4 +2,6 @@
 
 
 class UserError(Exception):
-    """One line that says what is wrong, where, and what to type instead; entry points print it and exit with 2."""
+    """One line that says what is wrong, where, and what to type instead; commands print it and exit with its code."""
+
+    exit_code = 2

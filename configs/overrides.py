@@ -2,10 +2,12 @@
 
 import contextlib
 import functools
+import os
 import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -146,6 +148,8 @@ def _keys_of_data(option: str) -> set[str]:
 
 
 def _example(entry: str, word: str, legal: list[str]) -> str:
+    if entry == "eval" and (os.sep in word or Path(word).exists()):
+        return f"run={word}" if re.fullmatch(r"[\w./-]+", word) else f"\"run='{word}'\""
     key = nearest(word, legal) or ("run" if entry == "eval" else "model")
     return f"{key}={options(key)[0]}" if key in groups() else f"{key}=VALUE"
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs.command import end_with
+from configs.entry import refuse
 from configs.errors import UserError
 from measures.statistics import difference_over_seeds, mean_over_seeds
 from results.document import Row, markdown
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m results.compare", description="Run records side by side.")
     parser.add_argument("records", nargs="+", type=Path, help="record files, run directories, or folders of records")
     parser.add_argument("--figure", type=Path, help="write the validation curves to FILE.png and FILE.svg")
+    parser.error = refuse  # type: ignore[method-assign]  # one line, not its usage too
     asked = parser.parse_args(arguments)
     records = [load_record(path) for path in record_files(asked.records)]
     if any(record.config.get("task") == "recall" for record in records):

@@ -3,12 +3,14 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 import torch
 
 from configs.command import end_with
+from configs.errors import UserError
 from measures.sample import decoded, sample
 from results.document import markdown
 from results.figures.curves import plot_curves
@@ -36,8 +38,12 @@ SHOWN_LINES, SHOWN_COLUMNS = 12, 100
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 
 
-def main() -> None:
-    """Train, compare, draw, write; a run that is already there is not made again."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, compare, draw, write; a run that is already there is not made again. UserError for any argument."""
+    for text in sys.argv[1:] if arguments is None else arguments:
+        raise UserError(
+            f"{text}: the demo takes no arguments; type python train.py KEY=VALUE ... for a run of your own"
+        )
     folders = {}
     for number, model in enumerate(MODELS, 1):
         print(f"\n[{number}/{len(MODELS)}] {model}", flush=True)

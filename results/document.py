@@ -53,6 +53,7 @@ class Document:
     figures: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what holds for all of it: command, missing runs, footnotes
     runs: list[Run] = field(default_factory=list)  # those that it asks for, with and without a record
+    left_out: list[str] = field(default_factory=list)  # records that cannot be read, and why
 
     def markdown(self) -> str:
         """The whole document; figures lie beside it."""

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from configs.command import end_with
+from configs.entry import refuse
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig
 from data.atomic_write import write_atomically
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--layer", type=int, default=0, help="layer that the figure shows")
     parser.add_argument("--figure", type=Path, help="draw maps into FILE.png and FILE.svg")
     parser.add_argument("--output", type=Path, help="write the numbers, and which runs they are of, to this JSON file")
+    parser.error = refuse  # type: ignore[method-assign]  # one line, not its usage too
     asked = parser.parse_args(arguments)
     opened = [open_run(path, asked.checkpoint) for path in asked.runs]
     data = EvaluationDataConfig(path=asked.data_path)

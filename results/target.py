@@ -154,14 +154,21 @@ def _literally(key: str, value: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; exit code 1 when a run failed: the table is made without it."""
+    """The command; exit code 1 when a run failed or a record cannot be read: the table is made without it."""
     asked = parse(sys.argv[1:] if arguments is None else arguments)
     code = make_runs(asked) if asked.profile is not None and asked.train else 0
     document = make_document(asked)
     files = document.write(asked.folder)
     print("\n" + document.markdown())
     print("written: " + ", ".join(str(file) for file in files))
-    return code
+    return code or name_left_out(document.left_out)
+
+
+def name_left_out(damaged: Sequence[str]) -> int:
+    """Name on stderr the records that could not be read; the exit code: 1 where there are any."""
+    for reason in damaged:
+        print(f"left out, because it cannot be read: {reason}", file=sys.stderr)
+    return int(bool(damaged))
 
 
 def make_document(asked: Asked) -> Document:
@@ -194,6 +201,7 @@ def make_document(asked: Asked) -> Document:
                 table.data = [{**_section(evidence), **row} for row in table.data]
             document.notes += _provenance(evidence, section, asked.settings)
             document.runs += evidence.runs
+    document.left_out = damaged
     document.notes += [f"Left out, because it cannot be read: {reason}." for reason in damaged]
     return _with_claims(document, asked, sources)
 

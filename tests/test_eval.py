@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from configs.compose import compose
+from configs.errors import UserError
 from measures.loss import evaluate as loss_of
 from measures.statistics import half_width
 from results.evidence.stored import stored_evaluation
@@ -452,3 +453,28 @@ def test_a_layer_without_heads_is_evaluated(evaluate, trained, tmp_path, local_l
     assert code == 0 and "8 back" in out and ("copying" in out) == (local_layers == 1)
     assert (folder / "coupling-validation-last.svg").exists()
     assert load_record(folder).evaluations[-1]["kernels"][0]["coupled_to"] == "1 back"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "a: " + "{a: " * 5000, "\x00", "3", ""])
+def test_a_damaged_config_of_a_run_is_one_line(text, evaluate, run_dir):
+    (run_dir / "config.yaml").write_text(text)
+    code, _, err = evaluate(f"run={run_dir}")
+    assert code == 2 and err.count("\n") == 1 and str(run_dir / "config.yaml") in err
+
+
+def test_an_evaluation_that_runs_out_of_memory_says_what_to_lower(evaluate, run_dir, monkeypatch):
+    def short(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("measures.loss.evaluate", short)
+    code, _, err = evaluate(f"run={run_dir}", "batch_size=32")
+    assert (code, err) == (1, f"error: out of memory: run={run_dir} task=loss, batch_size=32; type batch_size=16\n")
+
+
+def test_other_commands_tell_a_mistake_in_one_line_too():
+    from results import compare, heads
+
+    for command in (compare, heads):
+        for arguments in ([], ["x", "--figur", "y", "--nonsense"]):
+            with pytest.raises(UserError, match="--help shows what may be typed"):
+                command.main(arguments)

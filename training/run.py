@@ -29,6 +29,7 @@ from training.budget import resolve_shape, without_tables
 from training.build import build_model, parameters_by_part
 from training.loop import Loop
 from training.meter import Meter
+from training.out_of_memory import of_run, out_of_memory_named
 from training.progress import Progress
 from training.run_record import environment
 from training.run_record.checkpoints import (
@@ -37,11 +38,19 @@ from training.run_record.checkpoints import (
     newest_whole,
     read_checkpoint,
     remove_half_written,
+    require_weights_of,
     set_aside_damaged,
 )
 from training.run_record.record import RunRecord, without_absolute_paths
 from training.run_record.recorder import Recorder, now
-from training.run_record.run_directory import TOKENIZER, claimed, differing_keys, earlier_run, run_directory
+from training.run_record.run_directory import (
+    TOKENIZER,
+    claimed,
+    differing_keys,
+    earlier_run,
+    require_nothing_lost,
+    run_directory,
+)
 from training.run_record.status_file import StatusFile
 from training.run_record.wandb_mirror import WandbMirror
 from training.schedule import total_steps
@@ -78,7 +87,8 @@ def run(config: RunConfig) -> RunRecord:
     """
     environment.refuse_launchers()
     main = environment.is_main_process()
-    with GracefulStop() as stop, beating(main and config.trainer.progress):
+    named = out_of_memory_named(lambda error: of_run(config, error))
+    with GracefulStop() as stop, beating(main and config.trainer.progress), named:
         plan = make_plan(config)
         if main:
             print(plan, flush=True)
@@ -94,7 +104,7 @@ def run(config: RunConfig) -> RunRecord:
             if earlier is not None and earlier.status == "done":
                 print(f"already finished: {announce.outcome(earlier, plan.folder)}")
                 return earlier
-            checkpoint = checkpoint_to_resume(plan)
+            checkpoint = checkpoint_to_resume(plan, earlier)
             windows = config.trainer.micro_batch_size or config.batch_size // config.trainer.devices
             plan.record.ssa = backends(plan.model, plan.kind, windows, config.data.context)
             if plan.record.ssa:
@@ -154,11 +164,13 @@ def require_whole_logits(config: RunConfig, model: nn.Module) -> None:
         )
 
 
-def checkpoint_to_resume(plan: Plan) -> Path | None:
-    """The newest whole checkpoint of the run directory. UserError when it is that of another run."""
+def checkpoint_to_resume(plan: Plan, earlier: RunRecord | None) -> Path | None:
+    """The newest whole checkpoint of the run directory. UserError when it is that of another run, or lost."""
     remove_half_written(plan.folder)
-    set_aside_damaged(plan.folder / "checkpoints")
+    set_aside_damaged(plan.folder)
     checkpoint = newest_whole(plan.folder)
+    if checkpoint is None:
+        require_nothing_lost(plan.folder, earlier, plan.config.trainer.checkpoint_every)
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
         different = differing_keys(without_absolute_paths(content["config"]), plan.record.config)
@@ -170,6 +182,9 @@ def checkpoint_to_resume(plan: Plan) -> Path | None:
             different = different or "its text was cut into other tokens"
         if different:
             raise UserError(f"{checkpoint} belongs to another run: {different}; move it away or say overwrite=true")
+        require_weights_of(plan.config, content, checkpoint)
+        if not content["optimizer_states"]:  # Lightning would begin with fresh moments, without a word
+            raise UserError(f"{checkpoint} lacks the state of the optimizer; move it away or say overwrite=true")
         print(f"resuming from step {content['global_step']:,} of {plan.total_steps:,} ({checkpoint})", flush=True)
     return checkpoint
 
@@ -200,10 +215,11 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
         os.environ.pop(RESUME, None)
         if checkpoint is not None:
             os.environ[RESUME] = str(checkpoint)
-        trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint)
-        record.ssa |= fallen_back()
-        if main:
-            loop.complete(module, torch.device(plan.kind))
+        with out_of_memory_named(lambda error: of_run(config, error)):
+            trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint)
+            record.ssa |= fallen_back()
+            if main:
+                loop.complete(module, torch.device(plan.kind))
         recorder.finish("done")
     except Interrupted as error:
         recorder.finish("interrupted", f"stopped by {error}")
@@ -229,10 +245,13 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
 
 def describe_newest(folder: Path) -> str:
     """What is safe on the disk after a failure."""
-    newest = newest_whole(folder)
-    if newest is None:
-        return "no checkpoint was written yet"
-    step = read_checkpoint(newest)["global_step"]
+    try:
+        newest = newest_whole(folder)
+        if newest is None:
+            return "no checkpoint was written yet"
+        step = read_checkpoint(newest)["global_step"]
+    except UserError as error:  # the failure that is being told says more
+        return str(error)
     return f"the last whole checkpoint is {newest} (step {step:,}); the same command goes on there"
 
 

@@ -14,7 +14,8 @@ from results.evidence.runs import COMMITTED, read_records
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: prints all claims by status and writes them beside the other tables.
 
-    They are judged from the committed records, and those in a folder of runs where one is typed.
+    They are judged from the committed records, and those in a folder of runs where one is typed. Exit code 1 when a
+    record cannot be read: they are judged without it.
     """
     folders = {"output": Path("docs/tables")}
     for text in sys.argv[1:] if arguments is None else arguments:
@@ -32,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = document.write(folders["output"])
     print(document.markdown())
     print("written: " + ", ".join(str(file) for file in files))
-    return 0
+    for reason in damaged:
+        print(f"left out, because it cannot be read: {reason}", file=sys.stderr)
+    return int(bool(damaged))
 
 
 if __name__ == "__main__":

@@ -137,9 +137,13 @@ def read_records(folders: Sequence[Path]) -> tuple[list[RecordFile], list[str]]:
             if (folder == COMMITTED and inside[0] == NOT_RUNS) or any(map(SET_ASIDE.fullmatch, inside[:-1])):
                 continue
             try:
-                records.append((path, load_record(path)))
+                record = load_record(path)
+                settings_of(record.config)
+                records.append((path, record))
             except UserError as error:
                 damaged.append(str(error))
+            except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                damaged.append(f"{path} is not a run record: its config is of no run ({type(error).__name__}: {error})")
     return records, damaged
 
 

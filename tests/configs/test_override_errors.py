@@ -189,6 +189,8 @@ def test_impossible_value(plain, changes, says):
     ("line", "says"),
     [
         ("", "type run=PATH"),
+        ("runs/fsn-smoke", "'runs/fsn-smoke' is not key=value: type run=runs/fsn-smoke"),
+        ("runs/a~b", "type \"run='runs/a~b'\""),
         (
             "run=x task=los",
             "legal values are loss, sample, synchrony, copy_depth, coupling, recall, translate; type task=loss",

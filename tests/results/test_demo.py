@@ -8,6 +8,7 @@ import time
 import pytest
 
 from configs.compose import compose
+from configs.errors import UserError
 from results import demo
 from training.run import run
 
@@ -32,7 +33,7 @@ def test_demo(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(demo, "SETTINGS", SMALL)
     monkeypatch.setattr(demo, "LENGTH", 20)
     monkeypatch.setattr(demo, "train", lambda overrides: run(compose("train", overrides)))
-    demo.main()
+    demo.main([])
     shown = capsys.readouterr().out
     table = (tmp_path / demo.FOLDER / "table.md").read_text()
     assert table in shown
@@ -44,7 +45,7 @@ def test_demo(monkeypatch, tmp_path, capsys):
     assert (tmp_path / demo.FOLDER / "sample-fsn.txt").read_text(encoding="utf-8").startswith(demo.PROMPT)
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.ckpt")}
-    demo.main()
+    demo.main([])
     assert capsys.readouterr().out.count("already finished") == len(demo.MODELS)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.ckpt")} == before
 
@@ -82,3 +83,9 @@ def test_a_signal_lets_the_run_save_and_end_by_itself(monkeypatch, tmp_path):
         demo.train([])
     assert (stop.value.code, saved.exists()) == (143, True)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_arguments_are_refused_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(demo, "train", lambda overrides: pytest.fail("trained"))
+    with pytest.raises(UserError, match=r"^x: the demo takes no arguments; type python train.py"):
+        demo.main(["x"])

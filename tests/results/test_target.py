@@ -123,6 +123,16 @@ def test_a_table_without_a_record_says_so(tmp_path, capsys):
     assert text in capsys.readouterr().out
 
 
+def test_a_table_leaves_a_damaged_record_out_with_a_line_and_exit_code_1(tmp_path, capsys):
+    path = tmp_path / "runs" / "one" / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("[" * 100_000)
+    assert main(["table-ssa-mt", f"output={tmp_path}", f"runs={tmp_path / 'runs'}"]) == 1
+    said = capsys.readouterr()
+    assert f"left out, because it cannot be read: cannot read the run record {path}: " in said.err
+    assert "| osn " in said.out and (tmp_path / "ssa-mt.md").read_text() in said.out
+
+
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """`smoke(target)`: its document in the smoke profile, on the standard library, with what is there already used."""

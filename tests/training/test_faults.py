@@ -1,9 +1,12 @@
 """What goes wrong while a run trains: it stops with one line, and the last good checkpoint is there to go on from."""
 
+import datetime
+import itertools
 import json
 import os
 import resource
 import signal
+import time
 import types
 from pathlib import Path
 
@@ -150,12 +153,37 @@ def test_a_checkpoint_of_another_run_is_refused(make_config, tmp_path, uninterru
     other = read_checkpoint(uninterrupted() / "checkpoints" / "last.ckpt")
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
+    (tmp_path / "run" / ".lock").touch()  # else it would be a folder of somebody else
     other["config"]["seed"] = 5
     torch.save(other, folder / "last.ckpt")
     with pytest.raises(UserError, match=r"last.ckpt belongs to another run: seed is 5 there and 0 here"):
         run(make_config())
     run(make_config("overwrite=true", "trainer.max_steps=2"))
     assert (tmp_path / "run-old-1" / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        (
+            "state_dict",
+            {"model.embedding.weight": torch.zeros(9, 9)},
+            "holds the weights of another model than its config",
+        ),
+        ("optimizer_states", [], "lacks the state of the optimizer"),
+    ],
+)
+def test_a_checkpoint_with_other_content_than_its_config_is_refused(
+    part, value, says, make_config, tmp_path, uninterrupted
+):
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    (tmp_path / "run" / ".lock").touch()
+    torch.save(read_checkpoint(uninterrupted() / "checkpoints" / "last.ckpt") | {part: value}, folder / "last.ckpt")
+    with pytest.raises(UserError, match=rf"last.ckpt {says}") as error:
+        run(make_config())
+    assert "\n" not in str(error.value)
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"], "it is whole, and may belong to another run"
 
 
 def test_a_record_that_is_damaged_is_named(make_config, tmp_path):
@@ -197,3 +225,35 @@ def test_a_failure_of_the_main_process_ends_the_others(make_config, monkeypatch)
     with pytest.raises(RuntimeError, match="one process alone"):
         training.run.run(make_config())
     assert ended == [signal.SIGKILL]
+
+
+def test_a_clock_that_jumps_back_changes_nothing(make_config, tmp_path, monkeypatch, uninterrupted, same_weights):
+    """Each look at the clock is a day before the last one; durations are taken from another, that cannot be set."""
+    days = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: 1e9 - 86400 * next(days))
+        patch.setattr("training.run_record.recorder.datetime", Backwards)
+        patch.setattr(Meter, "measure", raise_after(11))
+        with pytest.raises(ZeroDivisionError):
+            run(make_config())
+        patch.setattr(Meter, "measure", raise_after(99))
+        record = run(make_config())
+    same_weights(tmp_path / "run", uninterrupted())
+    assert load_record(tmp_path / "run") == record and record.finished < record.started
+    assert [row["step"] for row in record.metrics] == [row["step"] for row in load_record(uninterrupted()).metrics]
+    assert record.throughput.seconds > 0 and all(row["tokens_per_second"] > 0 for row in record.rows("train"))
+
+
+class Backwards(datetime.datetime):
+    days = itertools.count()
+
+    @classmethod
+    def now(cls, zone=None):
+        return datetime.datetime(2020, 1, 1, tzinfo=zone) - datetime.timedelta(days=next(cls.days))
+
+
+def raise_after(step, measure=Meter.measure):
+    def measure_or_raise(self, trainer, *rest):
+        return 1 / 0 if trainer.global_step == step else measure(self, trainer, *rest)
+
+    return measure_or_raise

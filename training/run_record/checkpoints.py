@@ -3,6 +3,8 @@
 import io
 import itertools
 import os
+import pickle
+import re
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -20,22 +22,24 @@ from configs.schema import RunConfig
 from data.atomic_write import TEMPORARY, sync_file, write_atomically, write_errors
 from training.build import build_model
 from training.meter import NonFiniteError
+from training.out_of_memory import OutOfMemory, is_out_of_memory
 
-KEYS = (
-    "state_dict",
-    "optimizer_states",
-    "loops",
-    "global_step",
-    "meter",
-    "config",
-    "config_hash",
-    "data_sha256",
-    "vocabulary_size",
-)
+KEYS = {  # that every checkpoint has, with their types
+    "state_dict": dict,
+    "optimizer_states": list,
+    "loops": dict,
+    "global_step": int,
+    "meter": dict,
+    "config": dict,
+    "config_hash": str,
+    "data_sha256": str,
+    "vocabulary_size": int,
+}
+OWN = re.compile(r"(last|previous|epoch-\d+)\.ckpt")  # the names that `Checkpoints` gives
 
 
 class DamagedError(UserError):
-    """A file that can be read but is no whole checkpoint."""
+    """A file that was read, and is proven to be no whole checkpoint. Of one that could not be read nothing is known."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -129,41 +133,94 @@ def check_finite(trainer: L.Trainer, step: int) -> None:
 
 def remove_half_written(run_dir: Path) -> None:
     """Remove what a killed process left half-written in a run directory that this process holds."""
-    for leftover in (*run_dir.glob(TEMPORARY), *(run_dir / "checkpoints").glob("*.tmp")):
+    folder = run_dir / "checkpoints"
+    made_here = (TEMPORARY, "new.tmp", "*.ckpt.tmp")
+    for leftover in (*run_dir.glob(TEMPORARY), *(path for name in made_here for path in folder.glob(name))):
         leftover.unlink()
+
+
+def own_checkpoints(run_dir: Path) -> list[Path]:
+    """The checkpoints of a run directory that the run itself wrote."""
+    return sorted(path for path in (run_dir / "checkpoints").glob("*.ckpt") if OWN.fullmatch(path.name))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content, after its checksums were verified.
 
-    Raises DamagedError for a file that is damaged or something else, UserError for one that cannot be read.
+    Raises DamagedError for a file that is damaged or something else, OutOfMemory, and UserError for one that cannot be
+    read.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch.load itself does not look at the checksums
-        if damaged is not None:
-            raise DamagedError(f"{path} is damaged: the checksum of {damaged} is wrong")
+        _verify_checksums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"there is no checkpoint at {path}") from None
-    except (UserError, MemoryError):
+    except UserError:
         raise
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except Exception as error:  # torch and zipfile raise a dozen kinds for the same fact
+    except pickle.UnpicklingError:
+        # Torch's own words advise to read it without weights_only, which would run what it holds.
+        raise DamagedError(
+            f"{path} is not a checkpoint of this project: it holds objects other than tensors, numbers and text, which "
+            "could run code; none of it was run"
+        ) from None
+    except Exception as error:
         reason = str(error).strip().partition("\n")[0]
+        if is_out_of_memory(error):
+            raise OutOfMemory(
+                f"too little memory is free to read {path} ({path.stat().st_size:,} bytes); it is left as it is: free "
+                "memory and type the same command"
+            ) from None
+        if isinstance(error, OSError):
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        # Torch raises RuntimeError for whatever a machine lacks too: it must say that it is about the file.
+        if isinstance(error, RuntimeError) and "PytorchStreamReader" not in str(error):
+            raise UserError(f"cannot read {path}: {reason}; it is left as it is") from None
         raise DamagedError(f"{path} is damaged or not a checkpoint: {reason}") from None
-    if not isinstance(content, dict) or any(key not in content for key in KEYS):
-        raise DamagedError(f"{path} is not a checkpoint of this project")
-    return content
+    if fault := _fault(content):
+        raise DamagedError(f"{path} {fault}")
+    return dict(content)
 
 
-def set_aside_damaged(folder: Path) -> None:
+def _verify_checksums(path: Path) -> None:
+    """Raises DamagedError, and what the system says where the file cannot be read: torch.load looks at no checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+            wrong = None if packed else archive.testzip()
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # zipfile raises half a dozen kinds for the same fact
+        if is_out_of_memory(error):
+            raise
+        raise DamagedError(f"{path} is damaged or not a checkpoint: {error}") from None
+    if packed:
+        raise DamagedError(f"{path} is not a checkpoint of this project: it is compressed, as torch.save writes none")
+    if wrong is not None:
+        raise DamagedError(f"{path} is damaged: the checksum of {wrong} is wrong")
+
+
+def _fault(content: Any) -> str | None:
+    """What makes a file that torch could load no checkpoint of a run; None for one that is."""
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in KEYS.items()):
+        return "is not a checkpoint of this project"
+    weights = content["state_dict"]
+    plain = (isinstance(value, torch.Tensor) and value.layout is torch.strided for value in weights.values())
+    if not all(isinstance(name, str) for name in weights) or not all(plain):
+        return "is not a checkpoint of this project: its weights are no tensors"
+    if not (0 <= content["global_step"] < 2**63 and 0 < content["vocabulary_size"] < 2**63):
+        return "is not a checkpoint of this project: its step or its vocabulary is impossible"
+    broken = (name for name, value in weights.items() if not bool(torch.isfinite(value).all()))
+    if name := next(broken, None):
+        return f"is damaged: {name.removeprefix('model.')} is not finite"
+    return None
+
+
+def set_aside_damaged(run_dir: Path) -> None:
     """Rename every damaged checkpoint to *.ckpt.damaged-N, so that none takes the place of the whole one before it.
 
     Raises UserError for one that cannot be read at all, which may be whole, and WriteError.
     """
-    for path in sorted(folder.glob("*.ckpt")):
+    for path in own_checkpoints(run_dir):
         try:
             read_checkpoint(path)
         except DamagedError as error:
@@ -175,12 +232,15 @@ def set_aside_damaged(folder: Path) -> None:
 
 
 def newest_whole(run_dir: Path) -> Path | None:
-    """The checkpoint to go on from: the one with the most steps that is whole. Damaged ones are named on stderr."""
+    """The checkpoint to go on from: the one with the most steps that is whole. Damaged ones are named on stderr.
+
+    Raises UserError for one that cannot be read: it may be whole, and newer than the others.
+    """
     whole = []
-    for path in sorted((run_dir / "checkpoints").glob("*.ckpt")):
+    for path in own_checkpoints(run_dir):
         try:
             whole.append((read_checkpoint(path)["global_step"], path.name == "last.ckpt", path))
-        except UserError as error:
+        except DamagedError as error:
             print(f"warning: {error}; skipped", file=sys.stderr)
     return max(whole)[-1] if whole else None
 
@@ -196,14 +256,35 @@ def load_model(path: Path, device: str | torch.device = "cpu", start: bool = Fal
     config = resolve_saved(content["config"])
     if start:
         return _at_start(path, config, content).to(device).eval(), content["config"]
+    require_weights_of(config, content, path)
     model = build_model(config.model, content["vocabulary_size"], config.task)
-    weights = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(f"{path} holds the weights of another model than its config: {reason}") from None
+    model.load_state_dict(_weights(content))
     return model.to(device).eval(), content["config"]
+
+
+def require_weights_of(config: RunConfig, content: dict[str, Any], path: Path) -> None:
+    """UserError unless a checkpoint holds the weights of the model of a config.
+
+    The model is built without memory for it: a config may ask for any width.
+    """
+    theirs = {name: value.shape for name, value in _weights(content).items()}
+    try:
+        if config.model.n_layers is not None and config.model.n_layers > len(theirs):  # each layer has weights
+            raise ValueError(f"model.n_layers={config.model.n_layers:,} are more than it has tensors")
+        with torch.device("meta"):
+            model = build_model(config.model, content["vocabulary_size"], config.task)
+        ours = {name: value.shape for name, value in model.state_dict().items()}
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name) != theirs.get(name):
+                shapes = [tuple(of[name]) if name in of else "absent" for of in (theirs, ours)]
+                raise ValueError(f"{name} is {shapes[0]} there and {shapes[1]} by the config")
+    except (ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} holds the weights of another model than its config: {reason}") from None
+
+
+def _weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
 
 
 @torch.no_grad()
@@ -213,10 +294,11 @@ def take_mean_weights(model: nn.Module, paths: Sequence[Path]) -> None:
     for path in paths:
         content = read_checkpoint(path)
         hashes.add(content["config_hash"])
+        weights = _weights(content)
+        if len(hashes) > 1 or any(name not in weights or weights[name].shape != sums[name].shape for name in sums):
+            raise UserError(f"{paths[0]} and {path} are checkpoints of different runs; name one of them")
         for name, value in sums.items():
-            value += content["state_dict"][f"model.{name}"].to(value)
-    if len(hashes) > 1:
-        raise UserError(f"{paths[0]} and {paths[-1]} are checkpoints of different runs; name one of them")
+            value += weights[name].to(value)
     for name, value in _floats(model):
         value.copy_(sums[name] / len(paths))
 

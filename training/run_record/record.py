@@ -145,6 +145,7 @@ class RunRecord:
         self.started, self.evaluations = before.started, before.evaluations
         self.peak_memory_bytes, self.throughput = before.peak_memory_bytes, before.throughput
         self.earlier, self.synchrony_at_start = before.earlier, before.synchrony_at_start
+        self.metrics = before.metrics
         if before.made_with() != self.made_with():
             self.earlier = [*before.earlier, {**before.made_with(), "command": before.command}]
 

@@ -1,19 +1,25 @@
 """The run directory's text files, written as the run goes: config.yaml, record.json and metrics.jsonl."""
 
-import contextlib
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
+from configs.errors import UserError
 from data.atomic_write import sync_file, write_atomically, write_errors
 from training.meter import Meter, NonFiniteError, Row
 from training.run_record.environment import peak_resident_bytes
 from training.run_record.record import RunRecord, Throughput, save_record
+from training.run_record.rows import MetricRow
+from training.run_record.strict_json import strict_json
+
+FEW = 4  # damaged lines that a warning names
 
 
 class Recorder:
@@ -28,11 +34,16 @@ class Recorder:
         self.listeners = listeners
 
     def start(self, config_yaml: str, step: int) -> None:
-        """Write the files as they are at the start; of an earlier part of the run the rows up to `step` are kept."""
+        """Write the files as they are at the start; of an earlier part of the run the rows up to `step` are kept.
+
+        They are those of metrics.jsonl, and what lacks there, of a line that was damaged, of its record.
+        """
         if self.folder is None:
             return
         metrics = self.folder / "metrics.jsonl"
-        self.record.metrics = read_rows(metrics, step)
+        rows = [*self.record.metrics, *read_rows(metrics)]
+        once = {(row["step"], row["split"] == "validation"): row for row in rows if row["step"] <= step}
+        self.record.metrics = [once[place] for place in sorted(once)]
         write_atomically(metrics, "".join(json.dumps(row) + "\n" for row in self.record.metrics).encode())
         write_atomically(self.folder / "config.yaml", config_yaml.encode())
         save_record(self.record, self.folder / "record.json")
@@ -87,13 +98,36 @@ def _numbers(row: Row) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def read_rows(path: Path, until_step: int) -> list[Row]:
-    """The rows of a metrics.jsonl up to a step. A last line that was cut off by a crash is left out."""
-    rows: list[Row] = []
-    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            rows.append(json.loads(line))
-    return [row for row in rows if row["step"] <= until_step]
+ROW = TypeAdapter(MetricRow)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a metrics.jsonl. A last line that was cut off by a crash is left out without a word.
+
+    Every other line that is no row is left out too, and one warning names them. Raises UserError for a file that
+    cannot be read.
+    """
+    try:
+        *lines, _cut_off = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    rows, damaged = [], []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = strict_json(line.decode())
+            ROW.validate_python(row)
+            rows.append(row)
+        except (ValueError, RecursionError):
+            damaged.append(number)
+    if damaged:
+        which = ", ".join(map(str, damaged[:FEW])) + (f" and {len(damaged) - FEW} more" if len(damaged) > FEW else "")
+        print(
+            f"warning: {path}: line {which} is damaged and left out; {len(rows)} of {len(lines)} lines are whole",
+            file=sys.stderr,
+        )
+    return rows
 
 
 def peak_memory(kind: str) -> int:

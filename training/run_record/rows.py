@@ -21,6 +21,12 @@ class Name(TypedDict):
 @with_config(extra="allow")
 class DataOfConfig(TypedDict):
     context: Count
+    source: NotRequired[str]
+
+
+@with_config(extra="allow")
+class OptimOfConfig(TypedDict):
+    lr: NotRequired[Number | None]
 
 
 @with_config(extra="allow")
@@ -30,6 +36,10 @@ class AnyConfig(TypedDict):
     model: Name
     scale: Name
     data: DataOfConfig
+    optim: NotRequired[OptimOfConfig]
+    trainer: NotRequired[dict[str, Any]]
+    task: NotRequired[str]
+    batch_size: NotRequired[Count]
 
 
 @with_config(extra="forbid")

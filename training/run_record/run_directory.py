@@ -1,6 +1,7 @@
 """The run directory: its name, its lock, and whether a command starts, resumes or has already finished a run."""
 
 import contextlib
+import fnmatch
 import itertools
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,15 @@ from filelock import FileLock, Timeout
 from configs.compose import NOT_IN_HASH, NOT_IN_HASH_AT_DEFAULT, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
-from data.atomic_write import WriteError
+from data.atomic_write import TEMPORARY, WriteError
 from training.run_record.record import RunRecord, load_record
+from training.run_record.recorder import read_rows
 
 TOKENIZER = "tokenizer.json"  # in the run directory, of a run whose tokens are not bytes
+LOCK, FAILED = ".lock", "failed.txt"  # FAILED: of a run of a sweep that failed before it had a record, why
+# All that a run writes: a folder without a readable record is ours if it holds one of the first two and no other names.
+NAMES = (LOCK, FAILED, "record.json", "config.yaml", "metrics.jsonl", "status.json", TOKENIZER, "wandb", TEMPORARY)
+NAMES_OF_CHECKPOINTS = ("last.ckpt", "previous.ckpt", "epoch-*.ckpt", "*.ckpt.damaged-*", "*.tmp")
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -30,11 +36,13 @@ def run_directory(config: RunConfig) -> Path:
 def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
     """Hold the run directory for this process; with `overwrite` a run that is there is moved aside first.
 
-    Raises UserError when another process holds it, WriteError when it cannot be made.
+    Raises UserError when another process holds it or it is no run directory, WriteError when it cannot be made.
     """
+    require_ours(folder)
     lock = _lock(folder)
     try:
-        if overwrite and ((folder / "record.json").exists() or any((folder / "checkpoints").iterdir())):
+        left = [folder / "record.json", folder / "metrics.jsonl", *(folder / "checkpoints").iterdir()]
+        if overwrite and any(path.exists() for path in left):
             names = (folder.with_name(f"{folder.name}-old-{n}") for n in itertools.count(1))
             aside = next(path for path in names if not path.exists())
             folder.rename(aside)
@@ -44,6 +52,33 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def require_ours(folder: Path) -> None:
+    """UserError for what is there and is no run directory: nothing in it may be renamed, removed or written over."""
+    instead = "choose another run_dir or an empty folder"
+    try:
+        if not folder.is_dir():
+            if folder.exists() or folder.is_symlink():
+                raise UserError(f"{folder} is no folder, and a run needs one: {instead}")
+            return
+        names = {path.name for path in folder.iterdir()}
+        inside = [path.name for path in (folder / "checkpoints").iterdir()] if "checkpoints" in names else []
+    except OSError as error:
+        raise UserError(f"cannot read the run directory {folder}: {error.strerror}; {instead}") from None
+    if not inside and names <= {"checkpoints"}:
+        return
+    left = {name for name in names - {"checkpoints"} if not any(fnmatch.fnmatch(name, own) for own in NAMES)}
+    left |= {name for name in inside if not any(fnmatch.fnmatch(name, own) for own in NAMES_OF_CHECKPOINTS)}
+    only_ours = not left and not names.isdisjoint((LOCK, FAILED))
+    if "record.json" in names:
+        try:
+            load_record(folder)
+        except UserError as error:
+            if not only_ours:
+                raise UserError(f"{error}: {folder} holds no run that can be read; {instead}") from None
+    elif not only_ours:
+        raise UserError(f"{folder} is not empty and holds no run of this project: {instead}")
 
 
 def _lock(folder: Path) -> FileLock:
@@ -83,6 +118,27 @@ def earlier_run(folder: Path, ours: RunRecord, data_place: str) -> RunRecord | N
             f"in {folder} began; restore it from {folder / TOKENIZER} or say overwrite=true"
         )
     return record
+
+
+def require_nothing_lost(folder: Path, earlier: RunRecord | None, every: int) -> None:
+    """UserError where a run without a whole checkpoint has had one: it must not start over by itself.
+
+    It has had one when a file was set aside, when it was interrupted while training, which writes one, or when its
+    rows go beyond the first step that one was due at; `every`: as checkpoint_every is now.
+    """
+    aside = sorted(path.name for path in (folder / "checkpoints").glob("*.ckpt.damaged-*"))
+    rows = [*read_rows(folder / "metrics.jsonl"), *(earlier.metrics if earlier else [])]
+    step = max((row["step"] for row in rows), default=0)
+    interrupted = False
+    if earlier is not None:
+        every = earlier.config.get("trainer", {}).get("checkpoint_every", every)
+        interrupted = earlier.status == "interrupted" and earlier.throughput.seconds > 0
+    if aside or interrupted or step > every:
+        back = f"move back the file that was set aside ({', '.join(aside)})" if aside else "put its last.ckpt back"
+        raise UserError(
+            f"the run in {folder} was at step {step:,} and none of its checkpoints is there and whole: {back}, "
+            "or say overwrite=true to start over; what is there is kept beside it"
+        )
 
 
 def differing_keys(theirs: dict[str, Any], ours: dict[str, Any], most: int = 3) -> str:

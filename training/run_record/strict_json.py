@@ -42,10 +42,8 @@ def read_strictly(path: Path, kind: TypeAdapter[Content], name: str) -> tuple[Co
     content: Any = None
     try:
         text = path.read_text(encoding="utf-8")
-        # Not with Pydantic's own parser, which keeps the last of two equal keys and reads 1e999 as infinity.
-        content = json.loads(
-            text, object_pairs_hook=_once_each, parse_float=_finite, parse_int=_of_64_bits, parse_constant=_finite
-        )
+        content = strict_json(text)
+        json.dumps(content, ensure_ascii=False).encode()  # half a character, "\ud800", could be written nowhere
         return kind.validate_python(content), content
     except FileNotFoundError:
         raise
@@ -53,6 +51,16 @@ def read_strictly(path: Path, kind: TypeAdapter[Content], name: str) -> tuple[Co
         raise UserError(f"{path} is not a {name}: {first_fault(error, content)}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read the {name} {path}: {error}") from None
+
+
+def strict_json(text: str) -> Any:
+    """Plain JSON. ValueError for a key that is there twice and a number that is not finite or beyond 64 bits;
+    RecursionError.
+    """
+    # Not with Pydantic's own parser, which keeps the last of two equal keys and reads 1e999 as infinity.
+    return json.loads(
+        text, object_pairs_hook=_once_each, parse_float=_finite, parse_int=_of_64_bits, parse_constant=_finite
+    )
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from configs.heartbeat import duration
 from configs.sweeps import Request, expand
 from data.atomic_write import WriteError, write_atomically
 from data.sources import open_data
+from training.run_record.run_directory import FAILED
 from training.sweeps.launch import launch
 from training.sweeps.search import Search
-from training.sweeps.swept_run import FAILED, STATES, SweptRun, error_of, look
+from training.sweeps.swept_run import STATES, SweptRun, error_of, look
 from training.units import BITS_PER_BYTE, unit_of
 
 

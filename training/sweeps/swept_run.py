@@ -16,10 +16,9 @@ from configs.sweeps import Job
 from data.sources import vocabulary_size
 from training.budget import resolve_shape
 from training.run_record.record import RunRecord, load_record
-from training.run_record.run_directory import run_directory
+from training.run_record.run_directory import FAILED, run_directory
 
 STATES = ("done", "running", "interrupted", "failed", "missing")
-FAILED = "failed.txt"  # in the directory of a run that failed before it had a record: why
 SEED = re.compile("0|[1-9][0-9]{0,8}")  # a seed as it is usually typed; others are composed, and refused if need be
 
 

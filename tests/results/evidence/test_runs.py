@@ -222,6 +222,24 @@ def test_a_damaged_record_is_named_and_left_out(made, tmp_path):
     assert len(damaged) == 1 and "b/record.json is not a run record: status is 'finished'" in damaged[0]
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("data", "source", ["text"]),
+        ("optim", "lr", "0.006"),
+        ("model", "embedding", ["graded"]),
+        ("model", "embedding", "another"),
+        ("model", "name", "half a character: \ud800"),
+    ],
+)
+def test_a_config_that_is_of_no_run_is_left_out_too(part, key, value, made, tmp_path):
+    record = made(0, 1.0)
+    record.config[part][key] = value
+    (tmp_path / "record.json").write_text(json.dumps(json.loads(dumps(record))))
+    found, damaged = read_records([tmp_path])
+    assert found == [] and len(damaged) == 1 and str(tmp_path) in damaged[0]
+
+
 def test_committed_records_are_whole():
     found, damaged = read_records([COMMITTED])
     assert len(found) > 100 and damaged == []

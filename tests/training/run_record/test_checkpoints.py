@@ -1,12 +1,13 @@
 import os
 import pickle
 import shutil
+import zipfile
 
 import pytest
 import torch
 
 from configs.errors import UserError
-from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint
+from training.run_record.checkpoints import DamagedError, load_model, newest_whole, read_checkpoint, set_aside_damaged
 
 
 @pytest.fixture
@@ -90,8 +91,9 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, uninterrupted):
 
     content = torch.load(uninterrupted() / "checkpoints" / "last.ckpt", weights_only=True)
     torch.save({**content, "trap": Trap()}, tmp_path / "trap.ckpt")
-    with pytest.raises(UserError, match="not a checkpoint"):
+    with pytest.raises(UserError, match="not a checkpoint of this project: it holds objects other than") as error:
         load_model(tmp_path / "trap.ckpt")
+    assert "weights_only" not in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -102,3 +104,55 @@ def test_weights_of_another_model_are_refused(tmp_path, uninterrupted):
     with pytest.raises(UserError, match="weights of another model") as error:
         load_model(tmp_path / "other.ckpt")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("config", "model", "width"), 2_000_000, "holds the weights of another model"),
+        (("config", "model", "n_layers"), 10**12, "holds the weights of another model"),
+        (("config", "model", "ff_width"), 10**12, "holds the weights of another model"),
+        (("vocabulary_size",), 10**12, "holds the weights of another model"),
+        (("vocabulary_size",), 10**400, "its vocabulary is impossible"),
+        (("vocabulary_size",), "256", "is not a checkpoint of this project"),
+        (("global_step",), -1, "its step or its vocabulary is impossible"),
+        (
+            ("state_dict", "model.embedding.weight"),
+            torch.full((256, 32), float("nan")),
+            "embedding.weight is not finite",
+        ),
+        (("state_dict", "model.embedding.weight"), [1.0], "its weights are no tensors"),
+        (("state_dict", "model.embedding.weight"), torch.zeros(3, 3), "embedding.weight is (3, 3) there and (256, 32)"),
+        (("state_dict", 3), torch.zeros(3), "its weights are no tensors"),
+    ],
+)
+def test_impossible_content_is_one_line_and_takes_no_memory(place, value, says, tmp_path, uninterrupted):
+    content = part = torch.load(uninterrupted() / "checkpoints" / "last.ckpt", weights_only=True)
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    torch.save(content, tmp_path / "odd.ckpt")
+    with pytest.raises(UserError) as error:
+        load_model(tmp_path / "odd.ckpt")
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_compressed_archive_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10_000_000))
+    with pytest.raises(DamagedError, match="it is compressed"):
+        read_checkpoint(tmp_path / "bomb.ckpt")
+
+
+def test_what_is_not_proven_to_be_damage_is_left_alone(run_dir, monkeypatch):
+    before = sorted(path.name for path in (run_dir / "checkpoints").iterdir())
+
+    def fails(*_, **__):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(torch, "load", fails)
+    with pytest.raises(UserError, match=r"cannot read .*last.ckpt: can't start new thread; it is left as it is"):
+        set_aside_damaged(run_dir)
+    with pytest.raises(UserError, match="cannot read"):
+        newest_whole(run_dir)
+    assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == before

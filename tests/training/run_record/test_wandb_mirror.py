@@ -1,8 +1,11 @@
 """W&B gets the numbers of the local record, and nothing that it does reaches the run."""
 
 import json
+import socket
 import struct
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -105,5 +108,36 @@ def test_a_mirror_that_fails_warns_once_and_changes_nothing(
     assert time.monotonic() - started < 60, "a mirror that hangs is left behind"
     said = capfd.readouterr().err
     assert said.count(": the W&B mirror stopped") == 1 and warning in said
+    assert load_record(tmp_path / "run").status == "done"
+    same_weights(tmp_path / "run", whole)
+
+
+class Refuse(BaseHTTPRequestHandler):
+    """A server that knows no key."""
+
+    def do_POST(self):
+        self.send_response(401)
+        self.end_headers()
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("server", ["absent", "hanging", "refusing the key"])
+def test_wandb_itself_without_its_server_changes_nothing(
+    server, make_config, tmp_path, monkeypatch, capfd, same_weights, uninterrupted
+):
+    whole = uninterrupted()
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as refusing:
+        threading.Thread(target=refusing.serve_forever, daemon=True).start()
+        port = {"absent": 9, "hanging": listening.getsockname()[1], "refusing the key": refusing.server_port}[server]
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        capfd.readouterr()
+        run(make_config("logger=wandb", "logger.mode=online", "logger.timeout=5"))
+        refusing.shutdown()
+    assert capfd.readouterr().err.count("warning: the W&B mirror stopped") == 1
     assert load_record(tmp_path / "run").status == "done"
     same_weights(tmp_path / "run", whole)
