@@ -88,7 +88,7 @@ def test_the_data_set_is_asked_for_at_its_pinned_revision_and_then_served_from_t
     corpus = open_code()
     assert contents_of(corpus) == expected()
     assert {(call[0], call[1]["revision"], call[1]["split"]) for call in calls} == {
-        (("codeparrot/codeparrot-clean-valid",), code.REVISION, "train")
+        (("codeparrot/codeparrot-clean-valid", None), code.REVISION, "train")
     }
     assert corpus.source["dataset"] == code.DATASET and corpus.source["revision"] == code.REVISION
     calls.clear()
@@ -107,7 +107,7 @@ def test_a_data_set_that_cannot_be_had_says_what_to_type(open_code, monkeypatch)
     assert line.startswith(
         "cannot get codeparrot/codeparrot-clean-valid at revision 4db92d2e from https://huggingface.co"
     )
-    assert "(Couldn't reach the Hub)" in line and "add data.path=FOLDER of files or FILE" in line
+    assert "(Couldn't reach the Hub)" in line and line.endswith("--local-dir code; and here add data.path=code")
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert "needs the package datasets; pip install datasets" in error_line(open_code)
 
@@ -124,6 +124,7 @@ def test_a_folder_of_files(open_code, tmp_path):
     assert corpus.source == {
         "folder": "project",
         "files": 301,
+        "left_out": {"not text": 1},
         "documents": {name: corpus.source["documents"][name] for name in SPLITS},
     }
     (folder / "package" / "m000.py").write_bytes(b"changed")
@@ -151,5 +152,5 @@ def test_what_cannot_be_read_is_one_line(open_code, tmp_path):
     assert f"line 2 of {lines} is not JSON" in error_line(open_code, lines)
     packed = write_json_lines(tmp_path / "cut.json.gz", rows_of(DOCUMENTS))
     packed.write_bytes(packed.read_bytes()[:-20])
-    assert "cut.json.gz is damaged or cannot be read" in error_line(open_code, packed)
+    assert "cut.json.gz is damaged or not a .gz file" in error_line(open_code, packed)
     assert "the train split of" in error_line(open_code, write_json_lines(tmp_path / "1.json", rows_of(["a"])))

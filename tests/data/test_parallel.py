@@ -218,7 +218,7 @@ def damage(folder, what):
     elif what == "no text":
         (folder / "train.en").unlink()
         train.unlink()
-        parquet.write_table(pyarrow.table({"translation": [{"en": "a", "de": None}]}), folder / "train.parquet")
+        parquet.write_table(pyarrow.table({"translation": [{"en": "a", "de": 3}]}), folder / "train.parquet")
     else:
         {"missing": train.unlink, "empty": lambda: train.write_bytes(b"")}[what]()
 
@@ -238,7 +238,7 @@ def damage(folder, what):
         ("table", ["line 2 of", "train.tsv has 3 columns; give two"]),
         ("shard", ["has 1 of the 2 files of train (train-00001-of-00002.parquet); add the others"]),
         ("column", ["train.parquet has no column de (it has en, fr)"]),
-        ("no text", ["train.parquet holds a NoneType in de where text should be"]),
+        ("no text", ["train.parquet holds a int in en or de where text should be"]),
     ],
 )
 def test_what_is_no_parallel_text_is_one_line(what, says, config, folder, tmp_path):
