@@ -84,8 +84,7 @@ class ParallelCorpus:
 
     def pairs(self, split: str) -> SentencePairs:
         """The pairs of a split as tokens, memory-mapped; of training those that are kept."""
-        tokens = self.pairs_as_tokens.split(split).tokens
-        return SentencePairs(tokens, self.tokenizer.eos, self.tokenizer.token_bytes)
+        return SentencePairs(self.pairs_as_tokens.split(split), self.tokenizer.eos, self.tokenizer.token_bytes)
 
     def pairs_per_split(self) -> dict[str, int]:
         """How many pairs each split has; of training those that are kept."""
