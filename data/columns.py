@@ -56,7 +56,9 @@ def arrow_rows(path: Path, column: str) -> Iterator[str]:
             with pyarrow.memory_map(str(path)) as source:
                 for batch in _record_batches(pyarrow, source):
                     _require(path, column, batch.schema.names)
-                    yield batch.column(column).to_pylist()
+                    values = batch.column(column)
+                    values.validate(full=True)  # Arrow trusts a file's offsets, and would read outside of it
+                    yield values.to_pylist()
         except (pyarrow.ArrowException, OSError) as error:
             raise UserError(f"{path} is damaged or not an Arrow file ({first_line(error)}); get it again") from error
 
@@ -144,13 +146,16 @@ def _require(path: Path, column: str, names: list[str]) -> None:
 def _texts(path: Path, column: str, batches: Iterator[list[Any]]) -> Iterator[str]:
     """The values of batches as text. UserError where one is something else, and for a decompression bomb."""
     nulls, expansion = 0, None
-    for batch in batches:
-        expansion = expansion or Expansion(path)
-        for value in batch:
-            nulls += value is None
-            text = _text_of(value, path, column)
-            expansion.add(len(text))
-            yield text
+    try:
+        for batch in batches:
+            expansion = expansion or Expansion(path)
+            for value in batch:
+                nulls += value is None
+                text = _text_of(value, path, column)
+                expansion.add(len(text))
+                yield text
+    except UnicodeDecodeError:
+        raise UserError(f"{path} holds bytes in {column} that are not UTF-8; write them as text") from None
     if nulls:
         _tell(f"{path}: {nulls:,} values of {column} are null; they are read as empty texts")
 
@@ -164,10 +169,7 @@ def _text_of(value: object, path: Path, column: str) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            raise UserError(f"{path} holds bytes in {column} that are not UTF-8; write them as text") from None
+        return value.decode()
     if not isinstance(value, str):
         raise UserError(f"{path} holds a {type(value).__name__} in {column} where text should be; leave such rows out")
     return value

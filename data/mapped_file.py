@@ -1,7 +1,7 @@
 """A file of the cache, mapped into memory and watched.
 
 Reading a page that the file no longer has ends a process by SIGBUS, without a word. So the file is looked at before
-each batch: about a microsecond.
+each batch, which takes microseconds.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from configs.errors import UserError
 
 
 class MappedFile:
-    """An open file of which arrays are views. It stays readable when its name is removed. UserError where it is gone."""
+    """An open file that arrays are views of. It stays readable when its name is removed. UserError where it is gone."""
 
     def __init__(self, path: Path, sha256: str) -> None:
         self.path = path
@@ -44,7 +44,9 @@ class MappedFile:
                 self._time = time
         if (size, time) != (self._size, self._time):
             what = f"had {self._size:,} bytes and has {size:,}" if size != self._size else "has other bytes"
-            raise UserError(f"the data cache's {self.path} was changed in use: it {what}; start again, to build it anew")
+            raise UserError(
+                f"the data cache's {self.path} was changed in use: it {what}; start again, to build it anew"
+            )
 
     def _state(self) -> tuple[int, int]:
         found = os.fstat(self._file.fileno())

@@ -86,7 +86,10 @@ class Expansion:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.n_bytes = 0
-        self.most = max(NEVER_REFUSED, MOST_TIMES * path.stat().st_size)
+        try:
+            self.most = max(NEVER_REFUSED, MOST_TIMES * path.stat().st_size)
+        except OSError as error:
+            raise unreadable(path, error) from error
 
     def add(self, n_bytes: int) -> None:
         self.n_bytes += n_bytes
