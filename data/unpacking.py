@@ -95,8 +95,8 @@ class Expansion:
         self.n_bytes += n_bytes
         if self.n_bytes > self.most:
             raise UserError(
-                f"{self.path} unpacks to more than {self.most / 1e6:,.0f} MB, over {MOST_TIMES} times its size, as no "
-                "text does; if it is to be read all the same, unpack it first and give that file"
+                f"{self.path} unpacks to more than {self.most / 1e6:,.0f} MB, over {MOST_TIMES} times its size, as "
+                "hardly any text does; if it is to be read all the same, unpack it first and give that file"
             )
 
 

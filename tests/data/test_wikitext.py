@@ -4,6 +4,7 @@ import gzip
 import lzma
 import shutil
 import sys
+import zipfile
 
 import pyarrow
 import pytest
@@ -184,6 +185,13 @@ def test_mistakes_are_one_line(open_wikitext, folder, tmp_path):
     assert "train.parquet is a Git LFS pointer" in error_line(open_wikitext, tmp_path)
     (tmp_path / "train.parquet").write_bytes(b"nothing of the kind")
     assert "not a Parquet file" in error_line(open_wikitext, tmp_path)
+
+
+def test_the_official_zip_is_to_be_unpacked_first(open_wikitext, tmp_path):
+    with zipfile.ZipFile(tmp_path / "wikitext-103-raw-v1.zip", "w") as archive:
+        archive.writestr("wikitext-103-raw/wiki.train.raw", RAW["train"])
+    line = error_line(open_wikitext, tmp_path / "wikitext-103-raw-v1.zip")
+    assert "is a zip file; type unzip" in line
 
 
 def test_the_key_is_of_this_corpus_alone():
