@@ -33,6 +33,7 @@ NOT_IN_HASH_AT_DEFAULT = {
     "data.tokenizer": "bytes",
     "data.vocabulary": 8192,
     "data.raw": True,
+    "data.as_bytes": False,
     "trainer.cuda_graphs": False,
     "model.lag_heads": 0,
     "model.helped_layers": None,

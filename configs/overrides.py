@@ -18,7 +18,7 @@ from configs.errors import UserError
 from configs.groups import compose_with_hydra, defaults, groups, options, schema, source_of
 from configs.hydra_private import Override, OverridesParser, OverrideType
 from configs.schema import MODELS, data_class
-from configs.strict import keys, nearest, type_error, unknown_key
+from configs.strict import keys, nearest, require_utf8, type_error, unknown_key
 
 # Keys of a sweep's command line, not of a run: see configs.sweeps.
 OF_SWEEPS = ("profile", "status", "retry_failed", "launcher", "sweeper")
@@ -76,6 +76,7 @@ def parse(entry: str, overrides: Sequence[str]) -> list[Override]:
     parsed = []
     for text in overrides:
         key, equals, value = text.partition("=")
+        require_utf8(key, value)
         if not key or (not equals and not key.startswith("~")):
             raise UserError(f"'{text}' is not key=value: type {_example(entry, key, legal)}")
         try:

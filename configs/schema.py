@@ -308,6 +308,7 @@ class ScaleConfig:
     n_heads: int = setting(0, at_least(1), example=4)
 
 
+TEXT_FILE = Need("data=text", lambda run: run.data.source == "text")
 WIKITEXT = Need("data=wikitext103", lambda run: run.data.source == "wikitext103")
 TRAINED_BPE = Need("data.tokenizer=bpe", lambda run: run.data.tokenizer == "bpe")
 
@@ -334,6 +335,7 @@ class DataConfig:
     raw: bool = setting(True, needs=WIKITEXT)  # its text as written; false: word level, rare words replaced by <unk>
     context: int = setting(256, at_least(2))  # tokens a window holds
     cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
+    as_bytes: bool = setting(False, needs=TEXT_FILE)  # the file's bytes as they lie on the disk, whatever it is
 
     task: ClassVar[str] = "language"
 

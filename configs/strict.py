@@ -41,6 +41,20 @@ def illegal_value(key: str, value: object, legal: Iterable[str]) -> UserError:
     return UserError(f"{key}={value}: legal values are {', '.join(legal)}; type {key}={guess}")
 
 
+def require_utf8(key: str, text: str) -> None:
+    """UserError for text with bytes that are not UTF-8, as a file name of another system may have: records cannot hold
+    it.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise UserError(
+            f"{key}={shown} is not UTF-8, which records are written in; rename the file, or make a link to it with "
+            "another name and give that"
+        ) from None
+
+
 def keys(tree: object, prefix: str = "") -> list[str]:
     """Every dotted key of a tree of dataclass instances, branches included."""
     names = []
@@ -77,6 +91,8 @@ def typed(tree: Any, values: Mapping[str, Any]) -> Any:
         key = str(error.full_key or "").split("[")[0]
         raise type_error(tree, key, _select(values, key), error) from None
     for key, f, value, _ in leaves(merged):
+        if isinstance(value, str):
+            require_utf8(key, value)
         legal = limits_of(f).names
         if legal and value is not None and value not in legal:
             raise illegal_value(key, value, legal)

@@ -13,9 +13,9 @@ import numpy as np
 from configs.errors import UserError
 from data.corpus import Corpus
 from data.cuts import SPACE, SPLITS
-from data.files import CHUNK
 from data.split import NEWLINE
 from data.tokenizers import CHARACTERS, Tokenizer
+from data.unpacking import CHUNK
 
 
 @dataclass(frozen=True)

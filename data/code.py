@@ -4,11 +4,12 @@ Our choice: a document is placed in a split by the hash of its content, so copie
 keep the order of the collection, and one that does not end in a newline is given one. Empty documents are left out.
 """
 
-import gzip
 import hashlib
-import json
+import logging
 import os
-import zlib
+import re
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,33 +18,45 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data.columns import first_line, parquet_rows, text_of
+from data.columns import arrow_rows, json_rows, parquet_rows
 from data.corpus import Built, Corpus, cached_corpus
 from data.cuts import SPLITS, checked_fractions, split_of_document
-from data.files import existing_file, file_sha256, unreadable, user_path
+from data.file_kind import ARROW, HEAD, PARQUET, kind_of
+from data.files import WatchedFiles, existing_file, file_sha256, kind_of_file, recorded_name, unreadable, user_path
+from data.hub import HubDataset
+
+log = logging.getLogger(__name__)
 
 DATASET = "codeparrot/codeparrot-clean-valid"
 REVISION = "4db92d2ec0c1b4c41eeb439cfae16854511d9dcd"  # the commit that public projects pin for this data set
 COLUMN = "content"
+CODEPARROT = HubDataset(DATASET, REVISION, COLUMN, "code", "code")
+JSON_LINES = re.compile(r".*\.(json|jsonl|ndjson)(\.(gz|xz|zst|bz2))?")
+SHARD = re.compile(rf".*\.(parquet|arrow)|{JSON_LINES.pattern}")
+BESIDE_SHARDS = re.compile(r"(README|LICENSE)(\..*)?|(dataset_infos?|dataset_dict|state)\.json", re.I)
 
 
 @dataclass(frozen=True)
 class Collection:
     """Documents in a fixed order. Iterating twice gives the same bytes twice."""
 
-    key: dict[str, str]  # what decides the documents
+    key: dict[str, Any]  # what decides the documents
     source: dict[str, Any]  # what the record tells of them
     documents: Callable[[], Iterator[bytes]]
+    watched: WatchedFiles  # that they are read from, where these are local
 
 
 def open_code(config: DataConfig) -> Corpus:
-    """The corpus of the pinned data set, or of `data.path`: a folder of text files, a .parquet or a .json.gz file.
+    """The corpus of the pinned data set, or of `data.path`: a folder of text files, a file of documents in a column
+    `content` (Parquet, Arrow or JSON lines, also compressed), or a folder of such files.
 
     UserError when the data set can neither be found nor downloaded, or the local collection cannot be read.
     """
     fractions = checked_fractions(config.split)
     if config.path is None:
-        collection = _hub()
+        collection = Collection(
+            CODEPARROT.key, CODEPARROT.key, lambda: map(_encoded, CODEPARROT.rows("train")), WatchedFiles([])
+        )
     elif user_path(config.path).is_dir():
         collection = _folder(user_path(config.path))
     else:
@@ -58,61 +71,72 @@ def open_code(config: DataConfig) -> Corpus:
                     lengths[split] += len(ended)
                     documents[split] += 1
                     write(ended)
+        collection.watched.require_unchanged()
         return Built(lengths, {"documents": documents})
 
     recipe = {"source": "code", "split": list(fractions), **collection.key}
     return cached_corpus(config, recipe, collection.source, build)
 
 
-def _hub() -> Collection:
-    """The pinned data set, through `datasets` (which keeps its own cache of the download)."""
-
-    def documents() -> Iterator[bytes]:
-        try:
-            from datasets import load_dataset
-        except ImportError as error:
-            raise UserError("data=code needs the package datasets; pip install datasets, or add data.path=") from error
-        try:
-            dataset = load_dataset(DATASET, revision=REVISION, split="train")
-        except Exception as error:  # the hub client raises a dozen kinds, from several libraries
-            raise UserError(
-                f"cannot get {DATASET} at revision {REVISION[:8]} from https://huggingface.co/datasets/{DATASET} "
-                f"({first_line(error)}); go online once, or add data.path=FOLDER of files or FILE (.parquet, .json.gz)"
-            ) from error
-        for batch in dataset.select_columns(COLUMN).iter(batch_size=256):
-            for text in batch[COLUMN]:
-                yield _encoded(text)
-
-    key = {"dataset": DATASET, "revision": REVISION}
-    return Collection(key, key, documents)
-
-
 def _folder(folder: Path) -> Collection:
-    """Every text file below a folder, by sorted relative path; hidden files, __pycache__ and binary files left out."""
-    digest, files = hashlib.sha256(), []
-    for name in _relative_paths(folder):
-        content = _content(folder / name)
-        if content and b"\0" not in content:
+    """A folder of text files, or of files of documents, where it has no others but such as tell of these."""
+    names, left_out = _relative_paths(folder)
+    shards = [name for name in names if not BESIDE_SHARDS.fullmatch(Path(name).name)]
+    if shards and all(SHARD.fullmatch(name) for name in shards):
+        return _shards(folder, shards)
+    return _text_files(folder, names, left_out)
+
+
+def _text_files(folder: Path, names: list[str], left_out: Counter[str]) -> Collection:
+    """Every text file below a folder, by sorted relative path; hidden files and __pycache__ are left out, and, which is
+    told, files that are no text, links, pipes and what the system does not let us read.
+    """
+    digest, files, watched = hashlib.sha256(), [], WatchedFiles(folder / name for name in names)
+    for name in names:
+        try:
+            content = (folder / name).read_bytes()
+        except OSError:
+            left_out["unreadable"] += 1
+            continue
+        if b"\0" in content or kind_of(content[:HEAD]) is not None:
+            left_out["not text"] += 1
+        elif content:
             files.append(name)
             digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode(errors="surrogateescape"))
+    told = ", ".join(f"{n:,} {what}" for what, n in sorted(left_out.items()))
     if not files:
-        raise UserError(f"data.path={folder} holds no text files; give a folder with some, or a file")
-
-    def documents() -> Iterator[bytes]:
-        return (_content(folder / name) for name in files)
-
+        raise UserError(f"data.path={folder} holds no text files; give a folder with some ({told or 'it is empty'})")
+    if told:
+        log.warning("data.path=%s: left out: %s", folder, told)
+    source = {"folder": recorded_name(folder.resolve()), "files": len(files)}
     return Collection(
-        {"listing_sha256": digest.hexdigest()}, {"folder": folder.resolve().name, "files": len(files)}, documents
+        {"listing_sha256": digest.hexdigest()},
+        source | ({"left_out": dict(sorted(left_out.items()))} if left_out else {}),
+        lambda: (_content(folder / name) for name in files),
+        watched,
     )
 
 
-def _relative_paths(folder: Path) -> list[str]:
-    relative = []
-    for parent, folders, names in os.walk(folder):
+def _relative_paths(folder: Path) -> tuple[list[str], Counter[str]]:
+    """The regular files below a folder, sorted, without following a link; how many of what else there is."""
+    relative, left_out = [], Counter[str]()
+
+    def unreadable_folder(_: OSError) -> None:
+        left_out["unreadable"] += 1
+
+    for parent, folders, names in os.walk(folder, onerror=unreadable_folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
-        paths = [Path(parent) / name for name in names if not name.startswith(".")]
-        relative += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
-    return sorted(relative)
+        left_out["links"] += sum((Path(parent) / name).is_symlink() for name in folders)
+        for name in names:
+            if name.startswith("."):
+                continue
+            path = Path(parent) / name
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                relative.append(path.relative_to(folder).as_posix())
+            else:
+                left_out["links" if stat.S_ISLNK(mode) else "pipes, sockets or devices"] += 1
+    return sorted(relative), +left_out
 
 
 def _content(path: Path) -> bytes:
@@ -122,34 +146,35 @@ def _content(path: Path) -> bytes:
         raise unreadable(path, error) from error
 
 
+def _shards(folder: Path, names: list[str]) -> Collection:
+    """Files of documents, one after the other in the order of their names."""
+    watched = WatchedFiles(folder / name for name in names)
+    collections = [_file(existing_file(str(folder / name))) for name in names]
+    return Collection(
+        {"files_sha256": [one.key["file_sha256"] for one in collections]},
+        {"folder": recorded_name(folder.resolve()), "files": len(collections)},
+        lambda: (document for one in collections for document in one.documents()),
+        watched,
+    )
+
+
 def _file(path: Path) -> Collection:
-    """A file of documents in a column `content`: Parquet, or JSON lines (plain or .gz)."""
-    if path.suffix == ".parquet":
-        rows = partial(parquet_rows, column=COLUMN)
-    elif path.name.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz")):
-        rows = _json_rows
+    """A file of documents in a column `content`: Parquet, Arrow, or JSON lines, also compressed."""
+    kind = kind_of_file(path)
+    if kind in (PARQUET, ARROW):
+        rows = partial(parquet_rows if kind is PARQUET else arrow_rows, column=COLUMN)
+    elif kind is not None or JSON_LINES.fullmatch(path.name):
+        rows = partial(json_rows, column=COLUMN)
+    elif path.suffix == ".parquet":
+        rows = partial(parquet_rows, column=COLUMN)  # damaged, as the library will say
     else:
         raise UserError(
             f"data.path={path} is not a folder, .parquet or .json.gz file; for a plain text file use data=text"
         )
-    digest = file_sha256(path)
+    watched, digest = WatchedFiles([path]), file_sha256(path)
     key = {"file_sha256": digest, "format": path.suffix}
-    return Collection(key, {"file": path.name, "file_sha256": digest}, lambda: map(_encoded, rows(path)))
-
-
-def _json_rows(path: Path) -> Iterator[str]:
-    number = 0
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                row = json.loads(line)
-                if not isinstance(row, dict) or COLUMN not in row:
-                    raise UserError(f"line {number} of {path} has no field {COLUMN}; rename the one with the text")
-                yield text_of(row[COLUMN], path, COLUMN)
-    except ValueError as error:
-        raise UserError(f"line {number} of {path} is not JSON ({first_line(error)}); give one object a line") from error
-    except (EOFError, zlib.error, OSError) as error:
-        raise UserError(f"{path} is damaged or cannot be read ({first_line(error)}); get it again") from error
+    source = {"file": recorded_name(path), "file_sha256": digest}
+    return Collection(key, source, lambda: map(_encoded, rows(path)), watched)
 
 
 def _encoded(text: str) -> bytes:

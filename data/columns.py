@@ -1,10 +1,23 @@
-"""Text in a column of a Parquet or Arrow file, row after row."""
+"""Text in columns: of Parquet and Arrow files and of JSON lines, row after row.
 
-from collections.abc import Iterator
+A null is an empty text, and so is a column of nulls; how many there were is told. Text may be of any type that holds
+it: string, large_string, a dictionary of strings, bytes of UTF-8.
+"""
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from data.file_kind import ARROW, PARQUET, Kind
+from data.files import kind_of_file
+from data.lines import byte_lines
+from data.unpacking import Expansion, refused
+
+log = logging.getLogger(__name__)
 
 ROWS = 256  # read at a time
 TRANSLATION = "translation"  # the column of sentences in several languages, as the WMT data sets have it
@@ -12,38 +25,22 @@ TRANSLATION = "translation"  # the column of sentences in several languages, as 
 
 def parquet_rows(path: Path, column: str) -> Iterator[str]:
     """The rows of a column of a Parquet file. UserError where it is damaged, lacks the column or holds no text."""
-    pyarrow = _pyarrow(path)
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            _require(path, column, file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=ROWS, columns=[column]):
-                yield from (text_of(value, path, column) for value in batch.column(0).to_pylist())
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged or not a Parquet file ({first_line(error)}); get it again") from error
+    return _texts(path, column, (batch.column(0).to_pylist() for batch in _parquet_batches(path, lambda _: [column])))
 
 
 def parquet_pairs(path: Path, names: tuple[str, str]) -> Iterator[tuple[str, str]]:
     """The rows of two columns of a Parquet file, or of two fields of its column `translation`. UserError as of
     `parquet_rows`.
     """
-    pyarrow = _pyarrow(path)
-    from pyarrow import parquet
 
-    try:
-        with parquet.ParquetFile(path) as file:
-            nested = TRANSLATION in file.schema_arrow.names
-            if not nested:
-                for name in names:
-                    _require(path, name, file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=ROWS, columns=[TRANSLATION] if nested else list(names)):
-                rows = batch.column(0).to_pylist() if nested else batch.to_pylist()
-                for row in rows:
-                    first, second = (text_of((row or {}).get(name), path, name) for name in names)
-                    yield first, second
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged or not a Parquet file ({first_line(error)}); get it again") from error
+    def rows() -> Iterator[list[Any]]:
+        for batch in _parquet_batches(path, lambda there: [TRANSLATION] if TRANSLATION in there else list(names)):
+            nested = batch.schema.names == [TRANSLATION]
+            for row in batch.column(0).to_pylist() if nested else batch.to_pylist():
+                yield [(row or {}).get(name) for name in names]
+
+    texts = _texts(path, f"{names[0]} or {names[1]}", rows())
+    return zip(texts, texts, strict=True)
 
 
 def arrow_rows(path: Path, column: str) -> Iterator[str]:
@@ -51,14 +48,66 @@ def arrow_rows(path: Path, column: str) -> Iterator[str]:
 
     UserError as of `parquet_rows`.
     """
+
+    def rows() -> Iterator[list[Any]]:
+        pyarrow = _pyarrow(path)
+        _require_kind(path, ARROW)
+        try:
+            with pyarrow.memory_map(str(path)) as source:
+                for batch in _record_batches(pyarrow, source):
+                    _require(path, column, batch.schema.names)
+                    values = batch.column(column)
+                    values.validate(full=True)  # Arrow trusts a file's offsets, and would read outside of it
+                    yield values.to_pylist()
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(f"{path} is damaged or not an Arrow file ({first_line(error)}); get it again") from error
+
+    return _texts(path, column, rows())
+
+
+def json_rows(path: Path, column: str) -> Iterator[str]:
+    """The field of each line of a file of JSON lines, also a compressed one. Blank lines are skipped.
+
+    UserError for a line that is no JSON object or lacks the field, and as of `unpacked_chunks`.
+    """
+
+    def rows() -> Iterator[list[Any]]:
+        for number, line in enumerate(byte_lines(path), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode())
+            except (ValueError, RecursionError) as error:
+                reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+                array = f": type jq -c '.[]' {path} > NEW" if line.lstrip().startswith(b"[") else ""
+                raise UserError(
+                    f"line {number} of {path} is not JSON ({reason}); give one object a line{array}"
+                ) from error
+            if isinstance(row, list):
+                raise UserError(
+                    f"line {number} of {path} is a JSON array; give one object a line: type jq -c '.[]' {path} > NEW"
+                )
+            if not isinstance(row, dict) or column not in row:
+                raise UserError(f"line {number} of {path} has no field {column}; rename the one with the text")
+            yield [row[column]]
+
+    return _texts(path, column, rows())
+
+
+def _parquet_batches(path: Path, columns: Callable[[list[str]], list[str]]) -> Iterator[Any]:
+    """Batches of rows of the columns that are chosen of those that are there."""
     pyarrow = _pyarrow(path)
+    from pyarrow import parquet
+
+    _require_kind(path, PARQUET)
     try:
-        with pyarrow.memory_map(str(path)) as source:
-            for batch in _record_batches(pyarrow, source):
-                _require(path, column, batch.schema.names)
-                yield from (text_of(value, path, column) for value in batch.column(column).to_pylist())
+        with parquet.ParquetFile(path) as file:
+            chosen = columns(file.schema_arrow.names)
+            for column in chosen:
+                _require(path, column, file.schema_arrow.names)
+            yield from file.iter_batches(batch_size=ROWS, columns=chosen)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged or not an Arrow file ({first_line(error)}); get it again") from error
+        raise UserError(f"{path} is damaged or not a Parquet file ({first_line(error)}); get it again") from error
 
 
 def _record_batches(pyarrow: Any, source: Any) -> Iterator[Any]:
@@ -80,6 +129,13 @@ def _pyarrow(path: Path) -> Any:
     return pyarrow
 
 
+def _require_kind(path: Path, kind: Kind) -> None:
+    """UserError for a file of another kind that is known; one of none is left to the library, to say what is wrong."""
+    found = kind_of_file(path)
+    if found is not None and found is not kind:
+        raise refused(path, found)
+
+
 def _require(path: Path, column: str, names: list[str]) -> None:
     if column not in names:
         raise UserError(
@@ -87,8 +143,33 @@ def _require(path: Path, column: str, names: list[str]) -> None:
         )
 
 
-def text_of(value: object, path: Path, column: str) -> str:
-    """A value as the text that it has to be. UserError where it is something else."""
+def _texts(path: Path, column: str, batches: Iterator[list[Any]]) -> Iterator[str]:
+    """The values of batches as text. UserError where one is something else, and for a decompression bomb."""
+    nulls, expansion = 0, None
+    try:
+        for batch in batches:
+            expansion = expansion or Expansion(path)
+            for value in batch:
+                nulls += value is None
+                text = _text_of(value, path, column)
+                expansion.add(len(text))
+                yield text
+    except UnicodeDecodeError:
+        raise UserError(f"{path} holds bytes in {column} that are not UTF-8; write them as text") from None
+    if nulls:
+        _tell(f"{path}: {nulls:,} values of {column} are null; they are read as empty texts")
+
+
+@functools.cache  # a file may be read several times
+def _tell(line: str) -> None:
+    log.warning(line)
+
+
+def _text_of(value: object, path: Path, column: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode()
     if not isinstance(value, str):
         raise UserError(f"{path} holds a {type(value).__name__} in {column} where text should be; leave such rows out")
     return value

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +26,7 @@ from configs.schema import DataConfig, ParallelConfig
 from data.atomic_write import write_whole
 from data.cuts import SPLITS
 from data.files import user_path
+from data.mapped_file import MappedFile
 from data.split import Split
 from data.tokenizers import Tokenizer, WordTokenizer, chunks
 
@@ -61,11 +63,20 @@ class Corpus:
         """The tokens of a split, read-only, memory-mapped. UserError for a split that does not exist."""
         if name not in self.splits:
             raise UserError(f"split={name} does not exist; choose one of {', '.join(self.splits)}")
-        return self.tokenizer.split(_mapped(self.path, self.tokenizer.dtype, *(self.tokens or self.splits)[name]))
+        tokens = self._file.array(self.tokenizer.dtype, *(self.tokens or self.splits)[name])
+        return replace(self.tokenizer.split(tokens), file=self._file)
 
     def text(self, name: str) -> np.ndarray:
         """The bytes of text of a split: (n,) uint8, read-only, memory-mapped."""
-        return _mapped(self.text_path or self.path, np.uint8, *self.splits[name])
+        return self._text_file.array(np.uint8, *self.splits[name])
+
+    @cached_property
+    def _file(self) -> MappedFile:
+        return MappedFile(self.path, self.tokens_sha256 or self.sha256)
+
+    @cached_property
+    def _text_file(self) -> MappedFile:
+        return self._file if self.text_path is None else MappedFile(self.text_path, self.sha256)
 
     def bytes_per_split(self) -> dict[str, int]:
         """How many bytes of text each split has."""
@@ -235,12 +246,6 @@ def _is_whole(folder: Path, meta: dict[str, Any]) -> bool:
     if not whole:
         log.warning("the data cache's %s is damaged; building it again", path)
     return whole
-
-
-def _mapped(path: Path, dtype: type[np.unsignedinteger[Any]], start: int, stop: int) -> np.ndarray:
-    size = np.dtype(dtype).itemsize
-    mapped = np.memmap(path, dtype=dtype, mode="r", offset=start * size, shape=(stop - start,))
-    return np.asarray(mapped)  # a plain array over the same pages: indexing a memmap object is several times slower
 
 
 def _content_path(folder: Path, sha256: str) -> Path:

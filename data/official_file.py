@@ -1,6 +1,7 @@
 """A published corpus: one zip with one member, whose sizes and hashes are known, and the split that is customary."""
 
 import hashlib
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 from configs.command import can_draw
 from configs.errors import UserError
 from configs.schema import DataConfig
+from data.columns import first_line
 from data.corpus import Built, Corpus, cache_errors, cache_folder, cached_corpus
 from data.cuts import SPLITS, checked_fractions
-from data.files import CHUNK, existing_file, file_sha256, unreadable
+from data.files import WatchedFiles, existing_file, file_sha256, unreadable
+from data.unpacking import CHUNK, unpacked_chunks
 
 TIMEOUT = 60.0  # seconds without a byte before a download is given up
 
@@ -42,6 +45,7 @@ def open_official(config: DataConfig, official: OfficialFile) -> Corpus:
     """
     _check_split(config, official)
     path = existing_file(config.path) if config.path is not None else None
+    watched = WatchedFiles([path] if path else [])
     # The key is what is read. A cache made from the official zip serves without the zip itself.
     digest = official.zip_sha256 if path is None else file_sha256(path)
     recipe = {"source": official.member, "file_sha256": digest, "split": list(official.split)}
@@ -52,8 +56,11 @@ def open_official(config: DataConfig, official: OfficialFile) -> Corpus:
         for chunk in _member_chunks(file, official):
             _check_alphabet(file, official, chunk)
             n_bytes += len(chunk)
+            if n_bytes > official.n_bytes:  # before more of it fills the disk
+                raise _another(file, official, f"{n_bytes:,} or more")
             content.update(chunk)
             write(chunk)
+        watched.require_unchanged()
         _check_file(file, official.member, (official.n_bytes, official.sha256), (n_bytes, content.hexdigest()))
         return Built(dict(zip(SPLITS, official.split, strict=True)), {})
 
@@ -88,24 +95,32 @@ def _check_alphabet(where: Path, official: OfficialFile, chunk: bytes) -> None:
 
 
 def _member_chunks(path: Path, official: OfficialFile) -> Iterator[bytes]:
-    """The unpacked content of the zip, or of the file itself when it is not a zip."""
+    """The content of the zip's member, or of the file itself, also compressed, when it is not a zip."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if official.member not in archive.namelist():
                     names = ", ".join(archive.namelist()[:3]) or "nothing"
                     raise UserError(f"{path} holds {names} but no {official.member}; get it from {official.url}")
+                if (n_bytes := archive.getinfo(official.member).file_size) != official.n_bytes:
+                    raise _another(path, official, f"{n_bytes:,}")
                 with archive.open(official.member) as file:
                     yield from iter(lambda: file.read(CHUNK), b"")
         elif path.suffix == ".zip":
             raise UserError(f"{path} is not a whole zip file; get it again from {official.url}")
         else:
-            with path.open("rb") as file:
-                yield from iter(lambda: file.read(CHUNK), b"")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise UserError(f"{path} is damaged ({error}); get it again from {official.url}") from error
+            yield from unpacked_chunks(path)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
+        # RuntimeError: it is encrypted
+        raise UserError(f"{path} is damaged ({first_line(error)}); get it again from {official.url}") from error
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def _another(where: Path, official: OfficialFile, found: str) -> UserError:
+    return UserError(
+        f"{where} is not the official {official.member}: expected {official.n_bytes:,} bytes, found {found}"
+    )
 
 
 def _downloaded(folder: Path, official: OfficialFile) -> Path:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from configs.errors import UserError
-from data.files import existing_file, unpacked_chunks
+from data.files import existing_file, recorded_name
 from data.split import Split
 from data.tokenizers import Tokenizer, chunks
+from data.unpacking import unpacked_chunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +23,9 @@ class OtherText:
 
 
 def read_text(path: str, tokenizer: Tokenizer, key: str) -> OtherText:
-    """The text in the file that the user's `key` names, also .gz, .xz or .zst.
+    """The text in the file that the user's `key` names, also compressed.
 
-    UserError for a file that is missing, empty or damaged, and for what the tokenizer has no tokens for.
+    UserError for a file that is missing, empty, damaged or no text, and for what the tokenizer has no tokens for.
     """
     file = existing_file(path, key)
     content = b"".join(unpacked_chunks(file, key))
@@ -32,4 +33,4 @@ def read_text(path: str, tokenizer: Tokenizer, key: str) -> OtherText:
         raise UserError(f"{key}={path} unpacks to nothing; give a file with text in it")
     text = np.frombuffer(content, np.uint8)
     tokens = np.concatenate([tokenizer.encode(chunk) for chunk in chunks(text)])
-    return OtherText(file.name, hashlib.sha256(content).hexdigest(), text, tokenizer.split(tokens))
+    return OtherText(recorded_name(file), hashlib.sha256(content).hexdigest(), text, tokenizer.split(tokens))

@@ -1,11 +1,16 @@
 """Parallel text in local files: which files a split has, and their pairs of sentences, line by line.
 
-Three forms. Two text files that differ in the language (train.en and train.de, also .gz, .xz, .zst, with .tok, .en-de
-or .de-en before the language); one table of two columns, the source first, with a tab between (train.tsv); Parquet with
-a column `translation` or a column a language (train-00000-of-00003.parquet).
+Three forms. Two text files that differ in the language (train.en and train.de, also .gz, .xz, .zst, .bz2, with .tok,
+.en-de or .de-en before the language); one table of two columns, the source first, with a tab between (train.tsv);
+Parquet with a column `translation` or a column a language (train-00000-of-00003.parquet).
+
+Our choices. In a table blank lines are skipped, and so is a first line that names the languages. Quotation marks are
+text, as in all files of sentences; where every column stands in them, this is said.
 """
 
+import difflib
 import itertools
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +20,11 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.schema import ParallelConfig
 from data.columns import parquet_pairs
-from data.files import existing_file, refuse_pointer, unpacked_chunks, user_path
+from data.files import existing_file, missing_file, user_path
+from data.lines import text_lines
+from data.unpacking import SUFFIXES, compression_of
+
+log = logging.getLogger(__name__)
 
 Pair = tuple[str, str]  # a sentence and its translation
 
@@ -25,7 +34,7 @@ NAMES = {  # of the files of a split, where the user names none
     "test": ("test", "newstest2014", "test_2016_flickr"),
 }
 INFIXES = ("", ".tok", ".en-de", ".de-en")  # between that name and the language
-PACKED = ("", ".gz", ".xz", ".zst")
+PACKED = ("", *SUFFIXES)
 AFTER_PREFIX = ("", ".", "-", "_")  # between what all names begin with and that of the split
 OF_SEVERAL = re.compile(r"-of-(\d+)\.parquet$")
 OF_HUB = "de-en"  # the folder of the data set wmt/wmt14 with its Parquet files
@@ -42,14 +51,14 @@ class PairFiles:
 def pair_files(config: ParallelConfig, split: str) -> PairFiles:
     """The files of a split in `data.path`, a folder or what names begin with.
 
-    UserError where there are none, one language is missing, or one is a Git LFS pointer, empty or unreadable.
+    UserError where there are none, one language is missing, or one is empty, unreadable or no text.
     """
     lonely: list[tuple[Path, str]] = []
     for base in _bases(config, split):
-        found = _texts(base, config.languages, lonely) or _table(base) or _parquets(base, config.languages)
-        if found:
-            for path in found.files:
-                refuse_pointer(existing_file(str(path)))
+        found = _texts(base, config.languages, lonely) or _table(base, config.languages)
+        for path in found.files if found else ():
+            compression_of(existing_file(str(path)))
+        if found := found or _parquets(base, config.languages):
             return found
     if lonely:
         here, language = lonely[0]
@@ -78,9 +87,9 @@ def _texts(base: Path, languages: tuple[str, str], lonely: list[tuple[Path, str]
     return None
 
 
-def _table(base: Path) -> PairFiles | None:
+def _table(base: Path, languages: tuple[str, str]) -> PairFiles | None:
     path = next(filter(Path.is_file, (base.with_name(f"{base.name}.tsv{packed}") for packed in PACKED)), None)
-    return None if path is None else PairFiles([path], partial(_table_pairs, path))
+    return None if path is None else PairFiles([path], partial(_table_pairs, path, languages))
 
 
 def _parquets(base: Path, languages: tuple[str, str]) -> PairFiles | None:
@@ -88,6 +97,8 @@ def _parquets(base: Path, languages: tuple[str, str]) -> PairFiles | None:
     paths = [path for path in sorted(base.parent.glob("*.parquet")) if _is_part(path.name, base.name)]
     if not paths:
         return None
+    for path in paths:
+        existing_file(str(path))
     whole = max((int(found[1]) for path in paths if (found := OF_SEVERAL.search(path.name))), default=len(paths))
     if len(paths) != whole:
         raise UserError(
@@ -105,11 +116,19 @@ def _missing(config: ParallelConfig, split: str) -> UserError:
     folder = path if path.is_dir() else path.parent
     begins = "" if path.is_dir() else path.name
     there = sorted(one.name for one in folder.iterdir() if one.name.startswith(begins)) if folder.is_dir() else []
-    if not there and not path.is_dir():
-        return UserError(f"data.path={config.path} does not exist (looked at {path.absolute()}); give a folder")
     source, target = (f"{begins and begins + '.'}{name}.{language}" for language in config.languages)
+    if not there and not path.is_dir():
+        if path.is_symlink():
+            return missing_file(str(config.path))
+        here = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+        near = difflib.get_close_matches(path.name, here, n=1)
+        nearest = f"; the nearest name there is {near[0]}" if near else ""
+        return UserError(
+            f"data.path={config.path} does not exist (looked at {path.absolute()}, for a folder, and for {source} and "
+            f"{target}){nearest}; give a folder, or what the names of its files begin with"
+        )
     return UserError(
-        f"data.path={config.path} has no {split} split: no {source} and {target} (also .gz, .xz, .zst), {name}.tsv or "
+        f"data.path={config.path} has no {split} split: no {source} and {target} (also compressed), {name}.tsv or "
         f"{name}*.parquet; it holds {', '.join(there[:4]) or 'nothing'}{', ...' if there[4:] else ''}; type "
         f"data.{split}=NAME for NAME.{config.languages[0]} and NAME.{config.languages[1]}"
     )
@@ -130,31 +149,19 @@ def _text_pairs(source: Path, target: Path) -> Iterator[Pair]:
         yield first, second
 
 
-def _table_pairs(path: Path) -> Iterator[Pair]:
+def _table_pairs(path: Path, languages: tuple[str, str]) -> Iterator[Pair]:
+    rows = quoted = 0
     for number, line in enumerate(text_lines(path), start=1):
         columns = line.split("\t")
+        if not line or (number == 1 and tuple(columns) == languages):
+            continue
         if len(columns) != 2:
             raise UserError(
                 f"line {number} of {path} has {len(columns)} columns; give two, the source and its translation, with a "
                 "tab between"
             )
+        rows += 1
+        quoted += all(len(column) > 1 and column[0] == column[-1] == '"' for column in columns)
         yield columns[0], columns[1]
-
-
-def text_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, without what ends them, \\n or \\r\\n. UserError for one that is not UTF-8."""
-    number, rest = 0, b""
-    for chunk in itertools.chain(unpacked_chunks(path), (None,)):
-        *lines, rest = (rest + (chunk or b"")).split(b"\n")
-        if chunk is None and rest:
-            lines.append(rest)
-        for line in lines:
-            number += 1
-            try:
-                text = line.decode()
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"line {number} of {path} is not UTF-8 (byte 0x{line[error.start]:02x}); convert the file, for "
-                    "example with iconv -f latin1 -t utf-8"
-                ) from None
-            yield text.removesuffix("\r")
+    if rows == quoted > 1:
+        log.warning("%s: all columns stand in quotation marks, which are read as text; write it without these", path)

@@ -14,17 +14,18 @@ import html
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from configs.errors import UserError
 from configs.schema import ParallelConfig
 from data import number_words
-from data.columns import first_line
+from data.columns import TRANSLATION
 from data.corpus import Built, Corpus, cached_corpus
 from data.cuts import SPLITS
-from data.files import file_sha256
+from data.files import WatchedFiles, file_sha256, recorded_name
+from data.hub import HubDataset
 from data.joint_tokenizer import JointTokenizer, sentences_of, trained_joint_tokenizer
 from data.pair_files import Pair, pair_files
 from data.sentence_pairs import SentencePairs, tokenized_pairs, told_pairs
@@ -83,8 +84,7 @@ class ParallelCorpus:
 
     def pairs(self, split: str) -> SentencePairs:
         """The pairs of a split as tokens, memory-mapped; of training those that are kept."""
-        tokens = self.pairs_as_tokens.split(split).tokens
-        return SentencePairs(tokens, self.tokenizer.eos, self.tokenizer.token_bytes)
+        return SentencePairs(self.pairs_as_tokens.split(split), self.tokenizer.eos, self.tokenizer.token_bytes)
 
     def pairs_per_split(self) -> dict[str, int]:
         """How many pairs each split has; of training those that are kept."""
@@ -115,6 +115,7 @@ class Source:
     key: dict[str, Any]
     told: dict[str, Any]
     pairs: Callable[[str], Iterator[Pair]]
+    watched: WatchedFiles = field(default_factory=lambda: WatchedFiles([]))
     expected: dict[str, int] | None = None  # pairs of each split; None: as many as there are
 
 
@@ -163,6 +164,7 @@ def _text(config: ParallelConfig) -> Corpus:
                 write(content)
             _check(config, source, name, pairs[name], alike[name])
             hashes[name] = digest.hexdigest()
+        source.watched.require_unchanged()
         told = {"unescaped_lines": unescaped} if escaped else {}
         return Built(lengths, {"lines": pairs, "identical_lines": alike, "splits_sha256": hashes, **told})
 
@@ -186,28 +188,10 @@ def _check(config: ParallelConfig, source: Source, split: str, pairs: int, alike
 
 
 def _hub() -> Source:
-    """The pinned data set, through `datasets` (which keeps its own cache of the download)."""
-
-    def pairs(split: str) -> Iterator[Pair]:
-        try:
-            from datasets import load_dataset
-        except ImportError as error:
-            raise UserError(
-                "data=wmt14_en_de needs the package datasets; pip install datasets, or add data.path="
-            ) from error
-        try:
-            dataset = load_dataset(DATASET, SUBSET, revision=REVISION, split=split)
-        except Exception as error:  # the hub client raises a dozen kinds, from several libraries
-            raise UserError(
-                f"cannot get {SUBSET} of {DATASET} ({first_line(error)}); where there is a network type: hf download "
-                f"{DATASET} --repo-type dataset --revision {REVISION} --include '{SUBSET}/*' --local-dir wmt14; "
-                "and here add data.path=wmt14"
-            ) from error
-        for batch in dataset.select_columns("translation").iter(batch_size=1000):
-            yield from ((both["en"], both["de"]) for both in batch["translation"])
-
-    key = {"dataset": DATASET, "subset": SUBSET, "revision": REVISION}
-    return Source(key, key, pairs, OFFICIAL)
+    """The pinned data set."""
+    dataset = HubDataset(DATASET, REVISION, TRANSLATION, "wmt14_en_de", "wmt14", SUBSET)
+    key = dataset.key
+    return Source(key, key, lambda split: ((both["en"], both["de"]) for both in dataset.rows(split)), expected=OFFICIAL)
 
 
 def _made() -> Source:
@@ -218,12 +202,14 @@ def _made() -> Source:
 def _local(config: ParallelConfig) -> Source:
     """The files of `data.path`."""
     of_splits = {split: pair_files(config, split) for split in SPLITS}
+    watched = WatchedFiles(path for of in of_splits.values() for path in of.files)
     hashes = {split: [file_sha256(path) for path in of.files] for split, of in of_splits.items()}
-    names = {split: [path.name for path in of.files] for split, of in of_splits.items()}
+    names = {split: [recorded_name(path) for path in of.files] for split, of in of_splits.items()}
     # The form is part of what decides the text: the same bytes as .tsv are other sentences than as .en.
     forms = {split: [path.suffixes[-2:] for path in of.files] for split, of in of_splits.items()}
     return Source(
         {"files_sha256": hashes, "forms": forms},
         {"files": names, "files_sha256": hashes},
         lambda split: of_splits[split].pairs(),
+        watched,
     )

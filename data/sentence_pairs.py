@@ -22,6 +22,7 @@ from configs.schema import ParallelConfig
 from data.corpus import Built, Corpus, cached_corpus
 from data.cuts import SPLITS
 from data.joint_tokenizer import JointTokenizer, sentences_of
+from data.split import Split
 
 FORMAT = 1  # of the recipe: to be counted up with every change of what is kept
 BLOCK = 4096  # pairs that are tokenized at a time
@@ -31,9 +32,15 @@ BLOCK = 4096  # pairs that are tokenized at a time
 class SentencePairs:
     """The pairs of a split. Lengths are in tokens, <eos> counted."""
 
-    tokens: np.ndarray  # (n,)
+    split: Split
     eos: int
     token_bytes: np.ndarray = field(repr=False)  # (V,) bytes of text that each token stands for
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """(n,). UserError when their file was cut or changed."""
+        self.split.require_whole()
+        return self.split.tokens
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -63,7 +70,8 @@ class SentencePairs:
     def target_bytes(self, pairs: np.ndarray) -> int:
         """Bytes of text that the targets of `pairs` stand for, one for each end of a line."""
         start, stop = self.starts[pairs, 1], self.starts[pairs, 1] + self.lengths[pairs, 1]
-        return int(sum(self.token_bytes[self.tokens[one:other]].sum() for one, other in zip(start, stop, strict=True)))
+        tokens = self.tokens
+        return int(sum(self.token_bytes[tokens[one:other]].sum() for one, other in zip(start, stop, strict=True)))
 
 
 def tokenized_pairs(config: ParallelConfig, text: Corpus, tokenizer: JointTokenizer) -> Corpus:

@@ -1,8 +1,10 @@
 """A run of tokens, and how it reads as text: the token that it follows, and the bytes that each token stands for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from data.mapped_file import MappedFile
 
 NEWLINE = 10  # as a byte: a split is taken to follow one
 
@@ -15,9 +17,15 @@ class Split:
     follows: int = NEWLINE  # the token before the first
     token_bytes: np.ndarray | None = None  # (V,) bytes of text that each token stands for; None: one
     singles: int = 256  # V where each token stands for one byte
+    file: MappedFile | None = field(default=None, repr=False)  # that the tokens lie in; None: in memory
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def require_whole(self) -> None:
+        """UserError when the file of the tokens was cut or changed: to be called before they are read."""
+        if self.file is not None:
+            self.file.require_unchanged()
 
     def __getitem__(self, places: slice) -> "Split":
         return replace(self, tokens=self.tokens[places])

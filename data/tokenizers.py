@@ -12,14 +12,15 @@ import hashlib
 import importlib.metadata
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from configs.errors import UserError
-from data.files import existing_file, unreadable
+from data.files import existing_file, kind_of_file, recorded_name, unreadable
 from data.split import NEWLINE, Split
+from data.unpacking import refused
 
 BYTES = "bytes"  # data.tokenizer
 CHARACTERS = "characters"
@@ -166,11 +167,13 @@ def open_tokenizer(name: str) -> Tokenizer:
     if name == BYTES:
         return Tokenizer()
     path = existing_file(name, "data.tokenizer")
+    if (kind := kind_of_file(path, "data.tokenizer")) is not None:
+        raise refused(path, replace(kind, advice=kind.advice or "unpack it and give the tokenizer.json in it"))
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise unreadable(path, error) from error
-    return tokenizer_of(path.name, content)
+        raise unreadable(path, error, "data.tokenizer") from error
+    return tokenizer_of(recorded_name(path), content)
 
 
 def tokenizer_of(name: str, content: bytes) -> Tokenizer:

@@ -1,20 +1,10 @@
 """Batches of a parallel corpus for Lightning."""
 
-from collections.abc import Iterator, Sequence
-
-from torch import Tensor
-
 from data.parallel import ParallelCorpus
 from data.training_data import TrainingData
-from data.translation_batches import (
-    LengthBuckets,
-    TranslationBatch,
-    encode_source,
-    translation_batch,
-    validation_batches,
-)
+from data.translation_batches import LengthBuckets, TranslationBatch, translation_batch
 
-__all__ = ["TranslationBatch", "TranslationData", "encode_source", "validation_batches"]
+__all__ = ["TranslationBatch", "TranslationData"]
 
 
 class TranslationData(TrainingData):
@@ -41,13 +31,3 @@ class TranslationData(TrainingData):
         epoch, index = divmod(step, self.steps_per_epoch)
         rows = self.buckets.rows(self.seed, epoch, index)
         return translation_batch(self.buckets.pairs, rows, micro * world_size + rank, self.n_micro * world_size)
-
-    def validation_batches(
-        self, split: str, batch_tokens: int | None = None, rank: int = 0, world_size: int = 1
-    ) -> Iterator[TranslationBatch]:
-        """Every pair of a split once, in a fixed order. `batch_tokens` None: as in training."""
-        return validation_batches(self.parallel.pairs(split), batch_tokens or self.batch_tokens, rank, world_size)
-
-    def encode_source(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Sentences as (source, source_mask), (rows, M) each, in their order."""
-        return encode_source(self.parallel.tokenizer, sentences, self.context)

@@ -10,7 +10,7 @@ batches. Their order is drawn from (seed, epoch). A pair that is longer than the
 The budget is that of the global batch: parts take its rows in turn, and are filled up with empty rows to one shape.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -115,17 +115,6 @@ def translation_batch(pairs: SentencePairs, rows: np.ndarray, part: int = 0, par
         int(pairs.lengths[rows, 1].sum()),
         pairs.target_bytes(rows),
     )
-
-
-def validation_batches(
-    pairs: SentencePairs, batch_tokens: int, rank: int = 0, world_size: int = 1
-) -> Iterator[TranslationBatch]:
-    """Every pair once, in a fixed order, the shortest first. A rank gets whole batches, every `world_size`-th; the
-    counts of a batch are of it alone.
-    """
-    buckets = LengthBuckets(pairs, batch_tokens)
-    for index in range(rank, len(buckets), world_size):
-        yield translation_batch(pairs, buckets.rows_in_order(index))
 
 
 def encode_source(tokenizer: JointTokenizer, sentences: Sequence[str], context: int) -> tuple[Tensor, Tensor]:

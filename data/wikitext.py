@@ -9,6 +9,7 @@ line ends with one more, <eos>. Published counts: 103,227,021 / 217,646 / 245,56
 """
 
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +17,19 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data.columns import arrow_rows, first_line, parquet_rows
+from data.columns import arrow_rows, parquet_rows
 from data.corpus import Built, Corpus, cached_corpus
 from data.cuts import SPLITS
-from data.files import LFS, existing_file, file_sha256, unpacked_chunks, user_path
+from data.files import WatchedFiles, existing_file, file_sha256, recorded_name, user_path
+from data.hub import HubDataset
+from data.lines import byte_lines
+from data.unpacking import SUFFIXES
 
 DATASET = "Salesforce/wikitext"
 REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"  # the commit that public projects pin for this data set
 COLUMN = "text"
 BLANK = b" \n"
-PACKED = ("", ".xz", ".gz", ".zst")
+PACKED = ("", *SUFFIXES)
 
 Lines = Callable[[str], Iterator[bytes]]  # of a split
 
@@ -37,6 +41,7 @@ class Source:
     key: dict[str, Any]
     told: dict[str, Any]
     lines: Lines
+    watched: WatchedFiles
 
 
 def open_wikitext103(config: DataConfig) -> Corpus:
@@ -66,6 +71,7 @@ def open_wikitext103(config: DataConfig) -> Corpus:
                 lines[name] += 1
                 words[name] += len(here) + 1
                 write(line)
+        source.watched.require_unchanged()
         return Built(lengths, {"lines": lines, "words": words} | ({} if config.raw else {"respaced_lines": respaced}))
 
     return cached_corpus(config, {"source": config.source, "raw": config.raw, **source.key}, source.told, build)
@@ -77,29 +83,9 @@ def _subset(raw: bool) -> str:
 
 
 def _hub(config: DataConfig) -> Source:
-    """The pinned data set, through `datasets` (which keeps its own cache of the download)."""
-    subset = _subset(config.raw)
-
-    def lines(split: str) -> Iterator[bytes]:
-        try:
-            from datasets import load_dataset
-        except ImportError as error:
-            raise UserError(
-                "data=wikitext103 needs the package datasets; pip install datasets, or add data.path="
-            ) from error
-        try:
-            dataset = load_dataset(DATASET, subset, revision=REVISION, split=split)
-        except Exception as error:  # the hub client raises a dozen kinds, from several libraries
-            raise UserError(
-                f"cannot get {subset} of {DATASET} ({first_line(error)}); where there is a network type: hf download "
-                f"{DATASET} --repo-type dataset --revision {REVISION} --include '{subset}/*' --local-dir wikitext; "
-                "and here add data.path=wikitext"
-            ) from error
-        for batch in dataset.select_columns(COLUMN).iter(batch_size=1000):
-            yield from map(_line, batch[COLUMN])
-
-    key = {"dataset": DATASET, "subset": subset, "revision": REVISION}
-    return Source(key, key, lines)
+    """The pinned data set."""
+    dataset = HubDataset(DATASET, REVISION, COLUMN, "wikitext103", "wikitext", _subset(config.raw))
+    return Source(dataset.key, dataset.key, lambda split: map(_line, dataset.rows(split)), WatchedFiles([]))
 
 
 def _line(row: str) -> bytes:
@@ -111,6 +97,10 @@ def _line(row: str) -> bytes:
 def _folder(config: DataConfig) -> Source:
     """The files of a folder, or of the folder in it that has the name of the text."""
     folder = user_path(str(config.path))
+    if zipfile.is_zipfile(folder):
+        raise UserError(
+            f"data.path={config.path} is a zip file; type unzip {folder}, and data.path=FOLDER for its folder"
+        )
     if not folder.is_dir():
         raise UserError(f"data.path={config.path} is not a folder; give one with the files of WikiText-103")
     unpacked = "wikitext-103-raw" if config.raw else "wikitext-103"  # of the official zip files
@@ -132,12 +122,14 @@ def _files(config: DataConfig, files: dict[str, list[Path]], read: Callable[[Pat
     for split in SPLITS:
         if not files[split]:
             raise UserError(f"data.path={config.path} has no file of the {split} split; get it again, whole")
+    watched = WatchedFiles(path for split in SPLITS for path in files[split])
     hashes = {split: [file_sha256(existing_file(str(path))) for path in files[split]] for split in SPLITS}
-    names = {split: [path.name for path in files[split]] for split in SPLITS}
+    names = {split: [recorded_name(path) for path in files[split]] for split in SPLITS}
     return Source(
         {"files_sha256": hashes},
         {"files": names, "files_sha256": hashes},
         lambda split: (line for path in files[split] for line in read(path)),
+        watched,
     )
 
 
@@ -166,14 +158,7 @@ def _named(folder: Path, split: str, suffix: str) -> list[Path]:
 
 
 def _text_lines(path: Path) -> Iterator[bytes]:
-    rest = b""
-    for chunk in unpacked_chunks(path):
-        *lines, rest = (rest + chunk).split(b"\n")
-        if lines and lines[0].startswith(LFS):
-            raise UserError(f"{path} is a Git LFS pointer, not the file itself; type git lfs pull, or get it again")
-        yield from (line + b"\n" for line in lines)
-    if rest:
-        yield rest + b"\n"
+    return (line + b"\n" for line in byte_lines(path))
 
 
 def _parquet_lines(path: Path) -> Iterator[bytes]:

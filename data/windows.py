@@ -125,6 +125,7 @@ def _epoch(n_tokens: int, context: int, seed: int, epoch: int) -> tuple[int, np.
 
 def _gather(split: Split, context: int, start: np.ndarray, stop: np.ndarray, rows: int) -> tuple[Tensor, Tensor]:
     """Inputs and targets (rows, C) of windows [start, stop); a window's inputs are its targets one token earlier."""
+    split.require_whole()
     inputs = np.zeros((rows, context), dtype=np.int64)
     targets = np.full((rows, context), IGNORE, dtype=np.int64)
     position = start[:, None] + np.arange(context)  # (windows, C), of the targets

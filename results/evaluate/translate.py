@@ -11,8 +11,8 @@ from typing import Any
 from configs.errors import UserError
 from configs.schema import EvaluationConfig
 from data.atomic_write import write_atomically
-from data.files import existing_file, file_sha256, refuse_pointer
-from data.pair_files import text_lines
+from data.files import existing_file, file_sha256
+from data.lines import text_lines
 from measures.bleu import paired_bootstrap, scores
 from measures.translate import Translated, translate
 from measures.translation_loss import translation_loss
@@ -143,9 +143,7 @@ def _translated(
 
 
 def _of_file(name: str) -> Iterator[str]:
-    path = existing_file(name, "input")
-    refuse_pointer(path)
-    return text_lines(path)
+    return text_lines(existing_file(name, "input"), "input")
 
 
 def _typed() -> Iterator[str]:

@@ -2,10 +2,14 @@
 
 import gzip
 import json
+import os
+import socket
 import sys
+import zipfile
 
 import pyarrow
 import pytest
+import zstandard
 from pyarrow import parquet
 
 from configs.errors import UserError
@@ -88,7 +92,7 @@ def test_the_data_set_is_asked_for_at_its_pinned_revision_and_then_served_from_t
     corpus = open_code()
     assert contents_of(corpus) == expected()
     assert {(call[0], call[1]["revision"], call[1]["split"]) for call in calls} == {
-        (("codeparrot/codeparrot-clean-valid",), code.REVISION, "train")
+        (("codeparrot/codeparrot-clean-valid", None), code.REVISION, "train")
     }
     assert corpus.source["dataset"] == code.DATASET and corpus.source["revision"] == code.REVISION
     calls.clear()
@@ -107,7 +111,7 @@ def test_a_data_set_that_cannot_be_had_says_what_to_type(open_code, monkeypatch)
     assert line.startswith(
         "cannot get codeparrot/codeparrot-clean-valid at revision 4db92d2e from https://huggingface.co"
     )
-    assert "(Couldn't reach the Hub)" in line and "add data.path=FOLDER of files or FILE" in line
+    assert "(Couldn't reach the Hub)" in line and line.endswith("--local-dir code; and here add data.path=code")
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert "needs the package datasets; pip install datasets" in error_line(open_code)
 
@@ -124,6 +128,7 @@ def test_a_folder_of_files(open_code, tmp_path):
     assert corpus.source == {
         "folder": "project",
         "files": 301,
+        "left_out": {"not text": 1},
         "documents": {name: corpus.source["documents"][name] for name in SPLITS},
     }
     (folder / "package" / "m000.py").write_bytes(b"changed")
@@ -151,5 +156,75 @@ def test_what_cannot_be_read_is_one_line(open_code, tmp_path):
     assert f"line 2 of {lines} is not JSON" in error_line(open_code, lines)
     packed = write_json_lines(tmp_path / "cut.json.gz", rows_of(DOCUMENTS))
     packed.write_bytes(packed.read_bytes()[:-20])
-    assert "cut.json.gz is damaged or cannot be read" in error_line(open_code, packed)
+    assert "cut.json.gz is damaged or not a .gz file" in error_line(open_code, packed)
     assert "the train split of" in error_line(open_code, write_json_lines(tmp_path / "1.json", rows_of(["a"])))
+
+
+def test_a_folder_is_not_left_by_links_and_what_is_no_text_is_counted(open_code, tmp_path, monkeypatch, caplog):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.py").write_text("secret = 1\n")
+    folder = tmp_path / "project"
+    (folder / "package").mkdir(parents=True)
+    for i, text in enumerate(DOCUMENTS[:200]):
+        (folder / "package" / f"m{i:03}.py").write_text(text, newline="")
+    (folder / "A.py").write_text("upper = 1\n")
+    (folder / "a.py").write_text("lower = 1\n")
+    (folder / os.fsdecode(b"caf\xe9.py")).write_text("latin = 1\n")
+    plain = open_code(folder)
+    assert plain.source["files"] == 203 and "left_out" not in plain.source
+    assert sum(content.count(b"latin = 1\n") for content in contents_of(plain).values()) == 1
+    (folder / "link.py").symlink_to(tmp_path / "outside" / "secret.py")
+    (folder / "folder").symlink_to(tmp_path / "outside")
+    (folder / "loop").symlink_to(folder)
+    (folder / "broken.py").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.py")
+    monkeypatch.chdir(folder)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.py")
+        (folder / "pointer.py").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        (folder / "packed.py").write_bytes(gzip.compress(b"x = 1\n"))
+        corpus = open_code(folder)
+    assert corpus.sha256 == plain.sha256
+    assert corpus.source["left_out"] == {"links": 4, "not text": 2, "pipes, sockets or devices": 2}
+    assert f"data.path={folder}: left out: 4 links, 2 not text, 2 pipes, sockets or devices" in caplog.text
+
+
+def test_a_file_that_may_not_be_read_is_counted(open_code, tmp_path, monkeypatch):
+    for i, text in enumerate(DOCUMENTS[:100]):
+        (tmp_path / f"m{i:03}.py").write_text(text, newline="")
+    real = code.Path.read_bytes
+
+    def read_bytes(path):  # the administrator may read everything, so the system's refusal is played here
+        if path.name == "m007.py":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(code.Path, "read_bytes", read_bytes)
+    corpus = open_code(tmp_path)
+    assert corpus.source["files"] == 99 and corpus.source["left_out"] == {"unreadable": 1}
+
+
+def test_a_folder_of_shards_is_read_in_the_order_of_their_names(open_code, tmp_path):
+    folder = tmp_path / "shards"
+    (folder / "data").mkdir(parents=True)
+    write_parquet(folder / "data" / "train-00000.parquet", values=DOCUMENTS[:100])
+    write_json_lines(folder / "data" / "train-00001.jsonl", rows_of(DOCUMENTS[100:250]))
+    write_json_lines(folder / "data" / "train-00002.json.gz", rows_of(DOCUMENTS[250:]))
+    (folder / "README.md").write_text("# a data set\n")
+    (folder / "dataset_info.json").write_text("{}")
+    assert contents_of(open_code(folder)) == expected()
+    for i in range(20):
+        (folder / f"a{i}.py").write_text(f"x = {i}\n")  # source code with fixtures of these forms is source code
+    assert b'{"repo_name"' in b"".join(contents_of(open_code(folder)).values())
+
+
+def test_the_content_says_what_a_file_of_documents_is(open_code, tmp_path):
+    wanted = open_code(write_parquet(tmp_path / "a.parquet")).sha256
+    (tmp_path / "a.parquet").rename(tmp_path / "no_suffix")
+    assert open_code(tmp_path / "no_suffix").sha256 == wanted
+    lines = write_json_lines(tmp_path / "b.jsonl", rows_of(DOCUMENTS)).read_bytes()
+    (tmp_path / "c.download").write_bytes(zstandard.compress(lines))
+    assert open_code(tmp_path / "c.download").sha256 == wanted
+    with zipfile.ZipFile(tmp_path / "d.jsonl", "w") as archive:
+        archive.writestr("a.jsonl", lines)
+    assert "d.jsonl is a zip archive" in error_line(open_code, tmp_path / "d.jsonl")

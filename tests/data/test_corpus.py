@@ -4,17 +4,20 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data import open_corpus
+from data import evaluation_batches, open_corpus, training_batch
 from data.corpus import Built, cache_folder, cached_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -215,3 +218,38 @@ def test_facts_and_source_are_plain_json(config):
     found = cached_corpus(config, recipe, {"file": "b"}, build)
     assert json.loads(json.dumps(made.source)) == {"file": "a", "documents": 3}
     assert found.source == {"file": "b", "documents": 3}  # told of this start, not of the one that built the cache
+
+
+def training_batch_of(corpus):
+    return training_batch(corpus.split("train"), 16, 4, seed=1, epoch=0, index=0)
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "characters"])
+def test_a_cached_corpus_that_is_cut_or_written_to_in_use_is_one_line(config, tokenizer):
+    config.tokenizer = tokenizer
+    corpus = open_corpus(config)
+    split, text = corpus.split("train"), corpus.text("train")
+    batches = evaluation_batches(split, 16, 4)
+    next(batches)
+    first = training_batch_of(corpus)
+    os.utime(corpus.path, (1, 1))  # as clusters' cleaners are kept away; the content is the same
+    assert torch.equal(training_batch_of(corpus).targets, first.targets)
+    with corpus.path.open("r+b") as file:
+        file.write(bytes([split.tokens[0] ^ 1]))
+    with pytest.raises(UserError, match=r"\.bin was changed in use: it has other bytes; start again"):
+        training_batch_of(corpus)
+    os.truncate(corpus.path, 10)
+    for read in (lambda: next(batches), lambda: training_batch_of(corpus), lambda: split.require_whole()):
+        with pytest.raises(UserError, match=r"\.bin was changed in use: it had [0-9,]+ bytes and has 10; start again"):
+            read()
+    assert open_corpus(config).text("train").tobytes() == Path(config.path).read_bytes()[: len(text)]
+
+
+def test_a_cache_that_is_removed_in_use_stays_readable(config):
+    corpus = open_corpus(config)
+    first, content = training_batch_of(corpus), corpus.text("validation").tobytes()
+    shutil.rmtree(config.cache_dir)
+    assert torch.equal(training_batch_of(corpus).targets, first.targets)
+    assert corpus.text("validation").tobytes() == content
+    with pytest.raises(UserError, match=r"the data cache's .*\.bin is gone \(No such file or directory\); start again"):
+        replace(corpus).split("train")

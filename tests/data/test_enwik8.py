@@ -1,6 +1,7 @@
 """`data=enwik8` on a small file of the official format: one zip with one member, size and hash published."""
 
 import functools
+import gzip
 import hashlib
 import http.server
 import threading
@@ -163,6 +164,27 @@ def test_a_given_file_that_is_not_it_says_expected_and_found(tmp_path, official)
         archive.writestr("enwik9", CONTENT)
     assert "holds enwik9 but no enwik8" in error_line(tmp_path, official, tmp_path / "wrong.zip")
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_zip_that_becomes_larger_or_is_encrypted_is_stopped_before_it_is_unpacked(tmp_path, official, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("enwik8", bytes(10 << 20))
+        archive.writestr("../enwik9", b"escaped")
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile.ZipFile, "open", None)  # it is not
+        line = error_line(tmp_path, official, tmp_path / "bomb.zip")
+    assert "is not the official enwik8: expected 20,000 bytes, found 10,485,760" in line
+    assert not list(tmp_path.rglob("enwik9"))
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(10 << 20)))
+    assert "expected 20,000 bytes, found 1,048,576 or more" in error_line(tmp_path, official, tmp_path / "bomb.gz")
+    encrypted = bytearray((tmp_path / "site" / "enwik8.zip").read_bytes())
+    encrypted[6] |= 1  # the flag, of the file and in the directory
+    encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "encrypted.zip").write_bytes(encrypted)
+    line = error_line(tmp_path, official, tmp_path / "encrypted.zip")
+    assert "encrypted.zip is damaged (File 'enwik8' is encrypted" in line and "get it again from http://" in line
+    (tmp_path / "enwik8.gz").write_bytes(gzip.compress(CONTENT))
+    assert_is_it(open_enwik8(config(tmp_path, tmp_path / "enwik8.gz"), official))
 
 
 def test_the_split_is_fixed(tmp_path, official):

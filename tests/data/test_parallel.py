@@ -1,5 +1,6 @@
 """Parallel text: the same pairs from every form of file, official splits, a joint BPE, pairs kept and left out."""
 
+import bz2
 import gzip
 import json
 import lzma
@@ -218,7 +219,7 @@ def damage(folder, what):
     elif what == "no text":
         (folder / "train.en").unlink()
         train.unlink()
-        parquet.write_table(pyarrow.table({"translation": [{"en": "a", "de": None}]}), folder / "train.parquet")
+        parquet.write_table(pyarrow.table({"translation": [{"en": "a", "de": 3}]}), folder / "train.parquet")
     else:
         {"missing": train.unlink, "empty": lambda: train.write_bytes(b"")}[what]()
 
@@ -238,7 +239,7 @@ def damage(folder, what):
         ("table", ["line 2 of", "train.tsv has 3 columns; give two"]),
         ("shard", ["has 1 of the 2 files of train (train-00001-of-00002.parquet); add the others"]),
         ("column", ["train.parquet has no column de (it has en, fr)"]),
-        ("no text", ["train.parquet holds a NoneType in de where text should be"]),
+        ("no text", ["train.parquet holds a int in en or de where text should be"]),
     ],
 )
 def test_what_is_no_parallel_text_is_one_line(what, says, config, folder, tmp_path):
@@ -247,9 +248,46 @@ def test_what_is_no_parallel_text_is_one_line(what, says, config, folder, tmp_pa
     assert all(part in line for part in says), line
 
 
+def test_tables_and_texts_as_the_common_tools_write_them(config, folder, tmp_path, caplog):
+    wanted = open_parallel(config()).sha256
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    for split, name in FILES.items():
+        rows = "".join(f"{en}\t{de}\r\n\r\n" for en, de in PAIRS[split])
+        (tables / f"{name}.tsv").write_bytes(f"\ufeffen\tde\r\n{rows}".encode())
+    assert open_parallel(config(tables)).sha256 == wanted
+    for split, name in FILES.items():
+        for side, language in enumerate(("en", "de")):
+            content = "\ufeff" + "\r\n".join(pair[side] for pair in PAIRS[split])  # the last line without an end
+            (folder / f"{name}.{language}").unlink()
+            (folder / f"{name}.{language}.bz2").write_bytes(bz2.compress(content.encode()))
+    assert open_parallel(config()).sha256 == wanted
+    assert "quotation marks" not in caplog.text
+    quoted = "".join(f'"{en}"\t"{de}"\n' for en, de in PAIRS["test"])
+    (tables / f"{FILES['test']}.tsv").write_text(quoted, encoding="utf-8")
+    assert open_parallel(config(tables)).target("test")[0] == f'"{PAIRS["test"][0][1]}"'
+    assert "all columns stand in quotation marks, which are read as text" in caplog.text
+
+
+def test_a_file_changed_while_it_is_read_is_not_kept(config, folder, tmp_path, monkeypatch):
+    hashed = parallel.file_sha256
+
+    def changed(path):
+        digest = hashed(path)
+        if path.name == "val.de":
+            os.utime(path, (1, 1))
+        return digest
+
+    monkeypatch.setattr(parallel, "file_sha256", changed)
+    assert "val.de was changed while it was read" in error_line(config(), tmp_path)
+
+
 def test_a_folder_that_is_not_there(config, tmp_path):
     line = error_line(config(tmp_path / "mlti30k"), tmp_path)
-    assert "does not exist (looked at" in line
+    assert "does not exist (looked at" in line and "; the nearest name there is multi30k; give a folder" in line
+    line = error_line(config(tmp_path / "multi30k_prefix"), tmp_path)
+    assert "for a folder, and for multi30k_prefix.train.en and multi30k_prefix.train.de)" in line
+    assert "nearest name" in line
     line = error_line(config(test="test_2015"), tmp_path)
     assert "has no test split: no test_2015.en and test_2015.de" in line and "it holds test_2016_flickr.de, " in line
 

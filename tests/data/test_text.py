@@ -9,6 +9,7 @@ import sys
 import pytest
 import zstandard
 
+from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import DataConfig
 from data import open_corpus
@@ -97,7 +98,7 @@ def test_a_damaged_packed_file_is_one_line_and_leaves_no_cache(open_text, writte
     }[damage]
     path = written(name, damaged)
     assert error_line(open_text, path).startswith(f"{path} is damaged or not a {path.suffix} file")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert list(tmp_path.glob("cache/*")) == []
 
 
 def test_what_cannot_be_read_is_one_line(open_text, written, tmp_path):
@@ -139,3 +140,17 @@ def test_a_split_that_is_none_and_a_file_too_small_for_it(open_text, written):
 def test_an_unknown_source_is_one_line():
     with pytest.raises(UserError, match=r"data\.source=tex is unknown; choose one of stdlib, enwik8, code, text"):
         open_corpus(DataConfig(source="tex"))
+
+
+@pytest.mark.parametrize("name", ["a\nb.txt", 'it\'s "x".txt', "ü😀 {y} $z=1,.txt"])
+def test_names_arrive_as_typed(open_text, written, name):
+    corpus = open_text(written(name, CONTENT))
+    assert corpus.source["file"] == name and content_of(corpus) == CONTENT
+
+
+def test_a_name_that_is_not_utf8_is_one_line_and_records_could_hold_it(open_text, written):
+    path = written(os.fsdecode(b"caf\xe9.txt"), CONTENT)
+    assert open_text(path).source["file"] == "caf\\xe9.txt"
+    for override in (f"data.path={path}", f"data.path='{path}'", f"run_dir={path}"):
+        with pytest.raises(UserError, match=r"=\S*/caf\\xe9\.txt'? is not UTF-8, .*; rename the file"):
+            compose("train", ["data=text", "data.path=x", override])

@@ -4,6 +4,7 @@ import gzip
 import lzma
 import shutil
 import sys
+import zipfile
 
 import pyarrow
 import pytest
@@ -159,7 +160,7 @@ def test_offline_the_error_gives_the_command_that_fetches_it(open_wikitext, monk
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     line = error_line(open_wikitext, raw=False)
-    assert line.startswith("cannot get wikitext-103-v1 of Salesforce/wikitext (Couldn't reach the Hub)")
+    assert line.startswith("cannot get wikitext-103-v1 of Salesforce/wikitext at revision b08601e0 from https")
     command = f"hf download Salesforce/wikitext --repo-type dataset --revision {wikitext.REVISION}"
     assert f"{command} --include 'wikitext-103-v1/*' --local-dir wikitext; and here add data.path=wikitext" in line
     monkeypatch.setitem(sys.modules, "datasets", None)
@@ -181,7 +182,16 @@ def test_mistakes_are_one_line(open_wikitext, folder, tmp_path):
     parquet.write_table(column_of("train"), tmp_path / "train.parquet")
     assert "has no column text (it has other)" in error_line(open_wikitext, tmp_path)
     (tmp_path / "train.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert "train.parquet is a Git LFS pointer" in error_line(open_wikitext, tmp_path)
+    (tmp_path / "train.parquet").write_bytes(b"nothing of the kind")
     assert "not a Parquet file" in error_line(open_wikitext, tmp_path)
+
+
+def test_the_official_zip_is_to_be_unpacked_first(open_wikitext, tmp_path):
+    with zipfile.ZipFile(tmp_path / "wikitext-103-raw-v1.zip", "w") as archive:
+        archive.writestr("wikitext-103-raw/wiki.train.raw", RAW["train"])
+    line = error_line(open_wikitext, tmp_path / "wikitext-103-raw-v1.zip")
+    assert "is a zip file; type unzip" in line
 
 
 def test_the_key_is_of_this_corpus_alone():

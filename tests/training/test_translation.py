@@ -15,6 +15,7 @@ from configs.compose import compose
 from configs.errors import UserError
 from data.number_words import number_pairs
 from data.parallel import open_parallel
+from data.translation_batches import encode_source
 from data.windows import IGNORE
 from measures.beam_search import beam_search
 from measures.translation_loss import translation_loss
@@ -228,7 +229,9 @@ def test_lines_are_translated_in_their_order(config, evaluate, tmp_path, capsys,
 def test_the_cached_search_is_the_uncached_one_and_one_beam_is_greedy(model, config):
     plan = make_plan(config(f"model={model}"))
     translator = plan.model.double().eval()
-    source, mask = plan.data.encode_source(open_parallel(config().data).source("test")[:4])
+    source, mask = encode_source(
+        plan.data.parallel.tokenizer, open_parallel(config().data).source("test")[:4], plan.data.context
+    )
 
     arguments = (source, mask, plan.data.parallel.tokenizer.eos)
     cached, uncached = (

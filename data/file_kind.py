@@ -1,0 +1,109 @@
+"""What a file is by the bytes that it begins with, whatever its name says.
+
+Magic bytes are those of the formats' own specifications (as the program `file` has them). Text and unknown bytes are of
+no kind: these are read as they are.
+"""
+
+import tarfile
+from dataclasses import dataclass
+
+HEAD = 1024  # bytes that tell a kind
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`told`: after "FILE is". `advice`: what to type instead. `codec`: how it is unpacked, where this reads it."""
+
+    told: str
+    advice: str = ""
+    codec: str | None = None
+
+
+def _archive(what: str, command: str) -> Kind:
+    return Kind(f"{what}, not a text file", f"type {command} and give a file in it")
+
+
+def _packed(what: str, command: str) -> Kind:
+    return Kind(f"compressed by {what}, which is not read here", f"type {command} and give the unpacked file")
+
+
+def _pointer(what: str, command: str) -> Kind:
+    return Kind(f"a {what} pointer, not the file itself", f"type {command}, or get it again")
+
+
+def _encoded(encoding: str) -> Kind:
+    return Kind(f"{encoding} text, not UTF-8", f"type iconv -f {encoding} -t UTF-8 FILE > NEW and give NEW")
+
+
+def _columns(what: str) -> Kind:
+    return Kind(f"{what} file, not a text file", "give its text in a file of its own")
+
+
+def _binary(what: str) -> Kind:
+    return Kind(f"{what}, not a text file", "give a text file")
+
+
+PARQUET = _columns("a Parquet")
+ARROW = _columns("an Arrow")
+ZIP = _archive("a zip archive", "unzip FILE")
+TAR = _archive("a tar archive", "tar xf FILE")
+DVC = Kind("a DVC pointer, not the file itself", "type dvc pull FILE and give the file that it names")
+ANNEX = _pointer("git-annex", "git annex get FILE")
+
+MAGIC: dict[bytes, Kind] = {  # a longer beginning before one that it begins with
+    b"\x1f\x8b": Kind("compressed by gzip", codec="gz"),
+    b"\xfd7zXZ\0": Kind("compressed by xz", codec="xz"),
+    b"]\0\0": Kind("compressed by lzma", codec="lzma"),
+    **{b"BZh%d1AY&SY" % level: Kind("compressed by bzip2", codec="bz2") for level in range(1, 10)},
+    **{b"BZh%d\x17\x72\x45\x38\x50\x90" % level: Kind("compressed by bzip2", codec="bz2") for level in range(1, 10)},
+    b"\x28\xb5\x2f\xfd": Kind("compressed by zstd", codec="zst"),
+    # A frame to be skipped, which parallel zstd puts first.
+    **{bytes([first]) + b"\x2a\x4d\x18": Kind("compressed by zstd", codec="zst") for first in range(0x50, 0x60)},
+    b"\x04\x22\x4d\x18": _packed("lz4", "lz4 -d FILE"),
+    b"\xff\x06\0\0sNaPpY": _packed("snappy", "snzip -d FILE"),
+    b"LZIP": _packed("lzip", "lzip -d FILE"),
+    b"\x89LZO\0": _packed("lzop", "lzop -d FILE"),
+    b"\x1f\x9d": _packed("compress", "gzip -d FILE"),
+    **dict.fromkeys((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"), ZIP),
+    b"7z\xbc\xaf\x27\x1c": _archive("a 7z archive", "7z x FILE"),
+    b"Rar!\x1a\x07": _archive("a rar archive", "unrar x FILE"),
+    b"!<arch>\n": _archive("an ar archive", "ar x FILE"),
+    b"%PDF-": Kind("a PDF, not a text file", "type pdftotext FILE NEW and give NEW"),
+    **dict.fromkeys((b"PAR1", b"PARE"), PARQUET),
+    b"ARROW1\0\0": ARROW,
+    b"Obj\x01": _columns("an Avro"),
+    b"ORC": _columns("an ORC"),
+    b"SQLite format 3\0": _columns("an SQLite"),
+    b"\x89HDF\r\n\x1a\n": _columns("an HDF5"),
+    b"\x93NUMPY": _columns("a NumPy"),
+    b"GGUF": _binary("a GGUF model"),
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": _binary("an old Office document"),
+    b"\x89PNG\r\n\x1a\n": _binary("a PNG image"),
+    b"\xff\xd8\xff": _binary("a JPEG image"),
+    **dict.fromkeys((b"GIF87a", b"GIF89a"), _binary("a GIF image")),
+    b"\x7fELF": _binary("a program"),
+    b"version https://git-lfs": _pointer("Git LFS", "git lfs pull"),
+    b"version http://git-media": _pointer("Git LFS", "git lfs pull"),
+    b"/annex/objects/": ANNEX,
+    b"\xff\xfe\0\0": _encoded("UTF-32"),
+    b"\0\0\xfe\xff": _encoded("UTF-32"),
+    b"\xff\xfe": _encoded("UTF-16"),
+    b"\xfe\xff": _encoded("UTF-16"),
+}
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """The kind of a file that begins with `head`, its first HEAD bytes or all of it. None: text, or unknown bytes."""
+    for magic, kind in MAGIC.items():
+        if head.startswith(magic):
+            # Text may begin with three letters: binary files have zeros too.
+            return None if magic.isalnum() and b"\0" not in head else kind
+    if head.startswith(b"\xff\xff\xff\xff") and head[6:8] == b"\0\0":  # and the length of a schema
+        return ARROW
+    if head.startswith((b"outs:\n- md5:", b"outs:\r\n- md5:")) or (head.startswith(b"md5: ") and b"\nouts:" in head):
+        return DVC
+    try:
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return None
+    return TAR
