@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from configs.compose import compose
-from configs.entry import quoted
+from configs.text_values import quoted
 from configs.errors import UserError
 from configs.schema import AVERAGED, EvaluationConfig
 from results.evidence.runs import Run

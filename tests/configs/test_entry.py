@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from configs.compose import compose
-from configs.entry import entry_point, quoted
+from configs.entry import entry_point
 from configs.errors import UserError
+from configs.text_values import quoted
 
 ROOT = Path(__file__).parents[2]
 
