@@ -100,11 +100,19 @@ def _unreadable(key: str, value: str, tree: Any) -> UserError:
     """The error for a value that Hydra's grammar has no place for; free text never comes here."""
     legal = keys(tree)
     if key not in legal:
-        return unknown_key(key, legal)
+        return _unknown(key, legal)
     if key in groups():
         return illegal_value(key, value, options(key))
     meaning, example = takes(tree, key) or ("keys in braces, closed", "{}")
     return UserError(f"cannot read {key}={value}: it takes {meaning}; type for example {key}={example}")
+
+
+def _unknown(key: str, legal: list[str], value: str = "...") -> UserError:
+    """`unknown_key`, with a value that its guess takes where that is a group."""
+    guess = re.search(r"; type ([^=]+)=", str(unknown_key(key, legal, value)))
+    if guess and guess[1] in groups() and value not in options(guess[1]):
+        value = nearest(value, options(guess[1])) or options(guess[1])[0]
+    return unknown_key(key, legal, value)
 
 
 def _several(override: Override, tree: Any) -> UserError:
@@ -160,9 +168,12 @@ def _check_setting(override: Override, legal: list[str]) -> None:
     ]
     if key not in legal and with_key:
         guess = "text" if "text" in with_key else with_key[0]
-        raise UserError(f"this data has no key '{key}'; {', '.join(with_key)} have: leave it out, or type data={guess}")
+        raise UserError(
+            f"this data has no key '{key}'; {', '.join(with_key)} have: leave it out, or type data={guess} "
+            f"task={data_class(source_of(guess)).task}"
+        )
     if key not in legal or override.package is not None:
-        raise unknown_key(given.lstrip("+~"), legal, value or "...")
+        raise _unknown(given.lstrip("+~"), legal, value or "...")
     if override.is_delete():
         raise UserError(f"{given}: a key cannot be left out; a value such as {key}=null switches some off")
     if override.is_add():

@@ -79,7 +79,7 @@ def text_keys(entry: str) -> dict[str, bool]:
     for source in sources:
         for key, field, _, _ in leaves(schema(entry, defaults(entry).get("model"), source)):
             if field.type in (str, str | None) and not limits_of(field).names:
-                found[key] = field.type != str
+                found[key] = field.type is not str
     return found
 
 
@@ -93,6 +93,9 @@ def path_keys(entry: str) -> frozenset[str]:
 
 def _as_typed(entry: str, argument: str) -> str:
     refuse_line_ends([argument])
+    if not argument.isprintable() and argument != argument.encode(errors="ignore").decode():
+        shown = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise UserError(f"{shown}: has bytes that are not UTF-8; rename the file, or give a link to it")
     given, equals, value = argument.partition("=")
     key = given.lstrip("+")
     if not equals or re.split(r"[./]", key)[0] == "hydra":

@@ -164,13 +164,14 @@ def split(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("line", "says"), MISTAKES, ids=[line for line, _ in MISTAKES])
-def test_mistake(line, says):
+def test_mistake(line, says, follow):
     with pytest.raises(UserError) as caught:
         compose("train", split(line))
     message = str(caught.value)
     assert says in message
     assert "\n" not in message
     assert len(message) < 400
+    follow("train", split(line), message)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +180,7 @@ def plain():
 
 
 @pytest.mark.parametrize(("changes", "says"), IMPOSSIBLE, ids=[str(changes) for changes, _ in IMPOSSIBLE])
-def test_impossible_value(plain, changes, says):
+def test_impossible_value(plain, changes, says, follow):
     values = copy.deepcopy(plain)
     for key, value in changes.items():
         *path, name = key.split(".")
@@ -190,6 +191,7 @@ def test_impossible_value(plain, changes, says):
     with pytest.raises(UserError) as caught:
         resolve(values)
     assert says in str(caught.value)
+    follow("train", [], str(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -222,10 +224,11 @@ def test_impossible_value(plain, changes, says):
         ("run=x task=sample data.path=y", "data.path= changes nothing with task=sample"),
     ],
 )
-def test_mistake_in_an_evaluation(line, says):
+def test_mistake_in_an_evaluation(line, says, follow):
     with pytest.raises(UserError) as caught:
         compose("eval", line.split())
     assert says in str(caught.value)
+    follow("eval", line.split(), str(caught.value))
 
 
 def test_every_key_of_an_evaluation_is_for_all_tasks_or_says_for_which():

@@ -42,6 +42,7 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
             aside = next(path for path in names if not path.exists())
             with write_errors(aside):  # of a folder in the image of a container, overlayfs refuses it
                 folder.rename(aside)
+                marker(aside / LOCK).unlink(missing_ok=True)
             print(f"the run that was in {folder} is now in {aside}", file=sys.stderr)
             lock.release()
             lock = _lock(folder)
