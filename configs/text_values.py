@@ -39,7 +39,9 @@ def refuse_resolvers(entry: str, argument: str, legal: Sequence[str]) -> None:
     given, _, value = argument.partition("=")
     key = given.lstrip("+")
     if INTERPOLATION.search(value) and not set(re.findall(r"\$\{([^}]*)", value)) <= set(legal):
-        literally = f", or {shell_word(quoted(key, value))} for this very text" if key in text_keys(entry) else ""
+        override = _parsed(key, value)
+        meant = override.value() if override and isinstance(override._value, QuotedString) else value
+        literally = f", or {shell_word(quoted(key, str(meant)))} for this very text" if key in text_keys(entry) else ""
         raise UserError(
             f"{argument}: an interpolation takes a key of this config, such as ${{seed}}; type the value itself"
             f"{literally}"
