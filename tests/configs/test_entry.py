@@ -152,5 +152,5 @@ def test_a_current_folder_that_was_removed_is_one_line(monkeypatch):
         raise FileNotFoundError(2, "No such file or directory")
 
     monkeypatch.setattr(os, "getcwd", removed)
-    with pytest.raises(UserError, match="the folder that this was started in cannot be used .* type cd FOLDER first"):
+    with pytest.raises(UserError, match=r"the folder that this was started in cannot be used .* type cd FOLDER first"):
         compose_with_hydra("train", ["seed=12345"])
