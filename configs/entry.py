@@ -1,6 +1,5 @@
 """What every command shares: its overrides are checked before anything happens, and a user's mistake is one line."""
 
-import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -14,6 +13,7 @@ from configs.errors import UserError
 from configs.groups import FOLDER, HYDRA_VERSION_BASE
 from configs.hydra_private import BasicSweeper, get_args_parser
 from configs.overrides import parse
+from configs.text_values import as_typed, quoted
 
 
 def entry_point(
@@ -41,8 +41,8 @@ def entry_point(
 
         def command() -> None:
             print_anywhere()
-            sys.argv[1:] = [_literally(argument, literal) for argument in sys.argv[1:]]
             try:
+                sys.argv[1:] = as_typed(config_name, [_literally(argument, literal) for argument in sys.argv[1:]])
                 _check(config_name, sys.argv[1:])
             except UserError as error:
                 fail(error)
@@ -89,13 +89,3 @@ def refuse(message: str) -> NoReturn:
 def _literally(argument: str, keys: Sequence[str]) -> str:
     key, equals, value = argument.partition("=")
     return quoted(key, value) if equals and key in keys else argument
-
-
-def quoted(key: str, value: str) -> str:
-    """The override that gives `key` this very text: `prompt='f(a, b)'`, with all that OmegaConf (${) and Hydra (quotes)
-    would read escaped.
-    """
-    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
-    value = re.sub(r"(\\*)'", r"\1\1\\'", value)
-    value = re.sub(r"(\\+)\Z", r"\1\1", value)
-    return f"{key}='{value}'"

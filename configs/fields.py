@@ -45,13 +45,16 @@ class Need:
 
 @dataclass(frozen=True)
 class Limits:
-    """All that a field says besides its type and default. `tasks`: those of `eval.py` that use it; empty: all."""
+    """All that a field says besides its type and default. `tasks`: those of `eval.py` that use it; empty: all.
+    `path`: it names a file or a folder.
+    """
 
     rule: Rule | None = None
     example: Any = None
     names: tuple[str, ...] = ()
     needs: Need | None = None
     tasks: tuple[str, ...] = ()
+    path: bool = False
 
 
 def setting(
@@ -62,11 +65,12 @@ def setting(
     names: tuple[str, ...] = (),
     needs: Need | None = None,
     tasks: tuple[str, ...] = (),
+    path: bool = False,
 ) -> Any:
     """A dataclass field that takes what `rule` says, or one of `names`; `example` is what an error tells to type, by
     default the default.
     """
-    limits = {"limits": Limits(rule, default if example is None else example, names, needs, tasks)}
+    limits = {"limits": Limits(rule, default if example is None else example, names, needs, tasks, path)}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=limits)
     return field(default=default, metadata=limits)

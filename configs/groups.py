@@ -1,5 +1,6 @@
 """The YAML groups that lie beside this file, and Hydra's composition of them over the typed defaults."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from configs.errors import UserError
 from configs.hydra_private import hydra_of_its_own
 from configs.schema import (
     MODELS,
@@ -74,6 +76,14 @@ def schema(entry: str, model: str | None = None, source: str | None = None) -> A
 
 
 def compose_with_hydra(entry: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Hydra's own composition of `<entry>.yaml`, not yet checked. Raises HydraException."""
+    """Hydra's own composition of `<entry>.yaml`, not yet checked. Raises HydraException, and UserError where the
+    current folder was removed.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the folder that this was started in cannot be used ({error.strerror}): type cd FOLDER first"
+        ) from None
     with hydra_of_its_own(FOLDER, HYDRA_VERSION_BASE):
         return hydra.compose(entry, list(overrides))

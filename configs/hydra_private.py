@@ -15,7 +15,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -29,6 +29,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "OverridesParser",
     "Override",
     "OverrideType",
+    "QuotedString",
     # A sweep starts runs as Hydra's own sweepers do, but from a list, because the rows of a table are no product:
     # `Plugins` makes a launcher, in a context with `Callbacks`, which composes each job with a `ConfigLoader`.
     "Plugins",

@@ -18,7 +18,8 @@ from configs.errors import UserError
 from configs.groups import compose_with_hydra, defaults, groups, options, schema, source_of
 from configs.hydra_private import Override, OverridesParser, OverrideType
 from configs.schema import MODELS, data_class
-from configs.strict import keys, nearest, require_utf8, type_error, unknown_key
+from configs.strict import illegal_value, keys, nearest, require_utf8, takes, type_error, unknown_key
+from configs.text_values import as_typed, quoted, refuse_resolvers, shell_word
 
 # Keys of a sweep's command line, not of a run: see configs.sweeps.
 OF_SWEEPS = ("profile", "status", "retry_failed", "launcher", "sweeper")
@@ -26,14 +27,13 @@ OF_SWEEPS = ("profile", "status", "retry_failed", "launcher", "sweeper")
 
 def compose_strictly(entry: str, overrides: Sequence[str]) -> DictConfig:
     """Hydra's composition of one job. Raises UserError for any mistake in `overrides`."""
+    overrides = as_typed(entry, overrides)
     parsed = parse(entry, overrides)
     chosen = defaults(entry)
     chosen_here, settings = [], []
     for override in parsed:
         if override.is_sweep_override():
-            key, _, value = str(override.input_line).partition("=")
-            as_list = "" if key in chosen else f", or type {key}=[{value}] for a list"
-            raise UserError(f"{key}={value}: several values; add -m to run each{as_list}")
+            raise _several(override, _schema(entry, overrides))
         if is_hydras(override):
             continue
         if override.key_or_group in chosen:
@@ -72,7 +72,9 @@ def _composed(entry: str, chosen: tuple[str, ...]) -> DictConfig:
 def parse(entry: str, overrides: Sequence[str]) -> list[Override]:
     """Hydra's reading of the overrides, one by one. Raises UserError for what is not key=value."""
     parser = OverridesParser.create()
-    legal = keys(schema(entry, defaults(entry).get("model")))
+    overrides = as_typed(entry, overrides)
+    tree = _schema(entry, overrides)
+    legal = keys(tree)
     parsed = []
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -80,12 +82,54 @@ def parse(entry: str, overrides: Sequence[str]) -> list[Override]:
         if not key or (not equals and not key.startswith("~")):
             raise UserError(f"'{text}' is not key=value: type {_example(entry, key, legal)}")
         try:
-            parsed += parser.parse_overrides([text])
+            parsed += (read := parser.parse_overrides([text]))
         except HydraException:
-            if key.strip("+~") not in legal:
-                raise unknown_key(key.strip("+~"), legal) from None
-            raise UserError(f"cannot read the value in {text}: put it in quotes, type \"{key}='{value}'\"") from None
+            raise _unreadable(key.lstrip("+~"), value, tree) from None
+        if not is_hydras(read[0]):
+            refuse_resolvers(entry, text, legal)
     return parsed
+
+
+def _schema(entry: str, overrides: Sequence[str]) -> Any:
+    """The typed defaults with the keys of the model and the data that the overrides choose."""
+    chosen = defaults(entry)
+    for key, _, value in (text.partition("=") for text in overrides):
+        if key in chosen and value in options(key):
+            chosen[key] = value
+    return schema(entry, chosen.get("model"), source_of(chosen.get("data")))
+
+
+def _unreadable(key: str, value: str, tree: Any) -> UserError:
+    """The error for a value that Hydra's grammar has no place for; free text never comes here."""
+    legal = keys(tree)
+    if key not in legal:
+        return _unknown(key, legal)
+    if key in groups():
+        return illegal_value(key, value, options(key))
+    meaning, example = takes(tree, key) or ("keys in braces, closed", "{}")
+    return UserError(f"cannot read {key}={value}: it takes {meaning}; type for example {key}={example}")
+
+
+def _unknown(key: str, legal: list[str], value: str = "...") -> UserError:
+    """`unknown_key`, with a value that its guess takes where that is a group."""
+    guess = re.search(r"; type ([^=]+)=", str(unknown_key(key, legal, value)))
+    if guess and guess[1] in groups() and value not in options(guess[1]):
+        value = nearest(value, options(guess[1])) or options(guess[1])[0]
+    return unknown_key(key, legal, value)
+
+
+def _several(override: Override, tree: Any) -> UserError:
+    """The error for several values where one job is asked for."""
+    key, _, value = str(override.input_line).partition("=")
+    bare = key.lstrip("+")
+    meaning, _ = takes(tree, bare) or ("", "")
+    if meaning.startswith("a list"):
+        instead = f", or type {bare}=[{value}] for a list"
+    elif bare not in groups() and meaning.startswith("text"):
+        instead = f", or type {shell_word(quoted(bare, value))} for this very text"
+    else:
+        instead = ""
+    return UserError(f"{key}={value}: several values; add -m to run each{instead}")
 
 
 def is_hydras(override: Override) -> bool:
@@ -127,9 +171,12 @@ def _check_setting(override: Override, legal: list[str]) -> None:
     ]
     if key not in legal and with_key:
         guess = "text" if "text" in with_key else with_key[0]
-        raise UserError(f"this data has no key '{key}'; {', '.join(with_key)} have: leave it out, or type data={guess}")
+        raise UserError(
+            f"this data has no key '{key}'; {', '.join(with_key)} have: leave it out, or type data={guess} "
+            f"task={data_class(source_of(guess)).task}"
+        )
     if key not in legal or override.package is not None:
-        raise unknown_key(given.lstrip("+~"), legal, value or "...")
+        raise _unknown(given.lstrip("+~"), legal, value or "...")
     if override.is_delete():
         raise UserError(f"{given}: a key cannot be left out; a value such as {key}=null switches some off")
     if override.is_add():

@@ -317,7 +317,9 @@ TRAINED_BPE = Need("data.tokenizer=bpe", lambda run: run.data.tokenizer == "bpe"
 class DataConfig:
     name: str = setting("???", NAME, example="mine")  # what records and tables call the corpus
     source: str = setting("???", names=("stdlib", "enwik8", "code", "text", "text8", "text27", "wikitext103"))
-    path: str | None = setting(None, NOT_EMPTY, example="FILE")  # a local file or folder, not the official source
+    path: str | None = setting(
+        None, NOT_EMPTY, example="FILE", path=True
+    )  # a local file or folder, not the official source
     split: list[float] = setting(
         [0.9, 0.05, 0.05],
         Rule(
@@ -330,11 +332,11 @@ class DataConfig:
     # words: those of the training text, each with the space before it, in text that is spaced as WikiText's is
     # bpe: byte-level pair encoding, trained on the training text | FILE: a byte-level tokenizer.json of the tokenizers
     # library
-    tokenizer: str = setting("bytes", NOT_EMPTY, example="bytes")
+    tokenizer: str = setting("bytes", NOT_EMPTY, example="bytes", path=True)
     vocabulary: int = setting(8192, at_least(257), needs=TRAINED_BPE)  # tokens of bpe, 256 of them the single bytes
     raw: bool = setting(True, needs=WIKITEXT)  # its text as written; false: word level, rare words replaced by <unk>
     context: int = setting(256, at_least(2))  # tokens a window holds
-    cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
+    cache_dir: str | None = setting(None, path=True)  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
     as_bytes: bool = setting(False, needs=TEXT_FILE)  # the file's bytes as they lie on the disk, whatever it is
 
     task: ClassVar[str] = "language"
@@ -360,7 +362,7 @@ class ParallelConfig:
     name: str = setting("???", NAME, example="mine")  # what records and tables call the corpus
     source: str = setting("???", names=PAIRS)
     # a local folder with files of sentences, or what their names begin with; not the official source
-    path: str | None = setting(None, NOT_EMPTY, example="FOLDER", needs=OF_FILES)
+    path: str | None = setting(None, NOT_EMPTY, example="FOLDER", needs=OF_FILES, path=True)
     # the file of a split there, without its language: train.tok for train.tok.en and train.tok.de; None: a usual name
     train: str | None = setting(None, NAME, example="train", needs=LOCAL_PAIRS)
     validation: str | None = setting(None, NAME, example="val", needs=LOCAL_PAIRS)
@@ -375,7 +377,7 @@ class ParallelConfig:
     # tokens of a batch over all devices: pairs times the longest sentence among them, in either language
     batch_tokens: int = setting(25_000, at_least(2))
     micro_batches: int = setting(1, at_least(1))  # passes that a batch is computed in; dropout then draws otherwise
-    cache_dir: str | None = None  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
+    cache_dir: str | None = setting(None, path=True)  # None: $SYNCHRONY_CACHE, else ~/.cache/synchrony
 
 
 @dataclass
@@ -608,8 +610,10 @@ class RunConfig:
     batch_size: int = setting(16, at_least(1), needs=OF_WINDOWS)
     precision: str = setting("32", names=PRECISIONS)
     compile: bool = False
-    runs: str = setting("runs", NOT_EMPTY)  # folder in which run directories are made
-    run_dir: str | None = setting(None, NOT_EMPTY, example="FOLDER")  # this run directory instead of the hashed one
+    runs: str = setting("runs", NOT_EMPTY, path=True)  # folder in which run directories are made
+    run_dir: str | None = setting(
+        None, NOT_EMPTY, example="FOLDER", path=True
+    )  # this run directory instead of the hashed one
     overwrite: bool = False  # start over; the old run directory is moved aside
     plan: bool = False  # print what would be run, and stop
 
@@ -628,11 +632,11 @@ class EvaluationDataConfig:
     another corpus.
     """
 
-    path: str | None = setting(None, tasks=(*ON_TEXT, *ON_PAIRS))
+    path: str | None = setting(None, tasks=(*ON_TEXT, *ON_PAIRS), path=True)
     test: str | None = setting(None, NAME, example="test_2017_flickr", tasks=ON_PAIRS)  # the file of another test
-    cache_dir: str | None = setting(None, tasks=(*ON_TEXT, *ON_PAIRS))
+    cache_dir: str | None = setting(None, tasks=(*ON_TEXT, *ON_PAIRS), path=True)
     # a text file, also .xz, .gz or .zst, that is scored whole in place of a split, with the tokenizer of the run
-    text: str | None = setting(None, NOT_EMPTY, example="wiki.test.raw.xz", tasks=("loss",))
+    text: str | None = setting(None, NOT_EMPTY, example="wiki.test.raw.xz", tasks=("loss",), path=True)
     # the words of that text by another count, such as the official one of its word-level form; None: counted
     words: int | None = setting(None, at_least(1), example=245_569, tasks=("loss",))
 
@@ -641,7 +645,7 @@ class EvaluationDataConfig:
 class EvaluationConfig:
     """What `eval.py` may be asked. The run itself says which data, model and precision."""
 
-    run: str | None = None  # run directory
+    run: str | None = setting(None, path=True)  # run directory
     # loss: bits per byte of a split | sample: write text | synchrony: what the heads look at, with a picture
     # copy_depth: bits per byte by how long a byte's context matches what came before
     # coupling: trained coupling functions and order parameters of an FSN, with a picture
@@ -651,7 +655,7 @@ class EvaluationConfig:
     split: str = setting("test", names=("train", "validation", "test"), tasks=WITH_SPLIT)
     # last: the newest whole one | start: step 0 | average: the mean weights of the last epochs' | a .ckpt file, of the
     # run or by its path
-    checkpoint: str = "last"
+    checkpoint: str = setting("last", path=True)
     # checkpoints of epochs that are averaged, the last ones
     average: int = setting(AVERAGED, at_least(1))
     # tokens a window, or symbols a string holds; None: as in training
@@ -675,12 +679,12 @@ class EvaluationConfig:
     seed: int = setting(0, SEED, tasks=("sample",))
     # sentences to translate, one a line: a text file (.gz, .xz and .zst too), or -: what is typed or piped in; None:
     # those of the split, whose translations are scored
-    input: str | None = setting(None, NOT_EMPTY, example="FILE", tasks=ON_PAIRS)
+    input: str | None = setting(None, NOT_EMPTY, example="FILE", tasks=ON_PAIRS, path=True)
     beam: int = setting(BEAM, at_least(1), tasks=ON_PAIRS)  # hypotheses a sentence; 1: greedy
     length_penalty: float = setting(LENGTH_PENALTY, at_least(0), tasks=ON_PAIRS)  # alpha; 0: none
     n_best: int = setting(1, at_least(1), tasks=ON_PAIRS)  # of the lines of input: translations each, up to beam
     # another run directory, that has translated the same split in the same way: the difference, by the paired bootstrap
-    baseline: str | None = setting(None, NOT_EMPTY, example="runs/transformer", tasks=ON_PAIRS)
+    baseline: str | None = setting(None, NOT_EMPTY, example="runs/transformer", tasks=ON_PAIRS, path=True)
     scores: bool = setting(False, tasks=ON_PAIRS)  # of the lines of input: print log p / length penalty before each
 
 
@@ -716,5 +720,7 @@ class BenchmarkConfig:
     compile: bool = False
     backward: bool = True  # layers: forward and backward; false: forward alone, without gradients
     threads: int | None = setting(None, at_least(1, MOST_THREADS), example=2)  # of torch; None: its own choice
-    output: str | None = None  # a JSON file for the result
-    figure: str | None = None  # layers: draw time and memory against length into FIGURE.png and FIGURE.svg
+    output: str | None = setting(None, path=True)  # a JSON file for the result
+    figure: str | None = setting(
+        None, path=True
+    )  # layers: draw time and memory against length into FIGURE.png and FIGURE.svg

@@ -101,10 +101,10 @@ def typed(tree: Any, values: Mapping[str, Any]) -> Any:
 
 def type_error(tree: object, key: str, given: object, error: OmegaConfBaseException) -> UserError:
     """OmegaConf's complaint about one value as one line: the key, what was given, what it takes."""
-    takes = _takes(tree, key)
-    if takes is None:
+    meant = takes(tree, key)
+    if meant is None:
         return UserError(f"{key}={given}: {str(error.msg or error).splitlines()[0]}")
-    return UserError(f"{key}={given}: takes {takes[0]}; type for example {key}={takes[1]}")
+    return UserError(f"{key}={given}: takes {meant[0]}; type for example {key}={meant[1]}")
 
 
 def _check_keys(tree: object, values: Mapping[str, Any], legal: list[str], prefix: str = "") -> None:
@@ -128,7 +128,7 @@ def _select(tree: Any, key: str) -> Any:
     return tree
 
 
-def _takes(tree: Any, key: str) -> tuple[str, str] | None:
+def takes(tree: Any, key: str) -> tuple[str, str] | None:
     """What a field's type means to a reader, and an example of it."""
     *path, name = key.split(".")
     for part in path:

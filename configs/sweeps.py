@@ -19,6 +19,7 @@ from configs.groups import LAUNCHERS, SWEEPERS, defaults, groups, options, schem
 from configs.overrides import OF_SWEEPS, parse
 from configs.search import SweeperConfig, sweeper_of
 from configs.strict import illegal_value, keys, nearest, unknown_key
+from configs.text_values import refuse_line_ends
 
 FOLDER = Path(__file__).resolve().parent.parent / "sweeps"
 PROFILES = ("smoke", "cpu", "paper")
@@ -75,6 +76,7 @@ def requested(arguments: Sequence[str]) -> Request | None:
     """What `+sweeps=NAME [profile=..] [status=true] [retry_failed=true] [plan=true] [launcher=..] [sweeper=..]
     [key=value ...]` asks; None when no sweep is named. Raises UserError for a value that is not legal.
     """
+    refuse_line_ends(arguments)
     given = [text for text in arguments if text.partition("=")[0].lstrip("+") == "sweeps"]
     if not given:
         for key, _, value in (text.partition("=") for text in arguments):

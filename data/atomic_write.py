@@ -1,7 +1,9 @@
 """Files that are either whole or not there: written under a temporary name, forced to the disk, and only then named."""
 
 import contextlib
+import errno
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +13,8 @@ from typing import BinaryIO
 from configs.errors import UserError
 
 DAY = 24 * 3600.0  # seconds
+# What a file system answers to a call that it does not have: network disks, FUSE.
+NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 TEMPORARY = f"{'[0-9a-f]' * 32}.tmp"  # pattern of the names that files in the making have
 
 
@@ -60,7 +64,7 @@ def write_whole(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
         with open(temporary, "xb") as file:
             name = fill(file)
             file.flush()
-            os.fsync(file.fileno())
+            _force(file.fileno(), folder)
         os.replace(temporary, folder / name)
         sync_file(folder)
     finally:
@@ -79,6 +83,29 @@ def sync_file(path: Path) -> None:
     """Force what was written to a file to the disk; of a folder its names, so that a rename outlives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        _force(descriptor, path)
     finally:
         os.close(descriptor)
+
+
+def _force(descriptor: int, path: Path) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+        warn_once(
+            "fsync",
+            f"the file system of {path} cannot force files to the disk ({error.strerror}); what is written last may be "
+            "lost in a power cut",
+        )
+
+
+_warned: set[str] = set()
+
+
+def warn_once(of: str, text: str) -> None:
+    """A warning on stderr, one a process `of` each kind."""
+    if of not in _warned:
+        _warned.add(of)
+        print(f"warning: {text}", file=sys.stderr)

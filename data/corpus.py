@@ -99,8 +99,10 @@ Builder = Callable[[Callable[[bytes], None]], Built]
 
 
 def cache_folder(config: DataConfig | ParallelConfig) -> Path:
-    """`data.cache_dir`, else $SYNCHRONY_CACHE, else ~/.cache/synchrony."""
-    return user_path(config.cache_dir or os.environ.get("SYNCHRONY_CACHE") or "~/.cache/synchrony")
+    """`data.cache_dir`, else $SYNCHRONY_CACHE, else ~/.cache/synchrony. UserError where there is no home folder."""
+    if not config.cache_dir and (named := os.environ.get("SYNCHRONY_CACHE")):
+        return user_path(named, "SYNCHRONY_CACHE")
+    return user_path(config.cache_dir or "~/.cache/synchrony", "data.cache_dir")
 
 
 def cached_corpus(

@@ -8,20 +8,18 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.heartbeat import doing
+from configs.paths import expanded
 from data.file_kind import ANNEX, HEAD, Kind, kind_of
 
 
-def user_path(text: str) -> Path:
-    """A path as the user wrote it, `~` expanded."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # ~name of a user who does not exist
-        return Path(text)
+def user_path(text: str, key: str = "data.path") -> Path:
+    """The path that the user's `key` names, `~` expanded. UserError where there is no such home folder."""
+    return Path(expanded(text, key))
 
 
 def existing_file(text: str, key: str = "data.path") -> Path:
     """The file that the user's `key` names. UserError when it is missing, a folder, empty or unreadable."""
-    path = user_path(text)
+    path = user_path(text, key)
     try:
         if path.is_dir():
             raise UserError(f"{key}={text} is a folder; give a file")

@@ -14,6 +14,7 @@ from configs.schema import DataConfig
 from data.columns import first_line
 from data.corpus import Built, Corpus, cache_errors, cache_folder, cached_corpus
 from data.cuts import SPLITS, checked_fractions
+from data.file_lock import locked
 from data.files import WatchedFiles, existing_file, file_sha256, unreadable
 from data.unpacking import CHUNK, unpacked_chunks
 
@@ -129,7 +130,6 @@ def _downloaded(folder: Path, official: OfficialFile) -> Path:
     UserError when it cannot be reached, breaks off or is another file.
     """
     import pooch
-    from filelock import FileLock  # a requirement of torch
     from requests import RequestException  # a requirement of pooch
 
     pooch.get_logger().setLevel("WARNING")
@@ -138,7 +138,7 @@ def _downloaded(folder: Path, official: OfficialFile) -> Path:
     with cache_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(f"{path}.lock"):
+            with locked(path.with_name(f"{path.name}.lock")):
                 pooch.retrieve(official.url, f"sha256:{official.zip_sha256}", path.name, folder, downloader=get)
         except (RequestException, ValueError) as error:  # pooch raises ValueError for another hash
             reason = getattr(next(iter(error.args), None), "reason", None) or str(error).partition(". ")[0]

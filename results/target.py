@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from configs.command import end_with
-from configs.entry import quoted
 from configs.errors import UserError
 from configs.schema import data_class
 from configs.search import SweeperConfig
 from configs.strict import illegal_value
 from configs.sweeps import PROFILES, Request, Sweep, expand, names, requested
+from configs.text_values import quoted
 from data.sources import open_data
 from results.claims.sources import Sources, measurements
 from results.claims.table import claims_table

@@ -27,6 +27,7 @@ from training import announce
 from training.attention_backend import backends, set_backend
 from training.budget import resolve_shape, without_tables
 from training.build import build_model, parameters_by_part
+from training.compiler import require_compiler
 from training.loop import Loop
 from training.meter import Meter
 from training.out_of_memory import of_run, out_of_memory_named
@@ -134,6 +135,8 @@ def make_plan(config: RunConfig) -> Plan:
     environment.prepare(config, kind)
     model = build_model(config.model, data.vocabulary_size, config.task)
     set_backend(model, config.ssa.backend, kind, gradients=True)
+    if config.compile and not config.plan:
+        require_compiler(kind)
     require_whole_logits(config, model)
     parameters = parameters_by_part(model)
     if not config.data.counts_tables:

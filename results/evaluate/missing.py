@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 
 from configs.compose import compose
-from configs.entry import quoted
 from configs.errors import UserError
 from configs.heartbeat import beating
 from configs.schema import AVERAGED, EvaluationConfig
+from configs.text_values import quoted
 from results.evidence.runs import Run
 from results.evidence.stored import BYTES, SPLITS, TASKS, stored_evaluation
 

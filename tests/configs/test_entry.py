@@ -1,5 +1,6 @@
 """What a command does with its arguments, its exit codes, and that it leaves nothing behind."""
 
+import os
 import random
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from configs.compose import compose
-from configs.entry import entry_point, quoted
+from configs.entry import entry_point
 from configs.errors import UserError
+from configs.groups import compose_with_hydra
+from configs.text_values import quoted
 
 ROOT = Path(__file__).parents[2]
 
@@ -142,3 +145,12 @@ def test_any_prompt_survives_hydras_grammar():
     for text in texts:
         typed = ["run=x", "task=sample", quoted("prompt", text)]
         assert compose("eval", typed).prompt == text
+
+
+def test_a_current_folder_that_was_removed_is_one_line(monkeypatch):
+    def removed():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "getcwd", removed)
+    with pytest.raises(UserError, match=r"the folder that this was started in cannot be used .* type cd FOLDER first"):
+        compose_with_hydra("train", ["seed=12345"])

@@ -53,10 +53,14 @@ MISTAKES = [
     ("sede", "'sede' is not key=value: type seed=VALUE"),
     ("=3", "'=3' is not key=value"),
     ("a=b=c[", "unknown key 'a'"),
-    ("data.path=[c", "put it in quotes, type \"data.path='[c'\""),
+    ("seed=[c", "cannot read seed=[c: it takes a whole number; type for example seed=1"),
+    ("model=[c", "model=[c: legal values are fsn"),
+    ("data.path=???", "??? stands for a value that is missing"),
     ("~seed", "a key cannot be left out"),
     ("+seed=3", "no + is needed; type seed=3"),
-    ("seed=0,1", "add -m to run each, or type seed=[0,1] for a list"),
+    ("seed=0,1", "seed=0,1: several values; add -m to run each"),
+    ("data.split=0.8,0.1,0.1", "add -m to run each, or type data.split=[0.8,0.1,0.1] for a list"),
+    ("data.path=a,b", "add -m to run each, or type \"data.path='a,b'\" for this very text"),
     ("model=fsn,transformer", "add -m to run each"),
     ("model.name=transformer", "type model=transformer"),
     ("optim.name=sgd", "optim is chosen as a whole; type optim=adamw"),
@@ -86,7 +90,10 @@ MISTAKES = [
     ("seed=abc", "seed=abc: takes a whole number; type for example seed=1"),
     ("seed=1.5", "seed=1.5: takes a whole number"),
     ("seed=null", "takes a whole number"),
-    ("seed=${foo}", "takes a whole number"),
+    ("seed=${foo}", "an interpolation takes a key of this config, such as ${seed}; type the value itself"),
+    ("optim.lr=${oc.env:HOME}", "an interpolation takes a key of this config"),
+    ("model=${y}", "an interpolation takes a key of this config"),
+    ("data.path=${oc.env:HOME}", "for this very text"),
     ("optim.lr=fast", "optim.lr=fast: takes a number or null"),
     ("compile=maybe", "takes true or false"),
     ("trainer.checkpoint_epochs=5", "takes a list of whole numbers"),
@@ -157,13 +164,14 @@ def split(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("line", "says"), MISTAKES, ids=[line for line, _ in MISTAKES])
-def test_mistake(line, says):
+def test_mistake(line, says, follow):
     with pytest.raises(UserError) as caught:
         compose("train", split(line))
     message = str(caught.value)
     assert says in message
     assert "\n" not in message
     assert len(message) < 400
+    follow("train", split(line), message)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +180,7 @@ def plain():
 
 
 @pytest.mark.parametrize(("changes", "says"), IMPOSSIBLE, ids=[str(changes) for changes, _ in IMPOSSIBLE])
-def test_impossible_value(plain, changes, says):
+def test_impossible_value(plain, changes, says, follow):
     values = copy.deepcopy(plain)
     for key, value in changes.items():
         *path, name = key.split(".")
@@ -183,6 +191,7 @@ def test_impossible_value(plain, changes, says):
     with pytest.raises(UserError) as caught:
         resolve(values)
     assert says in str(caught.value)
+    follow("train", [], str(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -217,10 +226,11 @@ def test_impossible_value(plain, changes, says):
         ("run=x task=sample data.path=y", "data.path= changes nothing with task=sample"),
     ],
 )
-def test_mistake_in_an_evaluation(line, says):
+def test_mistake_in_an_evaluation(line, says, follow):
     with pytest.raises(UserError) as caught:
         compose("eval", line.split())
     assert says in str(caught.value)
+    follow("eval", line.split(), str(caught.value))
 
 
 def test_every_key_of_an_evaluation_is_for_all_tasks_or_says_for_which():

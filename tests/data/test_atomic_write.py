@@ -1,8 +1,11 @@
+import errno
 import os
 import signal
+import stat
 
 import pytest
 
+from data import atomic_write
 from data.atomic_write import DAY, WriteError, make_parent, write_atomically, write_whole
 
 
@@ -55,3 +58,30 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     for write in (make_parent, lambda path: write_atomically(path, b"")):
         with pytest.raises(WriteError, match=rf"^cannot write {path}: Not a directory$"):
             write(path)
+
+
+@pytest.mark.parametrize("answer", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+@pytest.mark.parametrize("of_folders_alone", [True, False])
+def test_a_file_system_without_fsync_is_warned_of_once(tmp_path, monkeypatch, capsys, answer, of_folders_alone):
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) or not of_folders_alone:
+            raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(atomic_write, "_warned", set())
+    monkeypatch.setattr(os, "fsync", refuse)
+    for name in ("a", "b"):
+        write_atomically(tmp_path / name, b"new")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new", b"new"]
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: the file system of {tmp_path} cannot force files to the disk")
+    assert said.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_forced_for_another_reason_is_an_error(tmp_path, monkeypatch):
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(WriteError, match="Input/output error"):
+        write_atomically(tmp_path / "file", b"new")

@@ -20,6 +20,7 @@ from data.split import Split
 from data.windows import steps_per_epoch, training_batch
 from training.budget import resolve_shape
 from training.build import build_model, parameter_groups, parameters_by_part
+from training.compiler import require_compiler
 from training.run_record.environment import peak_resident_bytes, require_cuda
 
 VOCABULARY_SIZE = 256
@@ -41,9 +42,11 @@ class Timing:
 
 
 def measure(config: BenchmarkConfig, on_round: Callable[[int], None] = lambda done: None) -> list[Timing]:
-    """Take `config.rounds` steps of each model, in turn. Raises UserError when CUDA is asked for and absent."""
+    """Take `config.rounds` steps of each model, in turn. UserError for CUDA, or a compiler, asked for and absent."""
     if config.device == "cuda":
         require_cuda("device", "device=cpu")
+    if config.compile:
+        require_compiler(config.device)
     torch.set_float32_matmul_precision("high")  # as in training; a CPU takes no notice
     if config.threads is not None:
         torch.set_num_threads(config.threads)

@@ -8,28 +8,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 from configs.compose import NOT_IN_HASH, NOT_IN_HASH_AT_DEFAULT, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
-from data.atomic_write import TEMPORARY, WriteError
+from data.atomic_write import TEMPORARY, write_errors
+from data.file_lock import acquired, marker
+from data.files import user_path
 from training.run_record.record import RunRecord, load_record
 from training.run_record.recorder import read_rows
 
 TOKENIZER = "tokenizer.json"  # in the run directory, of a run whose tokens are not bytes
-LOCK, FAILED = ".lock", "failed.txt"  # FAILED: of a run of a sweep that failed before it had a record, why
-# All that a run writes: a folder without a readable record is ours if it holds one of the first two and no other names.
-NAMES = (LOCK, FAILED, "record.json", "config.yaml", "metrics.jsonl", "status.json", TOKENIZER, "wandb", TEMPORARY)
+LOCK = ".lock"  # in every run directory
+FAILED = "failed.txt"  # of a run of a sweep that failed before it had a record, why
+# All that a run writes. A folder without a readable record is ours if it holds no other names, and LOCK or FAILED.
+NAMES = (
+    *(LOCK, marker(Path(LOCK)).name, FAILED, "record.json", "config.yaml", "metrics.jsonl", "status.json"),
+    *(TOKENIZER, "wandb", TEMPORARY),
+)
 NAMES_OF_CHECKPOINTS = ("last.ckpt", "previous.ckpt", "epoch-*.ckpt", "*.ckpt.damaged-*", "*.tmp")
 
 
 def run_directory(config: RunConfig) -> Path:
     """Where a run with this (resolved) config lives."""
     if config.run_dir is not None:
-        return Path(config.run_dir)
+        return user_path(config.run_dir, "run_dir")
     name = f"{config.model.name}-{config.scale.name}-{config.data.name}-seed{config.seed}-{config_hash(config)}"
-    return Path(config.runs) / name
+    return user_path(config.runs, "runs") / name
 
 
 @contextlib.contextmanager
@@ -45,7 +51,9 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
         if overwrite and any(path.exists() for path in left):
             names = (folder.with_name(f"{folder.name}-old-{n}") for n in itertools.count(1))
             aside = next(path for path in names if not path.exists())
-            folder.rename(aside)
+            with write_errors(aside):  # of a folder in the image of a container, overlayfs refuses it
+                folder.rename(aside)
+                marker(aside / LOCK).unlink(missing_ok=True)
             print(f"the run that was in {folder} is now in {aside}", file=sys.stderr)
             lock.release()
             lock = _lock(folder)
@@ -81,16 +89,15 @@ def require_ours(folder: Path) -> None:
         raise UserError(f"{folder} is not empty and holds no run of this project: {instead}")
 
 
-def _lock(folder: Path) -> FileLock:
-    lock = FileLock(folder / ".lock")
-    try:
+def _lock(folder: Path) -> BaseFileLock:
+    with write_errors(folder):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+    try:
+        return acquired(folder / LOCK, timeout=0)
     except Timeout:
-        raise UserError(f"another process is using the run directory {folder}; wait for it or stop it") from None
-    except OSError as error:
-        raise WriteError(folder, error) from error
-    return lock
+        left = marker(folder / LOCK)
+        stale = f"; if there is none, delete {left}" if left.exists() else ""
+        raise UserError(f"another process is using the run directory {folder}; wait for it or stop it{stale}") from None
 
 
 def earlier_run(folder: Path, ours: RunRecord, data_place: str) -> RunRecord | None:

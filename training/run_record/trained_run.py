@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import nn
 
 from configs.compose import resolve_saved
@@ -16,6 +16,7 @@ from configs.schema import AVERAGED, EvaluationDataConfig, RunConfig
 from data.atomic_write import WriteError
 from data.characters import CharacterTokenizer
 from data.corpus import Corpus
+from data.file_lock import locked
 from data.joint_tokenizer import JointTokenizer, joint_tokenizer_of
 from data.parallel import ParallelCorpus, open_parallel
 from data.sources import open_corpus
@@ -25,7 +26,7 @@ from training.attention_backend import set_backend
 from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint, take_mean_weights
 from training.run_record.environment import require_cuda
 from training.run_record.record import RunRecord, load_record, record_path, save_record
-from training.run_record.run_directory import TOKENIZER
+from training.run_record.run_directory import LOCK, TOKENIZER
 
 INSTEAD = {  # what a run of a task is, and what to ask it
     "language": "is a language model, of text: type task=loss",
@@ -133,7 +134,7 @@ class TrainedRun:
         """Append to the record's `evaluations`. While a training run is writing the record, a note says it was not."""
         path = self.folder / "record.json"
         try:
-            with FileLock(self.folder / ".lock").acquire(timeout=LOCK_WAIT):
+            with locked(self.folder / LOCK, timeout=LOCK_WAIT):
                 record = load_record(path)
                 record.evaluations.append(evaluation)
                 save_record(record, path)

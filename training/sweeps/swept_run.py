@@ -7,16 +7,17 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import RunConfig
 from configs.sweeps import Job
+from data.file_lock import locked
 from data.sources import vocabulary_size
 from training.budget import resolve_shape
 from training.run_record.record import RunRecord, load_record
-from training.run_record.run_directory import FAILED, run_directory
+from training.run_record.run_directory import FAILED, LOCK, run_directory
 
 STATES = ("done", "running", "interrupted", "failed", "missing")
 SEED = re.compile("0|[1-9][0-9]{0,8}")  # a seed as it is usually typed; others are composed, and refused if need be
@@ -69,7 +70,7 @@ def state_of(folder: Path) -> tuple[str, RunRecord | None]:
     if record.status != "running":
         return record.status, record
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with locked(folder / LOCK, timeout=0):
             return "interrupted", record
     except Timeout:
         return "running", record

@@ -1,0 +1,50 @@
+"""The suggestions that errors make, followed."""
+
+import re
+import shlex
+from collections.abc import Callable
+
+import pytest
+
+from configs.compose import compose
+from configs.errors import UserError
+
+# key=value as it is printed: in quotes of either kind, or up to a space.
+TYPED = re.compile(r""""[^"]+"|'(?:[^']|'"'"')+'(?=[ ;,]|$)|[+\w./]+=(?:\[[^\]]*\]|[^\s,;]+)""")
+PLACEHOLDERS = ("VALUE", "FILE", "FOLDER", "PATH", "NAME", "N", "...")
+
+
+def suggestions(message: str) -> list[str]:
+    """The arguments that a message says to type, each as it leaves the shell."""
+    words = [word for part in re.split(r"\btype (?:for example )?", message)[1:] for word in TYPED.findall(part)]
+    arguments = [shlex.split(word)[0] for word in words]
+    return [text for text in arguments if "=" in text and text.partition("=")[2] not in PLACEHOLDERS]
+
+
+def error_of(entry: str, arguments: list[str]) -> str:
+    try:
+        compose(entry, arguments)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _follow(entry: str, arguments: list[str], message: str) -> list[str]:
+    """Follow each suggestion of a message: in place of what is wrong, or beside it. Raises AssertionError for one that
+    is a mistake of its own key either way. Returns them.
+    """
+    found = suggestions(message)
+    for argument in found:
+        key = argument.partition("=")[0].lstrip("+")
+        others = [text for text in arguments if re.split(r"[=@]", text.lstrip("+~"))[0] != key]
+        right = [text for text in others if "=" in text and text.partition("=")[0].lstrip("+") not in message]
+        errors = [error_of(entry, [*kept, argument]) for kept in (right, others)]
+        # Another mistake may follow: `data=text needs a file`.
+        own = re.compile(rf"(unknown key '|cannot read )?{re.escape(key)}('|=[^ ]*): ")
+        assert any(not own.match(error) for error in errors), (argument, errors)
+    return found
+
+
+@pytest.fixture
+def follow() -> Callable[[str, list[str], str], list[str]]:
+    return _follow
