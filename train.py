@@ -4,9 +4,11 @@ Or all runs of a table: `python train.py +sweeps=fsn-enwik8 profile=cpu`; what i
 """
 
 import sys
+from pathlib import Path
 
 from configs.entry import entry_point, fail, reader_left, stopped
 from configs.errors import UserError
+from configs.frozen import FLAG
 from configs.schema import RunConfig
 from configs.sweeps import requested
 
@@ -27,6 +29,10 @@ def main(config: RunConfig) -> int:
 def main_or_sweep() -> None:
     """The command. Exit code of a sweep: 1 when one of its runs failed."""
     try:
+        if sys.argv[1:2] == [FLAG]:
+            from training.sweeps.own_process import train_frozen
+
+            raise SystemExit(train_frozen(Path(sys.argv[2])))
         request = requested(sys.argv[1:])
         if request is None:
             main()

@@ -1,10 +1,11 @@
-"""Sweeps: one file of `sweeps/` becomes the list of runs that a table or figure is made of.
+"""Sweeps: one file of `sweeps/` becomes the list of runs that a table or figure is made of; `-m` has a list of its own.
 
 A sweep file says what all runs have (`set`), what is combined (`grid`, the first axis slowest), which named rows there
 are (`rows`, each a set of overrides), and for each of its profiles what differs. The command line has the last word.
 """
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from yaml import YAMLError
 
 from configs.errors import UserError
 from configs.groups import LAUNCHERS, SWEEPERS, defaults, groups, options, schema
+from configs.hydra_private import BasicSweeper
 from configs.overrides import OF_SWEEPS, parse
 from configs.search import SweeperConfig, sweeper_of
 from configs.strict import illegal_value, keys, nearest, unknown_key
@@ -26,7 +28,6 @@ PARTS = ("title", "set", "grid", "rows", "profiles", "table")
 IN_PROFILES = ("set", "grid", "rows")
 # Of table or figure; what makes each is in results/tables/kinds.py.
 KINDS = ("checkpoints", "finals", "rates", "scale", "copy_depth", "coupling", "synchrony", "recall", "translation")
-ALONE = ("run_dir", "overwrite")  # keys that name one run
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Sweep:
 class Request:
     """What a command line asks of a sweep."""
 
-    name: str
+    name: str  # empty with -m: the runs are all combinations of what the overrides have several values of
     profile: str = "cpu"
     status: bool = False  # only say which runs are done
     retry_failed: bool = False
@@ -73,42 +74,59 @@ def names() -> list[str]:
 
 def requested(arguments: Sequence[str]) -> Request | None:
     """What `+sweeps=NAME [profile=..] [status=true] [retry_failed=true] [plan=true] [launcher=..] [sweeper=..]
-    [key=value ...]` asks; None when no sweep is named. Raises UserError for a value that is not legal.
+    [key=value ...]` asks, or `-m` in place of the first two; None when it is one run. Raises UserError for a value that
+    is not legal.
     """
     given = [text for text in arguments if text.partition("=")[0].lstrip("+") == "sweeps"]
+    many = [text for text in arguments if text == "-m" or (len(text) > 2 and "--multirun".startswith(text))]
     if not given:
         for key, _, value in (text.partition("=") for text in arguments):
             if value in names() and "." not in key and key not in _keys_of_runs():  # +sweep=fsn-enwik8
                 raise unknown_key(key.lstrip("+"), ["+sweeps"], value)
-        return None
-    request = Request(given[-1].partition("=")[2])
-    _legal("+sweeps", request.name, names())
+        if not many or any(text.startswith("-") for text in arguments if text not in many):
+            return None  # what other options do is said, or refused, where a run is started
+    request = Request(given[-1].partition("=")[2] if given else "")
+    if given:
+        _legal("+sweeps", request.name, names())
     sweeper = []
     for text in arguments:
         key, equals, value = text.partition("=")
-        if text in given or text in ("-m", "--multirun"):
+        if text in given or text in many:
             continue
         if text.startswith("-") or not equals:
             raise UserError(f"{text}: a sweep takes key=value alone, for example status=true or profile=smoke")
-        if key == "profile":
+        if key == "profile" and given:
             _legal("profile", value, PROFILES)
             request.profile = value
         elif key in ("status", "retry_failed", "plan"):
             _legal(key, value.lower(), ("true", "false"))
             setattr(request, key, value.lower() == "true")
-        elif key == "launcher" or key.startswith(("hydra.", "hydra/")):
-            if key == "launcher":
-                _legal("launcher", value, options(LAUNCHERS))
+        elif key == "launcher" or key.lstrip("+~").startswith("hydra"):
+            _check_launcher(key, value)
             request.launcher.append(text)
         elif key.partition(".")[0] == SWEEPERS:
             sweeper.append(text)
-        elif key in ALONE:
+        elif key == "overwrite" or (key == "run_dir" and given):
             raise UserError(f"{text}: belongs to one run, and this is a sweep; runs=FOLDER moves them all")
         else:
             _no_slip(key, value)
             request.overrides.append(text)
     request.sweeper = sweeper_of(sweeper)
     return request
+
+
+def _check_launcher(key: str, value: str) -> None:
+    """UserError for a launcher that there is not, and for keys of Hydra's that are not of one."""
+    if key == "launcher":
+        _legal("launcher", value, options(LAUNCHERS))
+    elif key.lstrip("+~").startswith(("hydra/launcher", "hydra/sweeper")):
+        group = LAUNCHERS if "launcher" in key else SWEEPERS
+        guess = nearest(value, options(group)) or "NAME"
+        raise UserError(f"{key}={value}: is chosen by {group}={'|'.join(options(group))}; type {group}={guess}")
+    elif not re.fullmatch(r"\+*hydra\.launcher\.\w+(\.\w+)*", key):
+        raise UserError(
+            f"{key}={value}: of Hydra's own keys a sweep takes those of a launcher, hydra.launcher.KEY; leave it out"
+        )
 
 
 def _no_slip(key: str, value: str) -> None:
@@ -167,6 +185,28 @@ def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sw
         baseline=str(of_table.get("baseline", "transformer")),
         own_corpus=bool(of_table.get("own_corpus", False)),
     )
+
+
+def label_of(job: Job, axes: Sequence[str]) -> str:
+    """A job's name among those of its sweep: its row, and its value on each axis."""
+    given = dict(text.split("=", 1) for text in job.overrides)
+    return " ".join([*([job.row] if job.row else []), *(f"{axis}={given[axis]}" for axis in axes)])
+
+
+def combined(overrides: Sequence[str], entry: str = "train") -> Sweep:
+    """The runs of `-m`: one for each combination of the values that a key has several of, the first key slowest.
+
+    Raises UserError for overrides that cannot be read.
+    """
+    parsed = parse(entry, overrides)
+    several = [override for override in parsed if override.is_sweep_override()]
+    for override in several:
+        if not override.is_discrete_sweep():
+            key = override.get_key_element()
+            raise UserError(f"{override.input_line}: takes values one by one; type {key}=0.001,0.002 or {key}=range(3)")
+    (combinations,) = BasicSweeper.split_arguments(parsed, None)
+    axes = list(dict.fromkeys(override.get_key_element() for override in several))
+    return Sweep("-m", "", "all combinations of " + ", ".join(axes), [Job(tuple(job)) for job in combinations], axes)
 
 
 def _overrides(settings: Mapping[str, Any]) -> tuple[str, ...]:

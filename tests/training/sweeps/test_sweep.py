@@ -9,14 +9,14 @@ from configs.errors import UserError
 from configs.sweeps import expand, requested
 from training.run_record.record import load_record
 from training.run_record.run_directory import claimed
-from training.sweeps.ray_launcher import RayLauncher
+from training.sweeps.ray_launcher import RayLauncherConfig
 from training.sweeps.sweep import conduct, time_left
 from training.sweeps.swept_run import look
 
 
 @pytest.fixture
-def sweep(tmp_path, monkeypatch, overrides):
-    """`sweep(*arguments)`: exit code of `+sweeps=mine` with them: two seeds of a run of 6 steps."""
+def swept(tmp_path, monkeypatch, overrides):
+    """`swept(*arguments)`: exit code of `+sweeps=mine` with them: two seeds of a run of 6 steps."""
     mine = tmp_path / "sweeps"
     mine.mkdir()
     (mine / "mine.yaml").write_text("title: Mine\ngrid: {seed: [0, 1]}\n")
@@ -24,6 +24,12 @@ def sweep(tmp_path, monkeypatch, overrides):
     common = [text for text in overrides if not text.startswith("run_dir=")]
     arguments = ["+sweeps=mine", *common, "trainer.max_steps=6", f"runs={tmp_path / 'runs'}"]
     return lambda *more: conduct(requested([*arguments, *more]))
+
+
+@pytest.fixture
+def sweep(swept, in_this_process):
+    """`swept`, quickly."""
+    return swept
 
 
 def records(tmp_path):
@@ -115,9 +121,9 @@ def test_a_run_that_another_process_took_meanwhile_did_not_fail(sweep, tmp_path,
     record.write_text(record.read_text().replace('"status": "done"', '"status": "running"', 1))
     launch = module.launch
 
-    def late(jobs, launcher):
+    def late(configs, launcher):
         with claimed(record.parent, overwrite=False):
-            return launch(jobs, launcher)
+            return launch(configs, launcher)
 
     monkeypatch.setattr(module, "launch", late)
     looked = module.look
@@ -181,10 +187,10 @@ def test_mistakes_come_before_any_run(sweep, tmp_path):
 @pytest.mark.parametrize(
     ("launcher", "key"), [("joblib", "n_jobs=2"), ("ray", "num_cpus=2"), ("slurm_local", "timeout_min=30")]
 )
-def test_launchers(sweep, tmp_path, launcher, key):
+def test_launchers(swept, tmp_path, launcher, key):
     """Side by side, in processes of their own, each with a key of its own."""
     try:
-        assert sweep(f"launcher={launcher}", f"hydra.launcher.{key}") == 0
+        assert swept(f"launcher={launcher}", f"hydra.launcher.{key}") == 0
     except UserError as error:
         if "Ray did not start" not in str(error):
             raise
@@ -198,7 +204,7 @@ def test_shares_that_ray_cannot_hand_out():
         ((2, 1, 1.5), "gpus_per_run=1.5: legal is a share of one GPU, or whole ones"),
     ):
         with pytest.raises(UserError, match=words):
-            RayLauncher(*given)
+            RayLauncherConfig(*given).check()
 
 
 def test_a_launcher_that_is_not_installed(sweep, monkeypatch):
