@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from configs.errors import UserError
 from configs.groups import LAUNCHERS, SWEEPERS, defaults, groups, options, schema
-from configs.hydra_private import BasicSweeper
+from configs.hydra_private import BasicSweeper, Override
 from configs.overrides import OF_SWEEPS, parse
 from configs.search import SweeperConfig, sweeper_of
 from configs.strict import illegal_value, keys, nearest, unknown_key
@@ -95,7 +96,11 @@ def requested(arguments: Sequence[str]) -> Request | None:
             continue
         if text.startswith("-") or not equals:
             raise UserError(f"{text}: a sweep takes key=value alone, for example status=true or profile=smoke")
-        if key == "profile" and given:
+        if key == "profile":
+            if not given:
+                raise UserError(
+                    f"{text}: belongs to a sweep of sweeps/; type +sweeps=NAME in place of -m, or leave it out"
+                )
             _legal("profile", value, PROFILES)
             request.profile = value
         elif key in ("status", "retry_failed", "plan"):
@@ -121,7 +126,7 @@ def _check_launcher(key: str, value: str) -> None:
         _legal("launcher", value, options(LAUNCHERS))
     elif key.lstrip("+~").startswith(("hydra/launcher", "hydra/sweeper")):
         group = LAUNCHERS if "launcher" in key else SWEEPERS
-        guess = nearest(value, options(group)) or "NAME"
+        guess = nearest(value, options(group)) or options(group)[0]
         raise UserError(f"{key}={value}: is chosen by {group}={'|'.join(options(group))}; type {group}={guess}")
     elif not re.fullmatch(r"\+*hydra\.launcher\.\w+(\.\w+)*", key):
         raise UserError(
@@ -158,7 +163,7 @@ def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sw
     settings = {key: _text(value) for key, value in {**content["set"], **(own.get("set") or {})}.items()}
     grid = {key: [_text(v) for v in values] for key, values in {**content["grid"], **(own.get("grid") or {})}.items()}
     of_rows = {key for keys in rows.values() for key in keys}
-    for override in parse("train", overrides):
+    for override in _read("train", overrides):
         key, _, value = str(override.input_line).partition("=")
         if key in of_rows:
             raise UserError(f"{key}={value}: the rows of the sweep {name} differ in {key}; leave it out")
@@ -198,15 +203,24 @@ def combined(overrides: Sequence[str], entry: str = "train") -> Sweep:
 
     Raises UserError for overrides that cannot be read.
     """
-    parsed = parse(entry, overrides)
-    several = [override for override in parsed if override.is_sweep_override()]
-    for override in several:
-        if not override.is_discrete_sweep():
-            key = override.get_key_element()
-            raise UserError(f"{override.input_line}: takes values one by one; type {key}=0.001,0.002 or {key}=range(3)")
+    parsed = _read(entry, overrides)
     (combinations,) = BasicSweeper.split_arguments(parsed, None)
-    axes = list(dict.fromkeys(override.get_key_element() for override in several))
+    axes = list(dict.fromkeys(override.get_key_element() for override in parsed if override.is_sweep_override()))
     return Sweep("-m", "", "all combinations of " + ", ".join(axes), [Job(tuple(job)) for job in combinations], axes)
+
+
+def _read(entry: str, overrides: Sequence[str]) -> list[Override]:
+    """The overrides. UserError for values that cannot be counted, those of an interval for example."""
+    parsed = parse(entry, overrides)
+    for override in parsed:
+        key = override.get_key_element()
+        with_commas = ",".join(options(key)[:2]) if key in groups() else "0.001,0.002"
+        try:
+            if override.is_sweep_override():
+                list(override.sweep_string_iterator())
+        except HydraException:
+            raise UserError(f"{override.input_line}: takes values one by one; type {key}={with_commas}") from None
+    return parsed
 
 
 def _overrides(settings: Mapping[str, Any]) -> tuple[str, ...]:

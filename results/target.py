@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from configs.entry import fail, quoted, reader_left
+from configs.entry import fail, quoted, reader_left, stopped
 from configs.errors import UserError
 from configs.schema import data_class
 from configs.search import SweeperConfig
@@ -288,3 +288,5 @@ if __name__ == "__main__":
         fail(error)
     except BrokenPipeError:
         reader_left()
+    except KeyboardInterrupt:
+        stopped()

@@ -63,11 +63,12 @@ def side_by_side(configs: Sequence[RunConfig], command: str, settings: Settings)
     import joblib
 
     with OwnProcesses() as processes:
+        train = joblib.delayed(processes.train)
         try:
             pool = joblib.Parallel(**{**settings, "backend": "threading"})
-        except (TypeError, ValueError) as error:
+            outcomes: list[Failure | None] = pool(train(config, command) for config in configs)
+        except (TypeError, ValueError) as error:  # of a key that is not as it must be, before any run
             raise UserError(f"launcher=joblib: {error}; type for example hydra.launcher.n_jobs=2") from None
-        outcomes: list[Failure | None] = pool(joblib.delayed(processes.train)(config, command) for config in configs)
         processes.check()
     return outcomes
 

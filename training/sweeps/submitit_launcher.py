@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs.errors import UserError
 from configs.frozen import freeze
 from configs.schema import RunConfig
 from training.signals import GracefulStop, Interrupted
@@ -39,7 +40,7 @@ def launch_with_submitit(
 ) -> list[Failure | None]:
     """Why each run failed, or None. SystemExit after SIGINT or SIGTERM, when the jobs have ended too.
 
-    `cluster`: slurm | local. `settings`: the keys of hydra.launcher.
+    `cluster`: slurm | local. `settings`: the keys of hydra.launcher. Raises UserError for those that cannot be had.
     """
     import submitit
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
@@ -47,9 +48,12 @@ def launch_with_submitit(
     given = dict(settings)
     folder, timeouts = given.pop("submitit_folder"), given.pop("max_num_timeout", None)
     of_executor = {} if timeouts is None else {f"{cluster}_max_num_timeout": timeouts}
-    executor = submitit.AutoExecutor(folder, cluster=cluster, **of_executor)
     of_all = BaseQueueConf.__dataclass_fields__
-    executor.update_parameters(**{key if key in of_all else f"{cluster}_{key}": given[key] for key in given})
+    try:
+        executor = submitit.AutoExecutor(folder, cluster=cluster, **of_executor)
+        executor.update_parameters(**{key if key in of_all else f"{cluster}_{key}": given[key] for key in given})
+    except Exception as error:  # a key that submitit does not take so, or no SLURM: it has no type of its own for them
+        raise UserError(f"hydra.launcher: {' '.join(str(error).split())}; type launcher=joblib without one") from error
     with GracefulStop() as stop:
         stop.deferred = True
         take = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for what submitit starts here to wait for a job

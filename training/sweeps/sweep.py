@@ -4,11 +4,13 @@ Which runs are left, and what came of them, is read from the run directories.
 """
 
 import contextlib
+import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from configs.errors import UserError
 from configs.sweeps import Request, combined, expand
 from data.atomic_write import WriteError, write_atomically
 from data.sources import open_data
@@ -25,6 +27,7 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
     `recorded`: by its label, where the record of a run lies that need not be made again.
     Raises UserError for a sweep that cannot be, before any run of it begins.
     """
+    refuse_launchers()
     if request.name:
         sweep = expand(request.name, request.profile, request.overrides)
         print(f"{sweep.name}, profile {sweep.profile}: {sweep.title}")
@@ -50,6 +53,15 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
     for run in failed:
         print(f"failed: {run.label}: {error_of(run)}", file=sys.stdout if looks_only else sys.stderr)
     return 0 if looks_only else int(bool(failed))
+
+
+def refuse_launchers() -> None:
+    """UserError under torchrun, which would start a sweep as many times as it starts processes."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError(
+            "a sweep starts the processes of its runs: type python train.py ... trainer.devices=N instead of torchrun, "
+            "or unset TORCHELASTIC_RUN_ID where no torchrun is at work"
+        )
 
 
 def make_missing(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: Mapping[str, Path]) -> None:

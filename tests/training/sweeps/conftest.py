@@ -1,4 +1,4 @@
-"""Sweeps whose runs are trained in the process of the test, where what is tested is not their processes: it is quicker."""
+"""Sweeps that train in the process of the test, which is quicker, where their processes are not what is tested."""
 
 import pytest
 

@@ -178,6 +178,18 @@ def test_mistakes_come_before_any_run(sweep, tmp_path):
         (["launcher=slrum", "status=true"], "launcher=slrum: legal values are .*slurm.*; type launcher=slurm"),
         (["launcher=jobblib", "plan=true"], "type launcher=joblib"),
         (["launcher=joblib", "hydra.launcher.n_job=1"], "hydra.launcher.n_job=1: .*n_job"),
+        (["launcher=joblib", "hydra.launcher.n_jobs=0"], "n_jobs == 0 .*; type for example hydra.launcher.n_jobs=2"),
+        (["launcher=null"], "launcher=null: legal values are .*; type launcher="),
+        (["sweeper=null"], "sweeper=null: legal values are grid, optuna; type sweeper=grid"),
+        (["hydra/launcher=null"], r"hydra/launcher=null: is chosen by launcher=joblib\|local\|.*; type launcher="),
+        (["hydra/launcher=joblib"], "type launcher=joblib"),
+        (["+hydra/sweeper=optuna"], "type sweeper=optuna"),
+        (["hydra.launcher=null"], "hydra.launcher=null: .* takes those of a launcher, hydra.launcher.KEY; leave it"),
+        (["hydra.sweeper.max_batch_size=1"], "leave it out"),
+        (["hydra=null"], "leave it out"),
+        (["hydra.launcher.n_jobs=many", "launcher=joblib"], "n_jobs=many: .*"),
+        (["optim.lr=interval(0,1)"], "takes values one by one; type optim.lr=0.001,0.002"),
+        (["overwrite=true"], "belongs to one run"),
     ):
         with pytest.raises(UserError, match=words):
             sweep(*arguments)
@@ -196,6 +208,45 @@ def test_launchers(swept, tmp_path, launcher, key):
             raise
         pytest.skip(f"Ray gives its own processes half a minute to start, too little here: {error}")
     assert {seed: record.status for seed, record in records(tmp_path).items()} == {0: "done", 1: "done"}
+
+
+@pytest.fixture
+def many(tmp_path, overrides, in_this_process):
+    """`many(*arguments)`: exit code of `-m` with them, of runs of 6 steps."""
+    common = [text for text in overrides if not text.startswith("run_dir=")]
+    arguments = [*common, "trainer.max_steps=6", f"runs={tmp_path / 'runs'}"]
+    return lambda *more: conduct(requested([*arguments, *more, "-m"]))
+
+
+def test_a_run_of_m_that_diverges_stops_no_other_and_is_named(many, tmp_path, capsys):
+    arguments = ("optim.lr=1e30,0.005", "optim.warmup_steps=0")
+    assert many(*arguments) == 1
+    said = capsys.readouterr()
+    assert said.err.count("failed: ") == 1 and "failed: optim.lr=1e+30: " in said.err and "smaller optim.lr" in said.err
+    (done,) = [record for record in records(tmp_path).values() if record.status == "done"]
+    row = next(line for line in said.out.splitlines() if line.startswith("done    optim.lr=0.005"))
+    assert f"{done.final['bits_per_byte']:.4f}" in row and str(tmp_path / "runs" / "transformer") in row
+    assert many(*arguments) == 1, "as a sweep does it"
+    said = capsys.readouterr()
+    assert "done before: optim.lr=0.005" in said.out and "retry_failed=true tries again" in said.out
+    assert many(*arguments, "status=true") == 0
+    assert "failed: optim.lr=1e+30: " in capsys.readouterr().out
+
+
+def test_m_refuses_what_cannot_be_before_any_run(many, tmp_path):
+    for arguments, words in (
+        (["seed=0,0"], "seed=0 and seed=0 are one and the same run: leave one out"),
+        (["seed=0,1", f"run_dir={tmp_path / 'x'}"], "seed=0 and seed=1 would both be in run_dir=.*x; type runs=FOLDER"),
+        (["seed=0,1", "optim.lr=interval(0,1)"], "takes values one by one"),
+        (["seed=0,1", "profile=smoke"], "profile=smoke: belongs to a sweep of sweeps/"),
+        (["seed=0,1", "stauts=true"], "type status=true"),
+        (["seed=0,1", "overwrite=true"], "overwrite=true: belongs to one run"),
+        (["seed=0,1", "hydra/launcher=joblib"], "type launcher=joblib"),
+        (["model=fsn,transformer", "model.harmonics=1,2"], "this model has no key 'model.harmonics'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            many(*arguments)
+    assert not list((tmp_path / "runs").glob("*"))
 
 
 def test_shares_that_ray_cannot_hand_out():
