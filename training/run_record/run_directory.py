@@ -50,7 +50,7 @@ def _lock(folder: Path) -> FileLock:
     lock = FileLock(folder / ".lock")
     try:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=1)  # seconds; a sweep that looks whether a process has the directory holds it for a moment
     except Timeout:
         raise UserError(f"another process is using the run directory {folder}; wait for it or stop it") from None
     except OSError as error:

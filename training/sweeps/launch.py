@@ -83,7 +83,9 @@ def _settings(launcher: Sequence[str], runs: str) -> Settings:
         OmegaConf.update(config, "hydra.job.name", "synchrony")  # of the jobs of a cluster
         settings: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
     except HydraException as error:
-        raise UserError(f"{' '.join(preset)}: {' '.join(str(error).split())}") from None
+        cause = str(error.__cause__ or "").partition("\n")[0]  # what is wrong with a value; the error says where
+        said = " ".join(f"{error} {cause}".split())
+        raise UserError(f"{' '.join(launcher)}: {said}; configs/launcher/ has examples") from None
     return {key: value for key, value in settings.items() if key != "_target_"}
 
 
