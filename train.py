@@ -5,9 +5,11 @@ Or all runs of a table: `python train.py +sweeps=fsn-enwik8 profile=cpu`; what i
 
 import os
 import sys
+from pathlib import Path
 
 from configs.command import end_with
 from configs.entry import entry_point
+from configs.frozen import FLAG
 from configs.schema import RunConfig
 from configs.sweeps import requested
 
@@ -32,6 +34,10 @@ def main(config: RunConfig) -> int:
 
 def main_or_sweep() -> int | None:
     """The command. Exit code of a sweep: 1 when one of its runs failed."""
+    if sys.argv[1:2] == [FLAG]:
+        from training.sweeps.own_process import train_frozen
+
+        return train_frozen(Path(sys.argv[2]))
     request = requested(sys.argv[1:])
     if request is None:
         return main()

@@ -1,21 +1,24 @@
-"""Sweeps: one file of `sweeps/` becomes the list of runs that a table or figure is made of.
+"""Sweeps: one file of `sweeps/` becomes the list of runs that a table or figure is made of; `-m` has a list of its own.
 
 A sweep file says what all runs have (`set`), what is combined (`grid`, the first axis slowest), which named rows there
 are (`rows`, each a set of overrides), and for each of its profiles what differs. The command line has the last word.
 """
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from configs.errors import UserError
 from configs.groups import LAUNCHERS, SWEEPERS, defaults, groups, options, schema
+from configs.hydra_private import BasicSweeper, Override
 from configs.overrides import OF_SWEEPS, parse
 from configs.search import SweeperConfig, sweeper_of
 from configs.strict import illegal_value, keys, nearest, unknown_key
@@ -27,7 +30,6 @@ PARTS = ("title", "set", "grid", "rows", "profiles", "table")
 IN_PROFILES = ("set", "grid", "rows")
 # Of table or figure; what makes each is in results/tables/kinds.py.
 KINDS = ("checkpoints", "finals", "rates", "scale", "copy_depth", "coupling", "synchrony", "recall", "translation")
-ALONE = ("run_dir", "overwrite")  # keys that name one run
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Sweep:
 class Request:
     """What a command line asks of a sweep."""
 
-    name: str
+    name: str  # empty with -m: the runs are all combinations of what the overrides have several values of
     profile: str = "cpu"
     status: bool = False  # only say which runs are done
     retry_failed: bool = False
@@ -74,43 +76,64 @@ def names() -> list[str]:
 
 def requested(arguments: Sequence[str]) -> Request | None:
     """What `+sweeps=NAME [profile=..] [status=true] [retry_failed=true] [plan=true] [launcher=..] [sweeper=..]
-    [key=value ...]` asks; None when no sweep is named. Raises UserError for a value that is not legal.
+    [key=value ...]` asks, or `-m` in place of the first two; None when it is one run. Raises UserError for a value that
+    is not legal.
     """
     refuse_line_ends(arguments)
     given = [text for text in arguments if text.partition("=")[0].lstrip("+") == "sweeps"]
+    many = [text for text in arguments if text == "-m" or (len(text) > 2 and "--multirun".startswith(text))]
     if not given:
         for key, _, value in (text.partition("=") for text in arguments):
             if value in names() and "." not in key and key not in _keys_of_runs():  # +sweep=fsn-enwik8
                 raise unknown_key(key.lstrip("+"), ["+sweeps"], value)
-        return None
-    request = Request(given[-1].partition("=")[2])
-    _legal("+sweeps", request.name, names())
+        if not many or any(text.startswith("-") for text in arguments if text not in many):
+            return None  # what other options do is said, or refused, where a run is started
+    request = Request(given[-1].partition("=")[2] if given else "")
+    if given:
+        _legal("+sweeps", request.name, names())
     sweeper = []
     for text in arguments:
         key, equals, value = text.partition("=")
-        if text in given or text in ("-m", "--multirun"):
+        if text in given or text in many:
             continue
         if text.startswith("-") or not equals:
             raise UserError(f"{text}: a sweep takes key=value alone, for example status=true or profile=smoke")
         if key == "profile":
+            if not given:
+                raise UserError(
+                    f"{text}: belongs to a sweep of sweeps/; type +sweeps=NAME in place of -m, or leave it out"
+                )
             _legal("profile", value, PROFILES)
             request.profile = value
         elif key in ("status", "retry_failed", "plan"):
             _legal(key, value.lower(), ("true", "false"))
             setattr(request, key, value.lower() == "true")
-        elif key == "launcher" or key.startswith(("hydra.", "hydra/")):
-            if key == "launcher":
-                _legal("launcher", value, options(LAUNCHERS))
+        elif key == "launcher" or key.lstrip("+~").startswith("hydra"):
+            _check_launcher(key, value)
             request.launcher.append(text)
         elif key.partition(".")[0] == SWEEPERS:
             sweeper.append(text)
-        elif key in ALONE:
+        elif key == "overwrite" or (key == "run_dir" and given):
             raise UserError(f"{text}: belongs to one run, and this is a sweep; runs=FOLDER moves them all")
         else:
             _no_slip(key, value)
             request.overrides.append(text)
     request.sweeper = sweeper_of(sweeper)
     return request
+
+
+def _check_launcher(key: str, value: str) -> None:
+    """UserError for a launcher that there is not, and for keys of Hydra's that are not of one."""
+    if key == "launcher":
+        _legal("launcher", value, options(LAUNCHERS))
+    elif key.lstrip("+~").startswith(("hydra/launcher", "hydra/sweeper")):
+        group = LAUNCHERS if "launcher" in key else SWEEPERS
+        guess = nearest(value, options(group)) or options(group)[0]
+        raise UserError(f"{key}={value}: is chosen by {group}={'|'.join(options(group))}; type {group}={guess}")
+    elif not re.fullmatch(r"\+*hydra\.launcher\.\w+(\.\w+)*", key):
+        raise UserError(
+            f"{key}={value}: of Hydra's own keys a sweep takes those of a launcher, hydra.launcher.KEY; leave it out"
+        )
 
 
 def _no_slip(key: str, value: str) -> None:
@@ -142,7 +165,7 @@ def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sw
     settings = {key: _text(value) for key, value in {**content["set"], **(own.get("set") or {})}.items()}
     grid = {key: [_text(v) for v in values] for key, values in {**content["grid"], **(own.get("grid") or {})}.items()}
     of_rows = {key for keys in rows.values() for key in keys}
-    for override in parse("train", overrides):
+    for override in _read("train", overrides):
         key, _, value = str(override.input_line).partition("=")
         if key in of_rows:
             raise UserError(f"{key}={value}: the rows of the sweep {name} differ in {key}; leave it out")
@@ -169,6 +192,37 @@ def expand(name: str, profile: str = "cpu", overrides: Sequence[str] = ()) -> Sw
         baseline=str(of_table.get("baseline", "transformer")),
         own_corpus=bool(of_table.get("own_corpus", False)),
     )
+
+
+def label_of(job: Job, axes: Sequence[str]) -> str:
+    """A job's name among those of its sweep: its row, and its value on each axis."""
+    given = dict(text.split("=", 1) for text in job.overrides)
+    return " ".join([*([job.row] if job.row else []), *(f"{axis}={given[axis]}" for axis in axes)])
+
+
+def combined(overrides: Sequence[str], entry: str = "train") -> Sweep:
+    """The runs of `-m`: one for each combination of the values that a key has several of, the first key slowest.
+
+    Raises UserError for overrides that cannot be read.
+    """
+    parsed = _read(entry, overrides)
+    (combinations,) = BasicSweeper.split_arguments(parsed, None)
+    axes = list(dict.fromkeys(override.get_key_element() for override in parsed if override.is_sweep_override()))
+    return Sweep("-m", "", "all combinations of " + ", ".join(axes), [Job(tuple(job)) for job in combinations], axes)
+
+
+def _read(entry: str, overrides: Sequence[str]) -> list[Override]:
+    """The overrides. UserError for values that cannot be counted, those of an interval for example."""
+    parsed = parse(entry, overrides)
+    for override in parsed:
+        key = override.get_key_element()
+        with_commas = ",".join(options(key)[:2]) if key in groups() else "0.001,0.002"
+        try:
+            if override.is_sweep_override():
+                list(override.sweep_string_iterator())
+        except HydraException:
+            raise UserError(f"{override.input_line}: takes values one by one; type {key}={with_commas}") from None
+    return parsed
 
 
 def _overrides(settings: Mapping[str, Any]) -> tuple[str, ...]:

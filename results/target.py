@@ -22,7 +22,7 @@ from configs.errors import UserError
 from configs.schema import data_class
 from configs.search import SweeperConfig
 from configs.strict import illegal_value
-from configs.sweeps import PROFILES, Request, Sweep, expand, names, requested
+from configs.sweeps import PROFILES, Request, Sweep, expand, label_of, names, requested
 from configs.text_values import quoted
 from data.sources import open_data
 from results.claims.sources import Sources, measurements
@@ -36,7 +36,6 @@ from results.tables import layer_cost
 from results.tables.kinds import add_tables, gather_for
 from training.run_record.record import RunRecord
 from training.sweeps.sweep import conduct
-from training.sweeps.swept_run import label_of
 
 SHOWN = ("cpu", "paper")  # a smoke profile's numbers mean nothing
 FIGURES = ("copy-depth", "coupling")  # sweeps that are a figure first

@@ -10,6 +10,8 @@ from configs import heartbeat
 from configs.compose import compose
 from configs.schema import RunConfig
 from training.run import run
+from training.signals import Interrupted
+from training.sweeps.own_process import Failure, OwnProcesses, train_here
 
 heartbeat.SILENCE = float("inf")  # what a test reads of stderr must not depend on the load of the machine
 
@@ -133,3 +135,18 @@ def uninterrupted(
         return whole_runs[more]
 
     return get
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps train in the process of the test, which is quicker, where their processes are not what is tested."""
+
+    def train(self: OwnProcesses, config: RunConfig, command: str) -> Failure | None:
+        if self.signum is None:
+            try:
+                return train_here(config)
+            except Interrupted as interrupted:
+                self.signum = interrupted.exit_code - 128
+        return None
+
+    monkeypatch.setattr(OwnProcesses, "train", train)

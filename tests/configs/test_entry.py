@@ -123,6 +123,49 @@ def test_a_mistake_anywhere_in_a_sweep_starts_none_of_it(command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_failure_does_not_stop_the_other_jobs_and_is_named(command):
+    def main(config):
+        if config.seed == 0:
+            raise UserError("no such\nfile")
+        if config.seed == 1:
+            raise RuntimeError("broken")
+
+    code, got, output = command("-m", "seed=0,1,2", main=main)
+    assert (code, [config.seed for config in got]) == (1, [0, 1, 2])
+    assert "failed: seed=0: no such file\n" in output.err and "failed: seed=1: RuntimeError: broken\n" in output.err
+    assert "Traceback" in output.err and "seed=2" not in output.err
+    assert command("-m", "seed=0,1", main=lambda config: 130)[0] == 130
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "hydra/launcher=null",
+        "hydra/launcher=joblib",
+        "hydra/sweeper=null",
+        "+hydra/launcher=null",
+        "~hydra/launcher",
+        "hydra=null",
+        "hydra.launcher=null",
+        "hydra.launcher.n_jobs=2",
+        "hydra.sweeper.max_batch_size=1",
+        "hydra.run.dir=null",
+        "hydra.verbose=null",
+        "launcher=null",
+        "sweeper=null",
+        "optim.lr=interval(0,1)",
+        "seed=glob(*)",
+        "model=glob(*)",
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["-m"]], ids=["one", "many"])
+@pytest.mark.parametrize("entry", ["train", "bench"])
+def test_what_hydra_would_say_in_many_lines_is_one(command, entry, flags, argument):
+    code, got, output = command(*flags, argument, entry=entry)
+    assert (code, got, output.out) == (2, [], "")
+    assert output.err.startswith("error: ") and output.err.count("\n") == 1, output.err
+
+
 def test_help_and_config_are_shown_without_running(command):
     code, got, output = command("--help")
     assert (code, got) == (0, [])

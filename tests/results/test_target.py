@@ -148,7 +148,7 @@ def smoke(tmp_path_factory):
 
 # One test, so that targets with the same runs find each other's, and in the order in which they do.
 @pytest.mark.timeout(900)
-def test_smoke_of_every_target(smoke, capsys):
+def test_smoke_of_every_target(smoke, capsys, in_this_process):
     texts = {target: smoke(target) for target in sorted(targets(), key=lambda target: target.endswith("scale"))}
     for target, text in texts.items():
         assert "stdlib" in text or target in ("table-ssa-mt", "table-ssa-cost", "table-recall"), target

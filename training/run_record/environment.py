@@ -94,9 +94,12 @@ def git() -> Git:
         return Git()
 
 
+typed: str | None = None  # the command of the sweep that started this process, if one did
+
+
 def command() -> str:
     """The command line, to be typed again; of absolute paths only the names."""
-    return shlex.join(["python", Path(sys.argv[0]).name, *without_absolute_paths(sys.argv[1:])])
+    return typed or shlex.join(["python", Path(sys.argv[0]).name, *without_absolute_paths(sys.argv[1:])])
 
 
 def refuse_launchers() -> None:

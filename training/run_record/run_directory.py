@@ -93,7 +93,8 @@ def _lock(folder: Path) -> BaseFileLock:
     with write_errors(folder):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     try:
-        return acquired(folder / LOCK, timeout=0)
+        # A sweep that looks whether a process has the directory holds it for a moment.
+        return acquired(folder / LOCK, timeout=1)
     except Timeout:
         left = marker(folder / LOCK)
         stale = f"; if there is none, delete {left}" if left.exists() else ""

@@ -1,22 +1,23 @@
-"""Runs started by Hydra's launchers: one after another here, or side by side (launcher=joblib, ray, slurm)."""
+"""How the runs of a sweep are started: one after another, or side by side (launcher=joblib, ray, slurm)."""
 
 import importlib.util
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from hydra.errors import HydraException
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
-from configs.command import print_anywhere
-from configs.compose import resolve_entry
 from configs.errors import UserError
 from configs.groups import FOLDER, HYDRA_VERSION_BASE
-from configs.hydra_private import Callbacks, ConfigLoader, JobReturn, Plugins, hydra_of_its_own
-from training.run import run
-from training.signals import Interrupted
-from training.sweeps.ray_launcher import RayLauncher, RayLauncherConfig
+from configs.hydra_private import hydra_of_its_own
+from configs.schema import RunConfig
+from training.run_record import environment
+from training.sweeps.own_process import Failure, OwnProcesses
+from training.sweeps.ray_launcher import launch_with_ray
+from training.sweeps.submitit_launcher import launch_with_submitit
 
 # The launchers that come as packages of their own; an extra of pyproject.toml has the name of each.
 PACKAGES = {
@@ -26,12 +27,15 @@ PACKAGES = {
     "slurm_local": "hydra_plugins.hydra_submitit_launcher",
 }
 
+Settings = dict[str, Any]  # the keys of hydra.launcher
 
-def launch(jobs: Sequence[Sequence[str]], launcher: Sequence[str]) -> list[str | None]:
-    """Train a run for each list of overrides; its error, or None when it is done.
 
-    `launcher`: overrides that choose and set the Hydra launcher (launcher=joblib, hydra.launcher.n_jobs=2).
-    Raises UserError for a launcher that is not installed, SystemExit after SIGINT or SIGTERM.
+def launch(configs: Sequence[RunConfig], launcher: Sequence[str]) -> list[Failure | None]:
+    """Train a run for each config; why it failed, or None when it is done.
+
+    `launcher`: overrides that choose and set how (launcher=joblib, hydra.launcher.n_jobs=2).
+    Raises UserError for a launcher that is not installed or cannot be had so, SystemExit after SIGINT or SIGTERM, when
+    the runs have ended too.
     """
     chosen = next((text.partition("=")[2] for text in reversed(launcher) if text.startswith("launcher=")), "local")
     if chosen in PACKAGES and importlib.util.find_spec(PACKAGES[chosen]) is None:
@@ -39,55 +43,56 @@ def launch(jobs: Sequence[Sequence[str]], launcher: Sequence[str]) -> list[str |
         raise UserError(
             f"launcher={chosen} is not installed: type .venv/bin/pip install -c constraints.txt -e '.[{extra}]'"
         )
+    settings = _settings(launcher, configs[0].runs)
+    if chosen != "local":
+        # Several progress bars would draw over each other, and a cluster's logs want no bar.
+        configs = [replace(config, trainer=replace(config.trainer, progress=False)) for config in configs]
+    return LAUNCHERS[chosen](configs, environment.command(), settings)
+
+
+def one_after_another(configs: Sequence[RunConfig], command: str, settings: Settings) -> list[Failure | None]:
+    """launcher=local."""
+    with OwnProcesses() as processes:
+        outcomes = [processes.train(config, command) for config in configs]
+        processes.check()
+    return outcomes
+
+
+def side_by_side(configs: Sequence[RunConfig], command: str, settings: Settings) -> list[Failure | None]:
+    """launcher=joblib: threads, each of which waits for one process at a time. A killed process breaks no pool."""
+    import joblib
+
+    with OwnProcesses() as processes:
+        train = joblib.delayed(processes.train)
+        try:
+            pool = joblib.Parallel(**{**settings, "backend": "threading"})
+            outcomes: list[Failure | None] = pool(train(config, command) for config in configs)
+        except (TypeError, ValueError) as error:  # of a key that is not as it must be, before any run
+            raise UserError(f"launcher=joblib: {error}; type for example hydra.launcher.n_jobs=2") from None
+        processes.check()
+    return outcomes
+
+
+def _settings(launcher: Sequence[str], runs: str) -> Settings:
+    """The keys of hydra.launcher, of which Hydra and the launcher's plugin say what there is. `runs`: the folder."""
     preset = [f"+{text}" if text.startswith("launcher=") else text for text in launcher]
-    # Several progress bars would draw over each other, and a cluster's logs want no bar.
-    quiet = [] if chosen == "local" else ["trainer.progress=false"]
-    with hydra_of_its_own(FOLDER, HYDRA_VERSION_BASE) as loader:
-        starter = _starter(HydraContext(config_loader=loader, callbacks=Callbacks()), _configured(loader, preset))
-        results = starter.launch([[*overrides, *quiet] for overrides in jobs], 0)
-    return [_outcome(result) for result in results]
-
-
-def _starter(context: HydraContext, config: DictConfig) -> Launcher:
-    settings = {str(key): value for key, value in config.hydra.launcher.items()}
-    if settings.pop("_target_") != RayLauncherConfig._target_:
-        return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=train_one, config=config)
-    starter = RayLauncher(**settings)  # by hand: Hydra makes launchers of its plugins alone
-    starter.setup(hydra_context=context, task_function=train_one, config=config)
-    return starter
-
-
-def _configured(loader: ConfigLoader, preset: list[str]) -> DictConfig:
     try:
-        config = loader.load_configuration("train", preset, RunMode.MULTIRUN)
+        with hydra_of_its_own(FOLDER, HYDRA_VERSION_BASE) as loader:
+            config = loader.load_configuration("train", preset, RunMode.MULTIRUN)
+        OmegaConf.update(config, "runs", runs)
+        OmegaConf.update(config, "hydra.job.name", "synchrony")  # of the jobs of a cluster
+        settings: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
     except HydraException as error:
-        raise UserError(f"{' '.join(preset)}: {' '.join(str(error).split())}") from None
-    # Hydra composes each job with the same keys of its own again, but without the group that has the launcher's.
-    kept = [text for text in config.hydra.overrides.hydra if not text.startswith("hydra.launcher.")]
-    config.hydra.overrides.hydra = kept
-    return config
+        cause = str(error.__cause__ or "").partition("\n")[0]  # what is wrong with a value; the error says where
+        said = " ".join(f"{error} {cause}".split())
+        raise UserError(f"{' '.join(launcher)}: {said}; configs/launcher/ has examples") from None
+    return {key: value for key, value in settings.items() if key != "_target_"}
 
 
-def _outcome(result: JobReturn) -> str | None:
-    try:
-        error: str | None = result.return_value
-    except Exception as failure:  # the launcher itself failed: a worker was killed, a job was cancelled
-        return f"{type(failure).__name__}: {failure}"
-    return error
-
-
-def train_one(cfg: DictConfig) -> str | None:
-    """What a launcher calls, maybe in another process: train one run; its error, or None when it is done."""
-    print_anywhere()
-    try:
-        config = resolve_entry("train", cfg)
-        print(f"\n{config.model.name}, scale {config.scale.name}, {config.data.name}, seed {config.seed}", flush=True)
-        run(config)
-    except UserError as error:
-        return " ".join(str(error).split())
-    except Interrupted as interrupted:
-        raise SystemExit(interrupted.exit_code) from None
-    except Exception as error:
-        traceback.print_exc()
-        return f"{type(error).__name__}: {error}"
-    return None
+LAUNCHERS: dict[str, Callable[[Sequence[RunConfig], str, Settings], list[Failure | None]]] = {
+    "local": one_after_another,
+    "joblib": side_by_side,
+    "ray": launch_with_ray,
+    "slurm": partial(launch_with_submitit, "slurm"),
+    "slurm_local": partial(launch_with_submitit, "local"),
+}

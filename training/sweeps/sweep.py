@@ -4,13 +4,15 @@ Which runs are left, and what came of them, is read from the run directories.
 """
 
 import contextlib
+import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from configs.errors import UserError
 from configs.heartbeat import duration
-from configs.sweeps import Request, expand
+from configs.sweeps import Request, combined, expand
 from data.atomic_write import WriteError, write_atomically
 from data.sources import open_data
 from training.run_record.run_directory import FAILED
@@ -26,12 +28,16 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
     `recorded`: by its label, where the record of a run lies that need not be made again.
     Raises UserError for a sweep that cannot be, before any run of it begins.
     """
-    sweep = expand(request.name, request.profile, request.overrides)
+    refuse_launchers()
+    if request.name:
+        sweep = expand(request.name, request.profile, request.overrides)
+        print(f"{sweep.name}, profile {sweep.profile}: {sweep.title}")
+    else:
+        sweep = combined(request.overrides)
     search = Search(sweep, request.sweeper) if request.sweeper.name == "optuna" else None
     looks_only = request.status or request.plan
     recorded = recorded or {}
     runs = look(sweep.jobs, sweep.axes, recorded)
-    print(f"{sweep.name}, profile {sweep.profile}: {sweep.title}")
     if not looks_only:
         print(summary(runs))
         make_missing(runs, request, sweep.axes, recorded)
@@ -41,11 +47,22 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
             print("\nOptuna proposes " + ", ".join(run.label for run in proposed))
             make_missing(proposed, request, sweep.axes, recorded)
         runs += proposed
-    if looks_only:
-        print(summary(runs) + "\n\n" + state_table(runs))
+    print(("" if looks_only else "\n") + summary(runs) + "\n\n" + state_table(runs), flush=True)
     if search:
-        print("\nThe search:\n" + search.outcome(runs))
-    return 0 if looks_only else int(any(run.state == "failed" for run in runs))
+        print("\nThe search:\n" + search.outcome(runs), flush=True)
+    failed = [run for run in runs if run.state == "failed"]
+    for run in failed:
+        print(f"failed: {run.label}: {error_of(run)}", file=sys.stdout if looks_only else sys.stderr)
+    return 0 if looks_only else int(bool(failed))
+
+
+def refuse_launchers() -> None:
+    """UserError under torchrun, which would start a sweep as many times as it starts processes."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError(
+            "a sweep starts the processes of its runs: type python train.py ... trainer.devices=N instead of torchrun, "
+            "or unset TORCHELASTIC_RUN_ID where no torchrun is at work"
+        )
 
 
 def make_missing(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: Mapping[str, Path]) -> None:
@@ -67,22 +84,18 @@ def make_missing(runs: list[SweptRun], request: Request, axes: Sequence[str], re
         return
     for data in {repr(run.config.data): run.config.data for run in todo}.values():
         open_data(data)  # once, and before the first run: a corpus that is not there fails them all
-    outcomes = launch([run.job.overrides for run in todo], request.launcher)
-    errors = {run.folder: error for run, error in zip(todo, outcomes, strict=True) if error}
-    for folder, error in errors.items():
-        if not (folder / "record.json").exists():
+    outcomes = launch([run.config for run in todo], request.launcher)
+    failures = {run.folder: failure for run, failure in zip(todo, outcomes, strict=True) if failure}
+    for folder, failure in failures.items():
+        if failure.its_own and not (folder / "record.json").exists():
             with contextlib.suppress(WriteError):  # the run's own error says more
-                write_atomically(folder / FAILED, (error + "\n").encode())
+                write_atomically(folder / FAILED, (failure.error + "\n").encode())
     runs[:] = look([run.job for run in runs], axes, recorded)
     for run in runs:
-        if run.folder in errors and run.state not in ("done", "running"):
-            run.state = "failed"
-    print("\n" + summary(runs))
-    for run in runs:
-        if run.folder in errors and run.state == "running":
+        if run.folder in failures and run.state == "running":
             print(f"  left alone, another process took it: {run.label} ({run.folder})")
-        elif run.folder in errors:
-            print(f"failed: {run.label}: {errors[run.folder]}", file=sys.stderr)
+        elif run.folder in failures and run.state != "done":
+            run.state, run.fault = "failed", failures[run.folder].error
 
 
 def summary(runs: Sequence[SweptRun]) -> str:
@@ -126,15 +139,15 @@ def _seconds(run: SweptRun) -> float:
 
 
 def state_table(runs: Sequence[SweptRun]) -> str:
-    """One line a run: its state, how far it is and what came out; below, why those failed that did."""
+    """One line a run: its state, how far it is, what came out and where it lies."""
     rows = []
     unit = unit_of(runs[0].config.task) if runs else BITS_PER_BYTE
     for run in runs:
         last = (run.record.final or (run.record.metrics or [{}])[-1]) if run.record else {}
         result = f"{last[unit.key]:.4f}" if run.state == "done" else ""
-        rows.append((run.state, run.label, f"{last['tokens']:,}" if last else "", result, str(run.folder)))
+        tokens = f"{last['tokens']:,}" if last else ""
+        rows.append((run.state, run.label, tokens, result, str(run.elsewhere or run.folder)))
     head = ("state", "run", "tokens", unit.words, "folder")
     width = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
     lines = ([*(cell.ljust(w) for cell, w in zip(row, width, strict=False)), row[4]] for row in [head, *rows])
-    failed = [f"failed: {run.label}: {error_of(run)}" for run in runs if run.state == "failed"]
-    return "\n".join(["  ".join(line) for line in lines] + (["", *failed] if failed else []))
+    return "\n".join("  ".join(line) for line in lines)

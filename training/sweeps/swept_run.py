@@ -12,7 +12,7 @@ from filelock import Timeout
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import RunConfig
-from configs.sweeps import Job
+from configs.sweeps import Job, label_of
 from data.file_lock import locked
 from data.sources import vocabulary_size
 from training.budget import resolve_shape
@@ -45,9 +45,11 @@ def look(jobs: Sequence[Job], axes: Sequence[str], recorded: Mapping[str, Path] 
     """
     runs: dict[Path, SweptRun] = {}
     for job, config in configured_jobs(jobs):
-        label = label_of(job, axes)
         folder = run_directory(config)
+        label = label_of(job, axes) or folder.name
         if folder in runs:
+            if config.run_dir is not None:
+                raise UserError(f"{runs[folder].label} and {label} would both be in run_dir={folder}; type runs=FOLDER")
             raise UserError(f"{runs[folder].label} and {label} are one and the same run: leave one out")
         try:
             state, record = state_of(folder)
@@ -63,28 +65,34 @@ def look(jobs: Sequence[Job], axes: Sequence[str], recorded: Mapping[str, Path] 
 
 
 def state_of(folder: Path) -> tuple[str, RunRecord | None]:
-    """One of STATES, and the record if there is one. A run whose process was killed is interrupted."""
+    """One of STATES, and the record if there is one. A run whose process was killed is interrupted, and one that a
+    process has just begun is running before it has a record.
+    """
     if not (folder / "record.json").exists():
-        return "failed" if (folder / FAILED).exists() else "missing", None
+        without = "failed" if (folder / FAILED).exists() else "missing"
+        return "running" if is_held(folder) else without, None
     record = load_record(folder)
-    if record.status != "running":
-        return record.status, record
+    if record.status == "done":
+        return "done", record
+    if is_held(folder):
+        return "running", record
+    return "interrupted" if record.status == "running" else record.status, record
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process has the run directory."""
+    if not (folder / LOCK).exists():
+        return False
     try:
         with locked(folder / LOCK, timeout=0):
-            return "interrupted", record
+            return False
     except Timeout:
-        return "running", record
+        return True
 
 
 def error_of(run: SweptRun) -> str:
     """Why a run failed, as its record has it, or why it has none."""
     return run.fault or (run.record.error if run.record else None) or "no reason is recorded"
-
-
-def label_of(job: Job, axes: Sequence[str]) -> str:
-    """A run's name among those of its sweep: its row, and its value on each axis."""
-    given = dict(text.split("=", 1) for text in job.overrides)
-    return " ".join([*([job.row] if job.row else []), *(f"{axis}={given[axis]}" for axis in axes)])
 
 
 def configured_jobs(jobs: Sequence[Job]) -> list[tuple[Job, RunConfig]]:

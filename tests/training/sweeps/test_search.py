@@ -129,7 +129,7 @@ def test_rows_are_searched_one_by_one():
 
 
 @pytest.fixture
-def searched(tmp_path, monkeypatch, overrides):
+def searched(tmp_path, monkeypatch, overrides, in_this_process):
     """`searched(*arguments)`: exit code of a search of two rates more, of runs of 6 steps."""
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps/mine.yaml").write_text("title: Mine\ngrid: {seed: [0], optim.lr: [0.002, 0.01]}\n")

@@ -9,14 +9,14 @@ from configs.errors import UserError
 from configs.sweeps import expand, requested
 from training.run_record.record import load_record
 from training.run_record.run_directory import claimed
-from training.sweeps.ray_launcher import RayLauncher
+from training.sweeps.ray_launcher import RayLauncherConfig
 from training.sweeps.sweep import conduct, time_left
 from training.sweeps.swept_run import look
 
 
 @pytest.fixture
-def sweep(tmp_path, monkeypatch, overrides):
-    """`sweep(*arguments)`: exit code of `+sweeps=mine` with them: two seeds of a run of 6 steps."""
+def swept(tmp_path, monkeypatch, overrides):
+    """`swept(*arguments)`: exit code of `+sweeps=mine` with them: two seeds of a run of 6 steps."""
     mine = tmp_path / "sweeps"
     mine.mkdir()
     (mine / "mine.yaml").write_text("title: Mine\ngrid: {seed: [0, 1]}\n")
@@ -24,6 +24,12 @@ def sweep(tmp_path, monkeypatch, overrides):
     common = [text for text in overrides if not text.startswith("run_dir=")]
     arguments = ["+sweeps=mine", *common, "trainer.max_steps=6", f"runs={tmp_path / 'runs'}"]
     return lambda *more: conduct(requested([*arguments, *more]))
+
+
+@pytest.fixture
+def sweep(swept, in_this_process):
+    """`swept`, quickly."""
+    return swept
 
 
 def records(tmp_path):
@@ -115,9 +121,9 @@ def test_a_run_that_another_process_took_meanwhile_did_not_fail(sweep, tmp_path,
     record.write_text(record.read_text().replace('"status": "done"', '"status": "running"', 1))
     launch = module.launch
 
-    def late(jobs, launcher):
+    def late(configs, launcher):
         with claimed(record.parent, overwrite=False):
-            return launch(jobs, launcher)
+            return launch(configs, launcher)
 
     monkeypatch.setattr(module, "launch", late)
     looked = module.look
@@ -172,6 +178,18 @@ def test_mistakes_come_before_any_run(sweep, tmp_path):
         (["launcher=slrum", "status=true"], "launcher=slrum: legal values are .*slurm.*; type launcher=slurm"),
         (["launcher=jobblib", "plan=true"], "type launcher=joblib"),
         (["launcher=joblib", "hydra.launcher.n_job=1"], "hydra.launcher.n_job=1: .*n_job"),
+        (["launcher=joblib", "hydra.launcher.n_jobs=0"], "n_jobs == 0 .*; type for example hydra.launcher.n_jobs=2"),
+        (["launcher=null"], "launcher=null: legal values are .*; type launcher="),
+        (["sweeper=null"], "sweeper=null: legal values are grid, optuna; type sweeper=grid"),
+        (["hydra/launcher=null"], r"hydra/launcher=null: is chosen by launcher=joblib\|local\|.*; type launcher="),
+        (["hydra/launcher=joblib"], "type launcher=joblib"),
+        (["+hydra/sweeper=optuna"], "type sweeper=optuna"),
+        (["hydra.launcher=null"], "hydra.launcher=null: .* takes those of a launcher, hydra.launcher.KEY; leave it"),
+        (["hydra.sweeper.max_batch_size=1"], "leave it out"),
+        (["hydra=null"], "leave it out"),
+        (["hydra.launcher.n_jobs=many", "launcher=joblib"], "n_jobs=many .*'many' .*could not be converted to Integer"),
+        (["optim.lr=interval(0,1)"], "takes values one by one; type optim.lr=0.001,0.002"),
+        (["overwrite=true"], "belongs to one run"),
     ):
         with pytest.raises(UserError, match=words):
             sweep(*arguments)
@@ -181,15 +199,55 @@ def test_mistakes_come_before_any_run(sweep, tmp_path):
 @pytest.mark.parametrize(
     ("launcher", "key"), [("joblib", "n_jobs=2"), ("ray", "num_cpus=2"), ("slurm_local", "timeout_min=30")]
 )
-def test_launchers(sweep, tmp_path, launcher, key):
+def test_launchers(swept, tmp_path, launcher, key):
     """Side by side, in processes of their own, each with a key of its own."""
     try:
-        assert sweep(f"launcher={launcher}", f"hydra.launcher.{key}") == 0
+        assert swept(f"launcher={launcher}", f"hydra.launcher.{key}") == 0
     except UserError as error:
         if "Ray did not start" not in str(error):
             raise
         pytest.skip(f"Ray gives its own processes half a minute to start, too little here: {error}")
     assert {seed: record.status for seed, record in records(tmp_path).items()} == {0: "done", 1: "done"}
+
+
+@pytest.fixture
+def many(tmp_path, overrides, in_this_process):
+    """`many(*arguments)`: exit code of `-m` with them, of runs of 6 steps."""
+    common = [text for text in overrides if not text.startswith("run_dir=")]
+    arguments = [*common, "trainer.max_steps=6", f"runs={tmp_path / 'runs'}"]
+    return lambda *more: conduct(requested([*arguments, *more, "-m"]))
+
+
+def test_a_run_of_m_that_diverges_stops_no_other_and_is_named(many, tmp_path, capsys):
+    arguments = ("optim.lr=1e30,0.005", "optim.warmup_steps=0")
+    assert many(*arguments) == 1
+    said = capsys.readouterr()
+    assert said.err.count("failed: ") == 1 and "failed: optim.lr=1e+30: " in said.err and "smaller optim.lr" in said.err
+    all_records = map(load_record, (tmp_path / "runs").glob("transformer*"))
+    (done,) = [record for record in all_records if record.status == "done"]
+    row = next(line for line in said.out.splitlines() if line.startswith("done    optim.lr=0.005"))
+    assert f"{done.final['bits_per_byte']:.4f}" in row and str(tmp_path / "runs" / "transformer") in row
+    assert many(*arguments) == 1, "as a sweep does it"
+    said = capsys.readouterr()
+    assert "done before: optim.lr=0.005" in said.out and "retry_failed=true tries again" in said.out
+    assert many(*arguments, "status=true") == 0
+    assert "failed: optim.lr=1e+30: " in capsys.readouterr().out
+
+
+def test_m_refuses_what_cannot_be_before_any_run(many, tmp_path):
+    for arguments, words in (
+        (["seed=0,0"], "seed=0 and seed=0 are one and the same run: leave one out"),
+        (["seed=0,1", f"run_dir={tmp_path / 'x'}"], "seed=0 and seed=1 would both be in run_dir=.*x; type runs=FOLDER"),
+        (["seed=0,1", "optim.lr=interval(0,1)"], "takes values one by one"),
+        (["seed=0,1", "profile=smoke"], "profile=smoke: belongs to a sweep of sweeps/"),
+        (["seed=0,1", "stauts=true"], "type status=true"),
+        (["seed=0,1", "overwrite=true"], "overwrite=true: belongs to one run"),
+        (["seed=0,1", "hydra/launcher=joblib"], "type launcher=joblib"),
+        (["model=fsn,transformer", "model.harmonics=1,2"], "this model has no key 'model.harmonics'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            many(*arguments)
+    assert not list((tmp_path / "runs").glob("*"))
 
 
 def test_shares_that_ray_cannot_hand_out():
@@ -198,7 +256,7 @@ def test_shares_that_ray_cannot_hand_out():
         ((2, 1, 1.5), "gpus_per_run=1.5: legal is a share of one GPU, or whole ones"),
     ):
         with pytest.raises(UserError, match=words):
-            RayLauncher(*given)
+            RayLauncherConfig(*given).check()
 
 
 def test_a_launcher_that_is_not_installed(sweep, monkeypatch):

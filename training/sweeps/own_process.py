@@ -1,0 +1,168 @@
+"""A run of a sweep in a process of its own: what kills it, or breaks its device, leaves the others alone.
+
+The process is a `train.py` that is given a frozen config in a file. On several devices the processes that it starts
+run the same command, so they read the same config, whatever command the sweep was.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from configs.errors import UserError
+from configs.frozen import FLAG, freeze, thaw
+from configs.schema import RunConfig
+from training.run import run
+from training.run_record import environment
+from training.signals import SIGNALS, Interrupted
+
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+ERROR = ".error"  # behind the name of the file with the config: where the process says why it failed
+READER_LEFT = 141  # the exit code of a process whose output nobody reads any more, 128 + SIGPIPE
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run did not come to its end. `its_own`: the run says so itself; false where its process was killed, or was
+    never started, which says nothing of the run.
+    """
+
+    error: str
+    its_own: bool = True
+
+
+class OwnProcesses:
+    """Starts runs and waits for them. As a context manager it hands each SIGINT and SIGTERM on to all that are under
+    way, which end with a checkpoint, and at once at the second one.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None  # the first signal that came
+        self._under_way: set[subprocess.Popen[bytes]] = set()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "OwnProcesses":
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+            self._before = {signum: signal.signal(signum, self._hand_on) for signum in SIGNALS}
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for process in list(self._under_way):  # only where something broke
+            process.terminate()
+            process.wait()
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _hand_on(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = self.signum or signum
+        for process in list(self._under_way):
+            process.send_signal(signum)
+
+    def check(self) -> None:
+        """Raise SystemExit if a signal has come."""
+        if self.signum is not None:
+            raise SystemExit(128 + self.signum)
+
+    def train(self, config: RunConfig, command: str) -> Failure | None:
+        """Train in a process of its own, in any thread; why it failed, or None when it is done or was stopped.
+
+        `command`: as it was typed, for the record. Raises BrokenPipeError when nobody reads the output any more.
+        """
+        if self.signum is not None:
+            return None
+        print(announced(config), flush=True)
+        with tempfile.TemporaryDirectory(prefix="synchrony-run-") as folder:
+            file = Path(folder, "run.json")
+            file.write_text(json.dumps({"command": command, "config": freeze(config)}), encoding="utf-8")
+            # Of a session of its own, so that Ctrl-C at a terminal reaches it once: through us.
+            process = subprocess.Popen(
+                [sys.executable, str(TRAIN), FLAG, str(file)], stdin=subprocess.DEVNULL, start_new_session=True
+            )
+            self._under_way.add(process)
+            if self.signum is not None:  # it came while the process was started
+                process.send_signal(self.signum)
+            code = process.wait()
+            self._under_way.discard(process)
+            if code == 0 or self.signum is not None:
+                return None
+            if code == READER_LEFT:
+                raise BrokenPipeError
+            with suppress(OSError):
+                return Failure(Path(f"{file}{ERROR}").read_text(encoding="utf-8"))
+            return Failure(ended_by(code), its_own=False)
+
+
+def announced(config: RunConfig) -> str:
+    """The line above what a run of a sweep says."""
+    return f"\n{config.model.name}, scale {config.scale.name}, {config.data.name}, seed {config.seed}"
+
+
+def ended_by(code: int) -> str:
+    """What ended a process that had no time to say it."""
+    if code >= 0:
+        return f"its process ended with exit code {code} and gave no reason"
+    name = signal.Signals(-code).name
+    memory = ", as a system does that is out of memory" if -code == signal.SIGKILL else ""
+    return f"its process was killed by {name}{memory}; the same command goes on with it"
+
+
+def train_frozen(file: Path) -> int:
+    """What the process does: train the run that the file holds. The exit code, of which its parent reads the reason."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    environment.typed = content["command"]
+    try:
+        run(thaw(content["config"]))
+    except Interrupted as interrupted:
+        return interrupted.exit_code
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        with suppress(FileExistsError), open(f"{file}{ERROR}", "x", encoding="utf-8") as reason:
+            reason.write(reason_of(error))  # of several processes the first that failed knows it best
+        return error.exit_code if isinstance(error, UserError) else 1
+    return 0
+
+
+def train_sent(frozen: str, command: str) -> Failure | None:
+    """Train what was sent to a process that has one run to do, as those of Ray and SLURM have."""
+    config = thaw(frozen)
+    if config.trainer.devices > 1:
+        with OwnProcesses() as processes:
+            failure = processes.train(config, command)
+        return stopped_by(processes.signum) if processes.signum else failure
+    environment.typed = command
+    print(announced(config), flush=True)
+    try:
+        return train_here(config)
+    except Interrupted as interrupted:
+        return stopped_by(interrupted.exit_code - 128)
+
+
+def train_here(config: RunConfig) -> Failure | None:
+    """Train in this process; why it failed. Raises Interrupted after SIGINT or SIGTERM."""
+    try:
+        run(config)
+    except Exception as error:
+        return Failure(reason_of(error))
+    return None
+
+
+def stopped_by(signum: int) -> Failure:
+    """Of a run that a signal ended, after a checkpoint."""
+    return Failure(f"stopped by {signal.Signals(signum).name}; the same command goes on with it", its_own=False)
+
+
+def reason_of(error: Exception) -> str:
+    """An error in one line; of one that is ours to put right the traceback is printed."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    traceback.print_exception(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
