@@ -13,7 +13,8 @@ from configs.sweeps import requested
 
 @entry_point("train")
 def main(config: RunConfig) -> int:
-    """Exit code 0: done, or done before; 130 and 143: interrupted after a clean checkpoint."""
+    """Exit code 0: done, or done before; 130 and 143: interrupted after a clean checkpoint; 1: a process died."""
+    from training.processes.group import RankDied
     from training.run import run
     from training.signals import Interrupted
 
@@ -21,6 +22,9 @@ def main(config: RunConfig) -> int:
         run(config)
     except Interrupted as interrupted:
         return interrupted.exit_code
+    except RankDied as death:
+        print(f"error: {death}", file=sys.stderr)
+        return 1
     return 0
 
 
