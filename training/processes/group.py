@@ -63,7 +63,6 @@ class Group:
         self._ended = threading.Event()
         self._failing = False  # this process knows that the run fails, and is about to end
         self._watching: threading.Thread | None = None
-        self._exchanges = 0
 
     @property
     def main(self) -> bool:
@@ -83,7 +82,7 @@ class Group:
                 self.children.kill()
             elif self._store is not None:
                 with contextlib.suppress(RankDied, UserError, Interrupted):
-                    self._exchange({})  # rank 0 leaves last, because it holds the store
+                    self._exchange("left", {})  # rank 0 leaves last, because it holds the store
             self.children.wait()
         finally:
             self._ended.set()
@@ -124,7 +123,7 @@ class Group:
         """
         if self._store is None:
             return
-        everyone = self._exchange(ours)
+        everyone = self._exchange("trains", ours)
         wrong = [f"rank {rank}: {theirs['error']}" for rank, theirs in enumerate(everyone) if "error" in theirs]
         if not wrong:
             first = everyone[0]
@@ -261,15 +260,14 @@ class Group:
             if limit is not None and waited > limit:
                 raise RankDied(f"{ranks} did not come within {limit:.0f} s")
             if waited > told and self.main:
-                print(f"warning: {ranks} has not come yet, {waited:.0f} s after rank 0", file=sys.stderr, flush=True)
+                print(f"warning: {waited:.0f} s after rank 0 it still waits for {ranks}", file=sys.stderr, flush=True)
                 told += 2 * LATE
             time.sleep(BEAT / 10)
 
-    def _exchange(self, ours: dict[str, Any]) -> list[dict[str, Any]]:
+    def _exchange(self, name: str, ours: dict[str, Any]) -> list[dict[str, Any]]:
         """What every rank gives, by rank: an all-gather through the store, which needs no device."""
         assert self._store is not None
-        self._exchanges += 1
-        keys = [f"exchange{self._exchanges}/{rank}" for rank in range(self.place.size)]
+        keys = [f"{name}/{rank}" for rank in range(self.place.size)]
         self._store.set(keys[self.place.rank], json.dumps(ours))
         self._await(keys, max(MEETING, self.timeout))
         return [json.loads(value) for value in self._store.multi_get(keys)]
