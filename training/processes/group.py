@@ -80,6 +80,7 @@ class Group:
             if error is not None:
                 self._tell_error(error)
                 self.children.kill()
+                self._linger()
             elif self._store is not None:
                 with contextlib.suppress(RankDied, UserError, Interrupted):
                     self._exchange("left", {})  # rank 0 leaves last, because it holds the store
@@ -91,6 +92,17 @@ class Group:
             if self._watching is not None:
                 self._watching.join()
             self._store = self._server = None
+
+    def _linger(self) -> None:
+        """Let processes that rank 0 cannot kill read the error from its store."""
+        if self._store is None or not self.place.external or self.place.agent_store:
+            return
+        until = time.monotonic() + (GRACE if self.main else 0)
+        keys = [f"left/{rank}" for rank in range(self.place.size)]
+        with contextlib.suppress(dist.DistError):
+            self._store.set(keys[self.place.rank], "{}")
+            while time.monotonic() < until and not self._store.check(keys):
+                time.sleep(BEAT / 10)
 
     # Meeting
 
