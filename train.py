@@ -17,7 +17,7 @@ from configs.sweeps import requested
 @entry_point("train")
 def main(config: RunConfig) -> int:
     """Exit code 0: done, or done before; 130 and 143: interrupted after a clean checkpoint."""
-    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # torch takes seconds to load
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":  # torch takes seconds to load
         print(
             f"starting {config.model.name}, scale {config.scale.name}, {config.data.name}, seed {config.seed}",
             flush=True,

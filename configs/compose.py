@@ -27,6 +27,7 @@ NOT_IN_HASH = (
     "trainer.progress",
     "trainer.checkpoint_every",
     "trainer.log_every",
+    "trainer.timeout",
 )
 # Keys that are newer than runs on disk, with the value that those ran with: left out where they have it.
 NOT_IN_HASH_AT_DEFAULT = {

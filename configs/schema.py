@@ -524,6 +524,8 @@ class TrainerConfig:
         ),
     )
     threads: int | None = setting(None, at_least(1, MOST_THREADS), example=2)  # of torch; None: its own choice
+    # seconds that the processes of a run wait for one of them before the run ends
+    timeout: int = setting(1800, at_least(5))
     # replay the passes of a small model as CUDA graphs: one launch instead of hundreds; one GPU, whole batches
     cuda_graphs: bool = False
     progress: bool = True

@@ -2,17 +2,15 @@
 
 import contextlib
 import logging
-import os
-import signal
 import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
 import yaml
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import nn
 
 from blocks.decoder import Decoder
@@ -30,7 +28,9 @@ from training.build import build_model, parameters_by_part
 from training.compiler import require_compiler
 from training.loop import Loop
 from training.meter import Meter
-from training.out_of_memory import of_run, out_of_memory_named
+from training.out_of_memory import OutOfMemory, of_run, out_of_memory_named
+from training.processes.group import Group, RankDied
+from training.processes.launcher import Place, PlacedEnvironment, placed
 from training.progress import Progress
 from training.run_record import environment
 from training.run_record.checkpoints import (
@@ -49,6 +49,7 @@ from training.run_record.run_directory import (
     claimed,
     differing_keys,
     earlier_run,
+    flat,
     require_nothing_lost,
     run_directory,
 )
@@ -58,7 +59,8 @@ from training.schedule import total_steps
 from training.signals import GracefulStop, Interrupted
 from training.tasks import TASKS, Task
 
-RESUME = "SYNCHRONY_RESUME"  # tells the processes that a distributed run starts which checkpoint the first one chose
+RELAY = 2.0  # seconds in which a launcher passes on a signal that the terminal has sent to its processes too
+MACHINE = ("data.path", "data.cache_dir", "run_dir", "runs", "logger.")  # keys of where things lie on a machine
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Plan:
     config: RunConfig
     folder: Path
     kind: str  # cpu | cuda
+    place: Place
     task: Task
     data: TrainingData
     model: nn.Module
@@ -79,53 +82,93 @@ class Plan:
         return announce.plan(*asked, self.task.memory(self.model, self.config, self.data) if self.config.plan else None)
 
 
-def run(config: RunConfig) -> RunRecord:
+def run(config: RunConfig, place: Place | None = None) -> RunRecord:
     """Train as `config` says, or go on with what an earlier call left; the record of the finished run.
 
     With `plan=true` it only prints what would be run; the record it returns then is that of a run not begun.
-    Raises UserError for what a user can put right, and Interrupted after SIGINT or SIGTERM; in both cases the record
-    says so and the newest checkpoint on the disk is whole.
+    `place`: of this process among those of the run; None: as the launcher that started it says.
+    Raises UserError for what a user can put right, Interrupted after SIGINT or SIGTERM, RankDied where another process
+    of the run ended it; in all cases the record says so and the newest checkpoint on the disk is whole.
     """
-    environment.refuse_launchers()
-    main = environment.is_main_process()
+    if place is None:
+        config, place = placed(config)
+    main = place.rank == 0
     named = out_of_memory_named(lambda error: of_run(config, error))
     with GracefulStop() as stop, beating(main and config.trainer.progress), named:
-        plan = make_plan(config)
-        if main:
-            print(plan, flush=True)
         if config.plan:
+            plan = make_plan(config, place)
+            if main:
+                print(plan, flush=True)
             return plan.record
-        if not main:
-            # Only the first process speaks for an interrupted run; Lightning kills it when another one fails.
-            with contextlib.suppress(Interrupted):
-                train(plan, stop, Path(os.environ[RESUME]) if RESUME in os.environ else None, main)
-            return plan.record
-        with claimed(plan.folder, config.overwrite):
-            earlier = earlier_run(plan.folder, plan.record, plan.data.place)
-            if earlier is not None and earlier.status == "done":
-                print(f"already finished: {announce.outcome(earlier, plan.folder)}")
-                return earlier
-            checkpoint = checkpoint_to_resume(plan, earlier)
-            windows = config.trainer.micro_batch_size or config.batch_size // config.trainer.devices
-            plan.record.ssa = backends(plan.model, plan.kind, windows, config.data.context)
-            if plan.record.ssa:
-                print(announce.row("attention", ", ".join(f"{what} {how}" for what, how in plan.record.ssa.items())))
-            if earlier is not None and checkpoint is not None:
-                plan.record.go_on_from(earlier)
-                if changed := differing_keys(earlier.made_with(), plan.record.made_with()):
-                    print(
-                        f"warning: {plan.folder.name}: the run began with something else: {changed}; the weights may "
-                        "differ from those of a run in one go, and the record names both",
-                        file=sys.stderr,
-                    )
-            train(plan, stop, checkpoint, main)
-            print(f"done: {announce.outcome(plan.record, plan.folder)}")
-            return plan.record
+        stop.speaks, stop.relayed = main, RELAY if place.external else 0.0
+        with Group(place, config.trainer.timeout) as group:
+            return lead(config, stop, group) if group.main else follow(config, stop, group)
 
 
-def make_plan(config: RunConfig) -> Plan:
+def lead(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord:
+    """The run in its rank 0, which decides where it goes on, writes its files and starts the other processes."""
+    plan = make_plan(config, group.place)
+    print(plan, flush=True)
+    with claimed(plan.folder, config.overwrite):
+        earlier = earlier_run(plan.folder, plan.record, plan.data.place)
+        if earlier is not None and earlier.status == "done":
+            group.tell({"done": True})
+            print(f"already finished: {announce.outcome(earlier, plan.folder)}")
+            return earlier
+        checkpoint = checkpoint_to_resume(plan, earlier)
+        windows = config.trainer.micro_batch_size or config.batch_size // config.trainer.devices
+        plan.record.ssa = backends(plan.model, plan.kind, windows, config.data.context)
+        if plan.record.ssa:
+            print(announce.row("attention", ", ".join(f"{what} {how}" for what, how in plan.record.ssa.items())))
+        if earlier is not None and checkpoint is not None:
+            plan.record.go_on_from(earlier)
+            if changed := differing_keys(earlier.made_with(), plan.record.made_with()):
+                print(
+                    f"warning: {plan.folder.name}: the run began with something else: {changed}; the weights may "
+                    "differ from those of a run in one go, and the record names both",
+                    file=sys.stderr,
+                )
+        group.start(config)
+        group.tell({"done": False, "checkpoint": checkpoint and str(checkpoint.absolute())})
+        group.agree(what_is_trained(plan, checkpoint))
+        train(plan, stop, checkpoint, group)
+        print(f"done: {announce.outcome(plan.record, plan.folder)}")
+        return plan.record
+
+
+def follow(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord:
+    """The run in any other rank, which writes nothing. What keeps it from training ends all, with one line."""
+    decided = group.told()  # first, because rank 0 makes what is missing of the corpus
+    try:
+        plan = make_plan(config, group.place)
+        checkpoint = Path(decided["checkpoint"]) if decided.get("checkpoint") else None
+        ours = what_is_trained(plan, checkpoint)
+    except UserError as error:
+        ours = {"error": str(error)}
+    if not decided["done"]:
+        group.agree(ours)
+        train(plan, stop, checkpoint, group)
+    return plan.record
+
+
+def what_is_trained(plan: Plan, checkpoint: Path | None) -> dict[str, Any]:
+    """What the processes of a run have to hold alike, by what a user calls it. Paths may differ between machines."""
+    config = {key: value for key, value in flat(plan.record.config).items() if not key.startswith(MACHINE)}
+    return config | {
+        "config hash": plan.record.config_hash,
+        "SHA-256 of the data": plan.record.data.sha256,
+        "SHA-256 of the tokens": plan.record.data.tokenizer.get("tokens_sha256"),
+        "checkpoint": 0 if checkpoint is None else read_checkpoint(checkpoint)["global_step"],
+        "SHA-256 of the code": environment.source_sha256(),
+        "torch": plan.record.versions["torch"],
+        "device": plan.kind,
+    }
+
+
+def make_plan(config: RunConfig, place: Place | None = None) -> Plan:
     """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be."""
-    kind = environment.device_kind(config)
+    place = place or Place(size=config.trainer.devices, local_size=config.trainer.devices)
+    kind = environment.device_kind(config, place.local_size)
     task = TASKS[config.task]
     doing(f"opening the data, {config.data.name}")
     data = task.data(config)
@@ -154,7 +197,7 @@ def make_plan(config: RunConfig) -> Plan:
         command=environment.command(),
         started=now(),
     )
-    return Plan(config, run_directory(config), kind, task, data, model, total, record)
+    return Plan(config, run_directory(config), kind, place, task, data, model, total, record)
 
 
 def require_whole_logits(config: RunConfig, model: nn.Module) -> None:
@@ -192,9 +235,9 @@ def checkpoint_to_resume(plan: Plan, earlier: RunRecord | None) -> Path | None:
     return checkpoint
 
 
-def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -> None:
+def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group) -> None:
     """Bring the run to its end, from a checkpoint or from the start, and keep its record whatever happens."""
-    config, folder, record = plan.config, plan.folder, plan.record
+    config, folder, record, main = plan.config, plan.folder, plan.record, group.main
     step = 0 if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
     unit = plan.task.unit
     status = StatusFile(folder, record, plan.total_steps, plan.data.steps_per_epoch) if main else None
@@ -204,10 +247,13 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
     mirror = WandbMirror(config.logger, folder) if main and config.logger.name == "wandb" else None
     if mirror is not None:
         recorder.listeners.append(mirror.check)
+    group.at_forced_end = lambda line: recorder.finish("failed", line)
     module = plan.task.module(plan.model, config.optim, plan.total_steps, plan.data.n_micro, config.trainer.cuda_graphs)
     loop = make_loop(plan, recorder, progress, stop)
     trainer = make_trainer(plan, loop)
     try:
+        group.connect(plan.kind, config.trainer.strategy)
+        stop.group = group.host
         if main and plan.data.tokenizer_file is not None:
             write_atomically(folder / TOKENIZER, plan.data.tokenizer_file)
         last = record.metrics[-1] if record.metrics else {}
@@ -215,9 +261,6 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
         progress.start(step, validated, last.get("tokens", 0))
         if config.compile:
             plan.model.compile(dynamic=False)
-        os.environ.pop(RESUME, None)
-        if checkpoint is not None:
-            os.environ[RESUME] = str(checkpoint)
         with out_of_memory_named(lambda error: of_run(config, error)):
             trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint)
             record.ssa |= fallen_back()
@@ -228,19 +271,19 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
         recorder.finish("interrupted", f"stopped by {error}")
         raise
     except BaseException as error:
-        if main and trainer.strategy.launcher is not None:
-            # The other processes would wait for this one in a collective for ever.
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+        cause = group.cause(error)
+        text = str(cause) if isinstance(cause, RankDied | OutOfMemory) else f"{type(cause).__name__}: {cause}"
         with contextlib.suppress(WriteError):
-            recorder.finish("failed", f"{type(error).__name__}: {error}")
+            recorder.finish("failed", text)
         if isinstance(error, WriteError):
             told = UserError(f"{error}; {describe_newest(folder)}")
             told.add_note(progress.where())
             raise told from error
+        if cause is not error:
+            raise cause from None
         error.add_note(progress.where())
         raise
     finally:
-        os.environ.pop(RESUME, None)
         progress.stop()
         if mirror is not None:
             mirror.finish()
@@ -291,14 +334,15 @@ def make_trainer(plan: Plan, loop: Loop) -> L.Trainer:
     config = plan.config
     return L.Trainer(
         accelerator=plan.kind,
-        devices=config.trainer.devices,
+        devices=plan.place.local_size,
+        num_nodes=plan.place.nodes,
         strategy=config.trainer.strategy,
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_steps=plan.total_steps,
         max_epochs=-1,
         accumulate_grad_batches=plan.data.n_micro,
-        # The environment is named because Lightning would find a cluster's (SLURM's, say) and refuse its own devices.
-        plugins=[AtomicCheckpointIO(), LightningEnvironment()],
+        # The environment is named because Lightning would believe what an earlier job left in the variables.
+        plugins=[AtomicCheckpointIO(), PlacedEnvironment(plan.place)],
         callbacks=[loop],
         logger=False,
         enable_checkpointing=False,

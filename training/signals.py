@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -36,7 +37,10 @@ class GracefulStop:
         self.signum: int | None = None
         self.deferred = False
         self._before: dict[int, Any] = {}
-        self._group: dist.ProcessGroup | None = None  # of the processes of a distributed run
+        self.group: dist.ProcessGroup | None = None  # of the hosts of a run's processes: no step waits for the devices
+        self.relayed = 0.0  # seconds in which a second signal is a launcher's copy of the first one
+        self.speaks = True
+        self._at = 0.0
 
     def __enter__(self) -> "GracefulStop":
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
@@ -55,10 +59,14 @@ class GracefulStop:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None:
+            if time.monotonic() - self._at < self.relayed:
+                return
             os._exit(128 + signum)
-        self.signum = signum
+        self.signum, self._at = signum, time.monotonic()
         if not self.deferred:
             raise Interrupted(signum)
+        if not self.speaks:
+            return
         name = signal.Signals(signum).name
         print(f"\n{name}: finishing the step and writing a checkpoint; once more to stop at once", file=sys.stderr)
 
@@ -71,9 +79,6 @@ class GracefulStop:
         """The signal that any of the processes got, or None. All processes must call this together."""
         if trainer.world_size == 1:
             return self.signum
-        if self._group is None:
-            # Between the hosts: asking through the devices would make each step wait for the one before.
-            self._group = dist.new_group(backend="gloo")
         signum = torch.tensor(self.signum or 0)
-        dist.all_reduce(signum, dist.ReduceOp.MAX, group=self._group)
+        dist.all_reduce(signum, dist.ReduceOp.MAX, group=self.group)
         return int(signum) or None

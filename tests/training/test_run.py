@@ -135,12 +135,6 @@ def test_a_directory_in_use_by_another_process_is_refused(make_config, tmp_path)
     run(make_config("trainer.max_steps=2"))  # a lock dies with its process
 
 
-def test_torchrun_is_refused(make_config, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
-    with pytest.raises(UserError, match="instead of torchrun"):
-        run(make_config())
-
-
 def test_slurm_tasks_do_not_decide_the_processes_of_a_run(make_config, monkeypatch):
     # What a job script with --ntasks-per-node=4 sets; Lightning, when it sees it, refuses two devices.
     names = ("NTASKS", "NTASKS_PER_NODE", "PROCID", "LOCALID", "NODEID")
@@ -203,7 +197,7 @@ def test_cuda_graphs_are_captured_once_from_a_training_batch(make_config, monkey
     asked = make_config("trainer.max_steps=4", "trainer.cuda_graphs=true")
     with pytest.raises(UserError, match=r"cuda_graphs=true is for CUDA, and this run is on a CPU; leave it out"):
         run(asked)
-    monkeypatch.setattr("training.run_record.environment.device_kind", lambda config: "cpu")
+    monkeypatch.setattr("training.run_record.environment.device_kind", lambda config, devices: "cpu")
     record = run(asked)
     assert record.status == "done"
     ((model, (inputs,)),) = captured

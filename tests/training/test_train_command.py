@@ -85,7 +85,7 @@ def test_a_signal_to_the_second_process_ends_both(overrides, tmp_path):
     process = start([*overrides, *long], tmp_path)
     wait_for((tmp_path / "run" / "checkpoints" / "last.ckpt").exists)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    (second,) = (c for c in children if b"LOCAL_RANK=1\0" in Path(f"/proc/{c}/environ").read_bytes())
+    (second,) = (c for c in children if b"processes.child" in Path(f"/proc/{c}/cmdline").read_bytes())
     os.kill(int(second), signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 143, err

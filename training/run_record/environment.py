@@ -1,5 +1,6 @@
 """What the run runs on: device, versions, git; and the settings that make it repeatable."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -16,19 +17,25 @@ from configs.errors import UserError
 from configs.schema import RunConfig
 from training.run_record.record import Device, Git, without_absolute_paths
 
+SOURCES = Path(__file__).resolve().parents[2]
+PACKAGES_THAT_TRAIN = ("configs", "data", "blocks", "baseline", "fsn", "ssa", "measures", "training")
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "synchrony")
 
 
-def device_kind(config: RunConfig) -> str:
-    """cpu or cuda. UserError when CUDA devices are asked for that are not there."""
+def device_kind(config: RunConfig, devices: int) -> str:
+    """cpu or cuda. UserError when CUDA devices are asked for that are not there; `devices`: on this machine."""
     wanted, there = config.trainer.accelerator, torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "cuda":
-        require_cuda("trainer.accelerator", "trainer=cpu")
+        several = config.trainer.devices > 1 or config.trainer.strategy != "auto"
+        require_cuda("trainer.accelerator", "trainer.accelerator=cpu" if several else "trainer=cpu")
     kind = "cpu" if wanted == "cpu" or not there else "cuda"
     if kind == "cpu" and config.trainer.cuda_graphs:
         raise UserError("trainer.cuda_graphs=true is for CUDA, and this run is on a CPU; leave it out")
-    if kind == "cuda" and config.trainer.devices > there:
-        raise UserError(f"trainer.devices={config.trainer.devices}, but this machine has {there} CUDA device(s)")
+    if kind == "cuda" and devices > there:
+        raise UserError(
+            f"trainer.devices={config.trainer.devices} puts {devices} processes here, where there are {there} CUDA "
+            f"device(s): type trainer.devices={there} or trainer.accelerator=cpu"
+        )
     return kind
 
 
@@ -81,14 +88,20 @@ def versions() -> dict[str, str]:
 
 
 def git() -> Git:
-    """The commit of this source tree and whether it was changed; empty where there is no git."""
-    folder = Path(__file__).parents[2]
+    """The commit of this source tree and whether it was changed; empty where there is no git.
+
+    Whatever git is told by the environment (GIT_DIR, say, inside a hook) is of another tree.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def ask(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        command = ["git", "-C", str(SOURCES), *arguments]
+        done = subprocess.run(command, capture_output=True, check=True, timeout=10, env=environment)
+        return done.stdout.decode(errors="replace").strip()
 
     try:
+        if Path(ask("rev-parse", "--show-toplevel")).resolve() != SOURCES:
+            return Git()  # a copy without its history, in a repository of something else
         return Git(ask("rev-parse", "HEAD"), bool(ask("status", "--porcelain", "--untracked-files=no")))
     except (OSError, subprocess.SubprocessError):
         return Git()
@@ -102,15 +115,13 @@ def command() -> str:
     return typed or shlex.join(["python", Path(sys.argv[0]).name, *without_absolute_paths(sys.argv[1:])])
 
 
-def refuse_launchers() -> None:
-    """UserError under torchrun: the first process of a run chooses the checkpoint, and starts the others itself."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        raise UserError("a run starts its own processes: type python train.py trainer.devices=N instead of torchrun")
-
-
-def is_main_process() -> bool:
-    """Whether this process writes the record; the others of a distributed run are started by it."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+def source_sha256() -> str:
+    """SHA-256 over the Python files that train: two processes with the same one run the same code."""
+    digest = hashlib.sha256()
+    for package in PACKAGES_THAT_TRAIN:
+        for path in sorted((SOURCES / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(SOURCES).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def peak_resident_bytes() -> int:

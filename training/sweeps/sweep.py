@@ -15,6 +15,7 @@ from configs.heartbeat import duration
 from configs.sweeps import Request, combined, expand
 from data.atomic_write import WriteError, write_atomically
 from data.sources import open_data
+from training.processes.launcher import recognised
 from training.run_record.run_directory import FAILED
 from training.sweeps.launch import launch
 from training.sweeps.search import Search
@@ -57,11 +58,12 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
 
 
 def refuse_launchers() -> None:
-    """UserError under torchrun, which would start a sweep as many times as it starts processes."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    """UserError under torchrun and srun, which would start a sweep as many times as they start processes."""
+    place = recognised(os.environ)
+    if place is not None and place.external:
         raise UserError(
-            "a sweep starts the processes of its runs: type python train.py ... trainer.devices=N instead of torchrun, "
-            "or unset TORCHELASTIC_RUN_ID where no torchrun is at work"
+            f"a sweep starts the processes of its runs: type python train.py ... trainer.devices={place.size} instead "
+            f"of {place.launcher}"
         )
 
 

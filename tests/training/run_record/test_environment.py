@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import torch
@@ -22,10 +23,29 @@ def test_the_command_names_the_entry_point_without_its_folder(monkeypatch):
     assert environment.command() == "python train.py model=fsn data.path=a.txt"
 
 
-def test_only_the_first_process_is_the_main_one(monkeypatch):
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    assert environment.is_main_process()
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    assert environment.is_main_process()
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not environment.is_main_process()
+def test_the_commit_is_that_of_this_source_whatever_the_environment_says(monkeypatch, tmp_path):
+    expected = environment.git()
+    other = tmp_path / "other"
+    for command in (["init", "-q", other], ["-C", other, "commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=b", *map(str, command)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "no-index"))
+    monkeypatch.setenv("LC_ALL", "xx_YY.no-such")
+    monkeypatch.delenv("HOME", raising=False)
+    assert environment.git() == expected
+    monkeypatch.setattr(environment, "SOURCES", other / "unpacked")
+    (other / "unpacked").mkdir()
+    assert environment.git() == Git(None, None), "a copy inside another repository has no commit of its own"
+
+
+def test_the_source_is_known_by_its_bytes(monkeypatch, tmp_path):
+    for name in ("training", "results"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text("1")
+    monkeypatch.setattr(environment, "SOURCES", tmp_path)
+    first = environment.source_sha256()
+    (tmp_path / "results" / "a.py").write_text("2")
+    assert environment.source_sha256() == first, "what shows results does not train"
+    (tmp_path / "training" / "a.py").write_text("2")
+    assert environment.source_sha256() != first
