@@ -2,7 +2,6 @@
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -44,9 +43,6 @@ def launch(configs: Sequence[RunConfig], launcher: Sequence[str]) -> list[Failur
             f"launcher={chosen} is not installed: type .venv/bin/pip install -c constraints.txt -e '.[{extra}]'"
         )
     settings = _settings(launcher, configs[0].runs)
-    if chosen != "local":
-        # Several progress bars would draw over each other, and a cluster's logs want no bar.
-        configs = [replace(config, trainer=replace(config.trainer, progress=False)) for config in configs]
     return LAUNCHERS[chosen](configs, environment.command(), settings)
 
 
@@ -62,7 +58,7 @@ def side_by_side(configs: Sequence[RunConfig], command: str, settings: Settings)
     """launcher=joblib: threads, each of which waits for one process at a time. A killed process breaks no pool."""
     import joblib
 
-    with OwnProcesses() as processes:
+    with OwnProcesses(draws=False) as processes:  # several bars would draw over each other
         train = joblib.delayed(processes.train)
         try:
             pool = joblib.Parallel(**{**settings, "backend": "threading"})

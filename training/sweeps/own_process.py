@@ -5,6 +5,7 @@ run the same command, so they read the same config, whatever command the sweep w
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -41,10 +42,12 @@ class Failure:
 
 class OwnProcesses:
     """Starts runs and waits for them. As a context manager it hands each SIGINT and SIGTERM on to all that are under
-    way, which end with a checkpoint, and at once at the second one.
+    way, which end with a checkpoint, and at once at the second one. `draws`: whether a run may draw a bar; else it
+    prints lines.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, draws: bool = True) -> None:
+        self._environment = os.environ | ({} if draws else {"TERM": "dumb"})
         self.signum: int | None = None  # the first signal that came
         self._under_way: set[subprocess.Popen[bytes]] = set()
         self._before: dict[int, Any] = {}
@@ -84,7 +87,10 @@ class OwnProcesses:
             file.write_text(json.dumps({"command": command, "config": freeze(config)}), encoding="utf-8")
             # Of a session of its own, so that Ctrl-C at a terminal reaches it once: through us.
             process = subprocess.Popen(
-                [sys.executable, str(TRAIN), FLAG, str(file)], stdin=subprocess.DEVNULL, start_new_session=True
+                [sys.executable, str(TRAIN), FLAG, str(file)],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env=self._environment,
             )
             self._under_way.add(process)
             if self.signum is not None:  # it came while the process was started
