@@ -43,6 +43,7 @@ from training.run_record.recorder import Recorder, now
 from training.run_record.run_directory import TOKENIZER, claimed, differing_keys, earlier_run, run_directory
 from training.run_record.wandb_mirror import WandbMirror
 from training.schedule import total_steps
+from training.sharded import ShardedStrategy
 from training.signals import GracefulStop, Interrupted
 from training.tasks import TASKS, Task
 
@@ -64,7 +65,10 @@ class Plan:
 
     def __str__(self) -> str:
         asked = self.config, self.record, self.total_steps, self.data.steps_per_epoch, self.folder
-        return announce.plan(*asked, self.task.memory(self.model, self.config, self.data) if self.config.plan else None)
+        if not self.config.plan:
+            return announce.plan(*asked)
+        memory, trainer = self.task.memory(self.model, self.config, self.data), self.config.trainer
+        return announce.plan(*asked, memory.cut(trainer.devices) if trainer.strategy == "fsdp" else memory)
 
 
 def run(config: RunConfig) -> RunRecord:
@@ -111,8 +115,16 @@ def run(config: RunConfig) -> RunRecord:
 
 
 def make_plan(config: RunConfig) -> Plan:
-    """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be."""
-    kind = environment.device_kind(config)
+    """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be.
+
+    What is only planned may be for devices that are not here.
+    """
+    try:
+        kind = environment.device_kind(config)
+    except UserError:
+        if not config.plan:
+            raise
+        kind = "cpu"
     task = TASKS[config.task]
     data = task.data(config)
     config = resolve_shape(config, data.vocabulary_size)
@@ -183,7 +195,8 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, main: bool) -
         recorder.listeners.append(mirror.check)
     module = plan.task.module(plan.model, config.optim, plan.total_steps, plan.data.n_micro, config.trainer.cuda_graphs)
     loop = make_loop(plan, recorder, progress, stop)
-    trainer = make_trainer(plan, loop)
+    # Where only the last validation is missing, this process makes it alone: `Loop.complete`.
+    trainer = make_trainer(plan, loop, 1 if step == plan.total_steps else None)
     try:
         if main and plan.data.tokenizer_file is not None:
             write_atomically(folder / TOKENIZER, plan.data.tokenizer_file)
@@ -251,16 +264,19 @@ def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: Graceful
     )
 
 
-def make_trainer(plan: Plan, loop: Loop) -> L.Trainer:
-    """Lightning's loop and device handling, without its loggers, checkpoints and validation."""
+def make_trainer(plan: Plan, loop: Loop, devices: int | None = None) -> L.Trainer:
+    """Lightning's loop and device handling, without its loggers, checkpoints and validation. `devices` None: of the
+    config.
+    """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of a deprecated name of torch
     config = plan.config
+    devices = devices or config.trainer.devices
     return L.Trainer(
         accelerator=plan.kind,
-        devices=config.trainer.devices,
-        strategy=config.trainer.strategy,
+        devices=devices,
+        strategy="auto" if devices == 1 else ShardedStrategy() if config.trainer.strategy == "fsdp" else "ddp",
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_steps=plan.total_steps,
         max_epochs=-1,
