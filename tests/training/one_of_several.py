@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import lightning as L
+import yaml
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
-from configs.compose import compose
+from configs.compose import compose, config_dict
 from training.progress import Progress
 from training.run import make_loop, make_plan
 from training.run_record.checkpoints import AtomicCheckpointIO
@@ -25,6 +26,7 @@ def train(rank: int, world: int, overrides: list[str], strategy: str, checkpoint
     plan = make_plan(compose("train", [*overrides, f"trainer.devices={world}"]))
     (plan.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     recorder = Recorder(plan.record, plan.folder if rank == 0 else None, [])
+    recorder.start(yaml.safe_dump(config_dict(plan.config)), 0)
     progress = Progress(plan.total_steps, False, plan.task.unit)
     trainer = L.Trainer(
         accelerator="cpu",

@@ -161,7 +161,7 @@ def test_one_device_goes_on_with_a_run_of_two(strategy, cases, alone, two, tmp_p
     assert_same(folder, alone[name])
     record = load_record(folder)
     assert record.device.count == 1 and [part["device"]["count"] for part in record.earlier] == [2]
-    assert record.earlier[0]["parts"]["trainer.micro_batch_size"] == 2
+    assert record.earlier[0]["parts"]["micro_batch_size"] == 2
 
 
 def test_a_run_of_several_devices_is_evaluated_as_it_was_validated(two):
@@ -191,7 +191,8 @@ def test_where_it_is_computed_makes_no_other_run(tmp_path):
 @pytest.mark.parametrize("name", ["transformer, language", "osn, recall", "transformer, translation in parts"])
 def test_a_plan_is_of_any_number_of_devices(name, cases, capsys):
     """Also of devices that are not here."""
-    asked = [*cases[name], "scale=1m", "plan=true"]
+    batch = "data.batch_tokens=8192" if "translation" in name else "batch_size=64"
+    asked = [*cases[name], "scale=1m", "plan=true", batch]
     said = {}
     for trainer in (["trainer=gpu"], ["trainer=ddp", "trainer.devices=4"], ["trainer=fsdp", "trainer.devices=4"]):
         record = run(compose("train", [*asked, *trainer]))
