@@ -50,13 +50,15 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
         for key, asked in (
             ("trainer.micro_batch_size", trainer.micro_batch_size is not None),
             ("trainer.devices", trainer.devices > 1),
-            ("trainer.strategy", trainer.strategy == "ddp"),
+            ("trainer.strategy", trainer.strategy != "auto"),
             ("compile", config.compile),
             ("task=translation, whose batches differ in shape", config.task == "translation"),
         ):
             if asked:
                 sign = "" if "=" in key else "="
                 raise UserError(f"trainer.cuda_graphs=true cannot go with {key}{sign}: leave one of them out")
+    if config.compile and trainer.strategy == "fsdp":
+        raise UserError("compile=true is not for trainer.strategy=fsdp: leave it out, or type trainer.strategy=ddp")
     if config.compile and config.task == "translation":
         raise UserError("compile=true is for windows of one length, and sentences have many: leave it out")
     # What would change nothing is refused: its record would claim an ablation that did not take place.

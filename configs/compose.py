@@ -29,6 +29,19 @@ NOT_IN_HASH = (
     "trainer.log_every",
     "trainer.timeout",
 )
+# Where a run is computed and in how many parts, with the values that the hash takes in place of any other: these change
+# numbers by rounding alone, and which numbers dropout leaves out, so a run may go on with others.
+ON_ANY_MACHINE = {
+    "trainer.name": "cpu",
+    "trainer.accelerator": "cpu",
+    "trainer.devices": 1,
+    "trainer.strategy": "auto",
+    "trainer.threads": None,
+    "trainer.micro_batch_size": None,
+    "trainer.cuda_graphs": False,
+    "trainer.checkpoint_epochs": [],
+    "data.micro_batches": 1,
+}
 # Keys that are newer than runs on disk, with the value that those ran with: left out where they have it.
 NOT_IN_HASH_AT_DEFAULT = {
     "data.tokenizer": "bytes",
@@ -113,18 +126,30 @@ def config_dict(config: RunConfig) -> dict[str, Any]:
     return asdict(config)
 
 
-def config_hash(config: RunConfig) -> str:
-    """10 hex digits of SHA-256 over the canonical JSON of all that can change a result."""
+def config_hash(config: RunConfig, of_machine: bool = False) -> str:
+    """10 hex digits of SHA-256 over the canonical JSON of all that can change a result by more than rounding.
+
+    `of_machine`: also of where it is computed, as names of run directories once had it.
+    """
     values = config_dict(config)
+    for key, value in ({} if of_machine else ON_ANY_MACHINE).items():
+        branch, name = _branch(values, key)
+        if name in branch:
+            branch[name] = value
     for key in (*NOT_IN_HASH, *NOT_IN_HASH_AT_DEFAULT):
-        *path, name = key.split(".")
-        branch = values
-        for part in path:
-            branch = branch[part]
+        branch, name = _branch(values, key)
         if key in NOT_IN_HASH or branch.get(name, ...) == NOT_IN_HASH_AT_DEFAULT[key]:
             branch.pop(name, None)
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def _branch(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """Where a dotted key lies in plain values, and its name there."""
+    *path, name = key.split(".")
+    for part in path:
+        values = values[part]
+    return values, name
 
 
 def _plain(cfg: DictConfig | Mapping[str, Any]) -> Mapping[str, Any]:

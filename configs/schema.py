@@ -500,7 +500,8 @@ class TrainerConfig:
     name: str = "???"
     accelerator: str = setting("auto", names=("auto", "cpu", "cuda"))
     devices: int = setting(1, at_least(1))
-    strategy: str = setting("auto", names=("auto", "ddp"))
+    # ddp: every device has all weights | fsdp: each keeps a part of weights, gradients and moments | auto: ddp if many
+    strategy: str = setting("auto", names=("auto", "ddp", "fsdp"))
     max_epochs: int | None = setting(None, at_least(1), example=1)
     # the smaller of max_steps and max_epochs ends the run
     max_steps: int | None = setting(None, at_least(1), example=1000)

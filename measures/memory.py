@@ -6,7 +6,7 @@ loss over chunks and a kernel need for themselves is not counted, and other devi
 less. Under autocast to bf16 activations take about half.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,11 @@ class TrainingMemory:
     def total(self) -> int:
         """All parts together."""
         return self.weights + self.gradients + self.optimizer + self.activations
+
+    def cut(self, devices: int) -> "TrainingMemory":
+        """Where each device keeps a part of every weight. The layer that is gathered for use is not counted."""
+        kept = {name: -(-getattr(self, name) // devices) for name in ("weights", "gradients", "optimizer")}
+        return replace(self, **kept)
 
 
 def training_memory(model: nn.Module, rows: int, *inputs: Tensor) -> TrainingMemory:

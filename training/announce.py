@@ -36,11 +36,17 @@ def plan(
         **_training(config, record.data, total_steps, steps_per_epoch),
         **({} if memory is None else _cost(config, record, total_steps, steps_per_epoch, memory)),
         "optimizer": f"{optim.name}, learning rate {optim.lr:g}, {optim.schedule}, {warmup}",
-        "device": f"{record.device.count} {record.device.kind} ({record.device.name}), "
-        f"{record.device.threads} threads, precision {config.precision}",
+        "device": f"{_device(config, record)}, precision {config.precision}",
         "run": str(folder),
     }
     return "\n".join(row(name, text) for name, text in rows.items())
+
+
+def _device(config: RunConfig, record: RunRecord) -> str:
+    device, wanted = record.device, config.trainer.accelerator
+    if wanted not in ("auto", device.kind):  # in a plan
+        return f"{device.count} {wanted}, not on this machine"
+    return f"{device.count} {device.kind} ({device.name}), {device.threads} threads"
 
 
 def _training(config: RunConfig, data: DataInfo, total_steps: int, steps_per_epoch: int | None) -> dict[str, str]:
@@ -95,14 +101,17 @@ def _cost(
         tokens = float(total_steps * config.batch_size * config.data.context)
     else:
         tokens = total_steps / steps_per_epoch * record.data.tokens["train"]
+    devices = config.trainer.devices
     operations = tokens * record.flops_per_token
     hours = operations / (UTILISATION * PEAK[config.precision]) / 3600
     parts = ", ".join(f"{name} {_size(n)}" for name, n in vars(memory).items())
     halved = "; bf16 halves the activations" if config.precision == "bf16" else ""
     return {
         "operations": f"{operations:.3g} in all, {record.flops_per_token:,} a token (matrix products in training)",
-        "GPU hours": f"{hours:.3g} of an H100 at {UTILISATION:.0%} of {PEAK[config.precision] / 1e12:,.0f} TFLOP/s",
-        "memory": f"{_size(memory.total)} on each of {config.trainer.devices} devices: {parts}{halved}",
+        "GPU hours": f"{hours:.3g} of an H100 at {UTILISATION:.0%} of {PEAK[config.precision] / 1e12:,.0f} TFLOP/s"
+        + (f", {hours / devices:.3g} hours on {devices} of them" if devices > 1 else ""),
+        "memory": f"{_size(memory.total)} on {'each of ' if devices > 1 else ''}{devices} device"
+        f"{'s' if devices > 1 else ''}: {parts}{halved}",
     }
 
 

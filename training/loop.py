@@ -16,6 +16,7 @@ from training.progress import Progress
 from training.recall import RecallValidation
 from training.run_record.checkpoints import Checkpoints
 from training.run_record.recorder import Recorder
+from training.sharded import whole_weights
 from training.signals import GracefulStop, Interrupted
 from training.step import TrainingModule
 from training.translation import TranslationValidation
@@ -58,9 +59,10 @@ class Loop(L.Callback):
         self.stop.install()
         self.stop.deferred = True
         self.meter.start()
-        if trainer.global_step == 0 and trainer.is_global_zero:
-            with self.meter.paused():
-                self._look_at_start(pl_module)
+        if trainer.global_step == 0:
+            with self.meter.paused(), whole_weights(pl_module):
+                if trainer.is_global_zero:
+                    self._look_at_start(pl_module)
         self._validate_and_stop(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: TrainingModule, batch: Any, batch_idx: int) -> None:
@@ -75,8 +77,7 @@ class Loop(L.Callback):
         row = self.meter.measure(trainer, pl_module, batch)
         if row is not None:
             self.recorder.add(row)
-        loss = self.meter.last_loss * trainer.world_size  # about: each process knows its share alone
-        self.progress.step(trainer.global_step, loss, self.meter.tokens_per_second, self.meter.tokens)
+        self.progress.step(trainer.global_step, self.meter.last_loss, self.meter.tokens_per_second, self.meter.tokens)
         if self.checkpoints.due(trainer.global_step):
             self._checkpoint(trainer)
         self._validate_and_stop(trainer, pl_module)
@@ -109,7 +110,7 @@ class Loop(L.Callback):
         step = trainer.global_step
         try:
             if self.validation.due(step) and not trainer.strategy.broadcast(self.recorder.has_validation(step)):
-                with self.meter.paused():
+                with self.meter.paused(), whole_weights(pl_module):
                     self._validate(pl_module, step, trainer.global_rank, trainer.world_size)
             if signum := self.stop.requested(trainer):
                 raise Interrupted(signum)

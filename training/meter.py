@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from configs.errors import UserError
@@ -37,7 +38,8 @@ class Sums:
 class Meter:
     """Measures each step; its counts are part of every checkpoint.
 
-    A row's nats and grad_norm are means over the steps since the row before. On a GPU a step's numbers are read
+    A row's nats and grad_norm are means over the steps since the row before, of the global batches: all processes count
+    the same, so a checkpoint of one goes on in any number of them. On a GPU a step's numbers are read
     while the next step runs, so reading them does not hold the device up. Rows have no epoch where the data has no end
     (`steps_per_epoch` None).
     """
@@ -50,7 +52,7 @@ class Meter:
         self.total_steps = total_steps
         self.log_every = log_every
         self.tokens = 0
-        self.last_loss = math.nan  # in its unit; this process's share, for display
+        self.last_loss = math.nan  # in its unit
         self._seconds = 0.0
         self._running_since: float | None = None
         self._sums = Sums()
@@ -95,21 +97,20 @@ class Meter:
         self.tokens += self.unit.tokens(batch)
         self._sums.tokens += self.unit.tokens(batch)
         self._sums.n_bytes += self.unit.bytes(batch)
-        self._queue(step, batch, torch.stack((module.step_nats, module.grad_norm)))
+        nats = module.step_nats.clone()
+        if trainer.world_size > 1:  # each process knows only its own windows' share of the loss
+            dist.all_reduce(nats)
+        self._queue(step, batch, torch.stack((nats, module.grad_norm)))
         if step % self.log_every and step != self.total_steps:
             return None
         self._read()
         sums, self._sums = self._sums, Sums(began=self.seconds)
-        nats = sums.nats / sums.steps
-        if trainer.world_size > 1:  # each process knows only its own windows' share of the loss
-            share = torch.tensor(nats, device=trainer.strategy.root_device)
-            nats = float(trainer.strategy.reduce(share, reduce_op="sum"))
         return {
             "step": step,
             **({} if self.steps_per_epoch is None else {"epoch": step / self.steps_per_epoch}),
             "tokens": self.tokens,
             "split": "train",
-            **self.unit.losses(nats, sums.tokens, sums.n_bytes),
+            **self.unit.losses(sums.nats / sums.steps, sums.tokens, sums.n_bytes),
             "lr": module.lr,
             "grad_norm": sums.grad_norm / sums.steps,
             "tokens_per_second": sums.tokens / max(self._sums.began - sums.began, 1e-9),

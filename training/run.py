@@ -4,7 +4,7 @@ import contextlib
 import logging
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ from training.run_record.run_directory import (
 from training.run_record.status_file import StatusFile
 from training.run_record.wandb_mirror import WandbMirror
 from training.schedule import total_steps
+from training.sharded import ShardedStrategy
 from training.signals import GracefulStop, Interrupted
 from training.tasks import TASKS, Task
 
@@ -79,7 +80,10 @@ class Plan:
 
     def __str__(self) -> str:
         asked = self.config, self.record, self.total_steps, self.data.steps_per_epoch, self.folder
-        return announce.plan(*asked, self.task.memory(self.model, self.config, self.data) if self.config.plan else None)
+        if not self.config.plan:
+            return announce.plan(*asked)
+        memory, trainer = self.task.memory(self.model, self.config, self.data), self.config.trainer
+        return announce.plan(*asked, memory.cut(trainer.devices) if trainer.strategy == "fsdp" else memory)
 
 
 def run(config: RunConfig, place: Place | None = None) -> RunRecord:
@@ -128,10 +132,16 @@ def lead(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord:
                     "differ from those of a run in one go, and the record names both",
                     file=sys.stderr,
                 )
-        group.start(config)
-        group.tell({"done": False, "checkpoint": checkpoint and str(checkpoint.absolute())})
-        group.agree(what_is_trained(plan, checkpoint))
-        train(plan, stop, checkpoint, group)
+        if checkpoint is not None and read_checkpoint(checkpoint)["global_step"] == plan.total_steps:
+            # Only the last validation is missing, and this process makes it alone: `Loop.complete`.
+            group.tell({"done": True})
+            with Group(Place(), config.trainer.timeout) as alone:
+                train(replace(plan, place=alone.place), stop, checkpoint, alone)
+        else:
+            group.start(config)
+            group.tell({"done": False, "checkpoint": checkpoint and str(checkpoint.absolute())})
+            group.agree(what_is_trained(plan, checkpoint))
+            train(plan, stop, checkpoint, group)
         print(f"done: {announce.outcome(plan.record, plan.folder)}")
         return plan.record
 
@@ -166,9 +176,17 @@ def what_is_trained(plan: Plan, checkpoint: Path | None) -> dict[str, Any]:
 
 
 def make_plan(config: RunConfig, place: Place | None = None) -> Plan:
-    """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be."""
+    """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be.
+
+    What is only planned may be for devices that are not here.
+    """
     place = place or Place(size=config.trainer.devices, local_size=config.trainer.devices)
-    kind = environment.device_kind(config, place.local_size)
+    try:
+        kind = environment.device_kind(config, place.local_size)
+    except UserError:
+        if not config.plan:
+            raise
+        kind = "cpu"
     task = TASKS[config.task]
     doing(f"opening the data, {config.data.name}")
     data = task.data(config)
@@ -252,7 +270,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
     loop = make_loop(plan, recorder, progress, stop)
     trainer = make_trainer(plan, loop)
     try:
-        group.connect(plan.kind, config.trainer.strategy)
+        group.connect(plan.kind)
         stop.group = group.host
         if main and plan.data.tokenizer_file is not None:
             write_atomically(folder / TOKENIZER, plan.data.tokenizer_file)
@@ -336,7 +354,7 @@ def make_trainer(plan: Plan, loop: Loop) -> L.Trainer:
         accelerator=plan.kind,
         devices=plan.place.local_size,
         num_nodes=plan.place.nodes,
-        strategy=config.trainer.strategy,
+        strategy="auto" if plan.place.size == 1 else ShardedStrategy() if config.trainer.strategy == "fsdp" else "ddp",
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_steps=plan.total_steps,
         max_epochs=-1,

@@ -8,8 +8,10 @@ its cut.
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -17,13 +19,16 @@ from configs.schema import OptimConfig
 from training.build import parameter_groups
 from training.schedule import lr_factor
 
+DROPOUT_STREAM = 0x64_72_6F_70  # keeps these seeds apart from any other that is drawn alike
+
 
 class TrainingModule(L.LightningModule):
     """Trains a plain model, held as `.model`, on batches of `n_micro` micro-batches that have `n_targets`.
 
     After each optimizer step `step_nats` (0-d, this process's share of the loss, nats per target), `grad_norm`
-    (0-d, before clipping) and `lr` describe it. With `cuda_graphs` the model's passes over training batches are
-    captured at the first step and replayed from then on; gradients are then the graph's own memory, so n_micro is 1.
+    (0-d, of the global gradient, before clipping) and `lr` describe it. With `cuda_graphs` the model's passes over
+    training batches are captured at the first step and replayed from then on; gradients are then the graph's own
+    memory, so n_micro is 1.
     """
 
     schedule: LambdaLR
@@ -60,12 +65,25 @@ class TrainingModule(L.LightningModule):
         if self.to_capture:  # here, under the autocast of the step; the shapes of training batches never change
             self.to_capture = False
             torch.cuda.make_graphed_callables(self.model, (batch.inputs,))
+        if self.trainer.world_size > 1:
+            self._draw_apart(batch_idx % self.n_micro)
         objective, nats = self.objective(batch)
         share = nats / batch.n_targets
         first = batch_idx % self.n_micro == 0
         self.step_nats = share if first else self.step_nats + share
         # Lightning divides by the number of micro-batches and averages gradients over devices; we sum.
         return objective / batch.n_targets * (self.n_micro * self.trainer.world_size)
+
+    def _draw_apart(self, micro: int) -> None:
+        """Seed what a process draws in a pass (dropout). Each process draws something else, and what it draws follows
+        from its place and the step alone: so a run that is resumed draws what it would have drawn.
+        """
+        trainer: Any = self.trainer
+        place = (trainer.datamodule.seed, trainer.global_step, micro, trainer.global_rank, DROPOUT_STREAM)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+    def forward(self) -> None:
+        """Nothing. It tells what keeps the weights in parts (training/sharded.py) that they are about to be used."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = parameter_groups(self.model, self.optim)
@@ -99,4 +117,5 @@ class TrainingModule(L.LightningModule):
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
         limit = self.optim.grad_clip or float("inf")
-        self.grad_norm = clip_grad_norm_(self.model.parameters(), limit)
+        norm = clip_grad_norm_(self.model.parameters(), limit)
+        self.grad_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -65,10 +65,11 @@ def test_models_and_their_kinds():
 
 
 def test_trainers():
-    gpu, ddp = (compose("train", [f"trainer={name}"]).trainer for name in ("gpu", "ddp"))
+    gpu, ddp, fsdp = (compose("train", [f"trainer={name}"]).trainer for name in ("gpu", "ddp", "fsdp"))
     assert (gpu.accelerator, gpu.max_epochs, gpu.checkpoint_epochs, gpu.checkpoint_every) == ("cuda", 30, [30], 2000)
     assert replace(ddp, name="gpu", devices=1, strategy="auto") == gpu
     assert (ddp.devices, ddp.strategy) == (2, "ddp")
+    assert replace(fsdp, name="ddp", strategy="ddp") == ddp and fsdp.strategy == "fsdp"
 
 
 def test_tuned_values_belong_to_scales_and_are_typed():
@@ -178,6 +179,8 @@ def run():
         (None, {"logger": LoggerConfig(name="none", mode="online", project="other")}),
         ("data", {"cache_dir": "elsewhere"}),
         ("trainer", {"progress": False, "checkpoint_every": 7, "log_every": 7}),
+        ("trainer", {"name": "ddp", "accelerator": "cuda", "devices": 2, "strategy": "ddp", "threads": 1}),
+        ("trainer", {"micro_batch_size": 4, "cuda_graphs": True, "checkpoint_epochs": [30]}),
         ("model", {"tuned": {"1m": TunedConfig(lr=0.1)}}),
     ],
 )
@@ -199,7 +202,7 @@ def test_hash_ignores(run, group, changes):
         ("optim", "lr", 0.001),
         ("optim", "betas", [0.9, 0.99]),
         ("trainer", "max_steps", 10),
-        ("trainer", "threads", 1),
+        ("trainer", "val_every", 10),
     ],
 )
 def test_hash_follows(run, group, name, value):

@@ -43,7 +43,7 @@ MISTAKES = [
     ("model=fns", "model=fns: legal values are fsn, fsn_native, kuramoto, osn, transformer; type model=fsn"),
     ("scale=3m", "scale=3m: legal values are 100k, 1m, 250k, 2m, 4m, 8m, base, big, smoke"),
     ("model=", "model=: legal values are fsn"),
-    ("trainer={a: 1}", "legal values are cpu, ddp, gpu"),
+    ("trainer={a: 1}", "legal values are cpu, ddp, fsdp, gpu"),
     ("data=[stdlib]", "type data=stdlib"),
     ("data@x=stdlib", "type data=stdlib"),
     ("+model=fsn", "type model=fsn"),

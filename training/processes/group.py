@@ -150,12 +150,12 @@ class Group:
         if wrong:
             raise UserError("; ".join(wrong))
 
-    def connect(self, kind: str, strategy: str) -> None:
-        """Make torch's process group, for devices of a `kind` (cpu | cuda); of one process where a strategy asks it."""
+    def connect(self, kind: str) -> None:
+        """Make torch's process group, for devices of a `kind` (cpu | cuda); none for one process."""
         place = self.place
-        if place.size == 1 and strategy == "auto":
+        if self._store is None:
             return
-        store = dist.HashStore() if self._store is None else dist.PrefixStore("torch", self._store)
+        store = dist.PrefixStore("torch", self._store)
         device = torch.device("cuda", place.local_rank) if kind == "cuda" else None
         if device is not None:
             torch.cuda.set_device(device)

@@ -13,8 +13,10 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from configs.compose import NOT_IN_HASH_AT_DEFAULT, resolve_saved
 from configs.errors import UserError
@@ -123,12 +125,21 @@ def link(source: Path, target: Path) -> None:
 
 
 def check_finite(trainer: L.Trainer, step: int) -> None:
-    """NonFiniteError when a weight or a moment of the optimizer is not finite, naming the first such weight."""
+    """NonFiniteError when a weight or a moment of the optimizer is not finite, naming the first such weight.
+
+    Of weights in parts each process looks at its own; all raise alike. All processes must call this.
+    """
+    names, bad = [], []
     for name, parameter in trainer.lightning_module.named_parameters():
         moments = [m for optimizer in trainer.optimizers for m in optimizer.state.get(parameter, {}).values()]
-        for value in (parameter, *moments):
-            if not bool(torch.isfinite(value).all()):
-                raise NonFiniteError(f"{name} is not finite after step {step}; try a smaller optim.lr")
+        parts = [value.to_local() if isinstance(value, DTensor) else value for value in (parameter, *moments)]
+        names.append(name)
+        bad.append(torch.stack([~torch.isfinite(part).all().to(parameter.device) for part in parts]).any())
+    found = torch.stack(bad).int()
+    if trainer.world_size > 1:
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+    if bool(found.any()):
+        raise NonFiniteError(f"{names[int(found.argmax())]} is not finite after step {step}; try a smaller optim.lr")
 
 
 def remove_half_written(run_dir: Path) -> None:

@@ -18,6 +18,8 @@ from training.run_record.strict_json import CheckedAs, Count, Number, read_stric
 
 # An absolute path, alone or after `key=`, in quotes or not.
 ABSOLUTE = re.compile(r"""([^=/'"]*=)?(['"]?)(/.*)\2""", re.DOTALL)
+# How a config cuts a batch into parts.
+PARTS = (("trainer", "strategy"), ("trainer", "micro_batch_size"), ("data", "micro_batches"))
 
 
 def having(key: str) -> AfterValidator:
@@ -93,6 +95,7 @@ class MadeWith(TypedDict):
     versions: dict[str, str]
     git: Git
     ssa: NotRequired[dict[str, str]]
+    parts: NotRequired[dict[str, Any]]
     command: str
 
 
@@ -137,8 +140,12 @@ class RunRecord:
         return [row for row in self.metrics if row["split"] == split]
 
     def made_with(self) -> dict[str, Any]:
-        """Device, versions and code: what must stay the same for a resumed run to end with the same bits."""
-        return {"device": asdict(self.device), "versions": self.versions, "git": asdict(self.git), "ssa": self.ssa}
+        """Device, versions, code and the parts of a batch: what must stay the same for a resumed run to end with the
+        same bits.
+        """
+        parts = {key: self.config.get(group, {}).get(key) for group, key in PARTS}
+        made_with = {"device": asdict(self.device), "versions": self.versions, "git": asdict(self.git), "ssa": self.ssa}
+        return made_with | {"parts": {key: value for key, value in parts.items() if value is not None}}
 
     def go_on_from(self, before: "RunRecord") -> None:
         """Take over what an interrupted part of this run left in its record."""
@@ -146,6 +153,7 @@ class RunRecord:
         self.peak_memory_bytes, self.throughput = before.peak_memory_bytes, before.throughput
         self.earlier, self.synchrony_at_start = before.earlier, before.synchrony_at_start
         self.metrics = before.metrics
+        self.config_hash = before.config_hash  # of older code, perhaps; its checkpoints have it
         if before.made_with() != self.made_with():
             self.earlier = [*before.earlier, {**before.made_with(), "command": before.command}]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import BaseFileLock, Timeout
 
-from configs.compose import NOT_IN_HASH, NOT_IN_HASH_AT_DEFAULT, config_hash
+from configs.compose import NOT_IN_HASH, NOT_IN_HASH_AT_DEFAULT, ON_ANY_MACHINE, config_hash
 from configs.errors import UserError
 from configs.schema import RunConfig
 from data.atomic_write import TEMPORARY, write_errors
@@ -31,11 +31,13 @@ NAMES_OF_CHECKPOINTS = ("last.ckpt", "previous.ckpt", "epoch-*.ckpt", "*.ckpt.da
 
 
 def run_directory(config: RunConfig) -> Path:
-    """Where a run with this (resolved) config lives."""
+    """Where a run with this (resolved) config lives; one by older code where its name has the machine in its hash."""
     if config.run_dir is not None:
         return user_path(config.run_dir, "run_dir")
-    name = f"{config.model.name}-{config.scale.name}-{config.data.name}-seed{config.seed}-{config_hash(config)}"
-    return user_path(config.runs, "runs") / name
+    runs = user_path(config.runs, "runs")
+    name = f"{config.model.name}-{config.scale.name}-{config.data.name}-seed{config.seed}"
+    folder, former = (runs / f"{name}-{config_hash(config, of_machine)}" for of_machine in (False, True))
+    return former if (former / "record.json").exists() and not (folder / "record.json").exists() else folder
 
 
 @contextlib.contextmanager
@@ -161,7 +163,8 @@ def differing_keys(theirs: dict[str, Any], ours: dict[str, Any], most: int = 3) 
 
 
 def _ignored(key: str) -> bool:
-    return key.startswith("model.tuned.") or any(key == name or key.startswith(name + ".") for name in NOT_IN_HASH)
+    of_no_effect = (*NOT_IN_HASH, *ON_ANY_MACHINE)
+    return key.startswith("model.tuned.") or any(key == name or key.startswith(name + ".") for name in of_no_effect)
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -105,5 +105,5 @@ def test_a_rank_that_does_not_come_is_named(together, monkeypatch, capsys):
 def test_a_run_of_one_process_has_no_store():
     with Group(replace(Place(), size=1), timeout=60) as group:
         group.agree(SAME)
-        group.connect("cpu", "auto")
+        group.connect("cpu")
         assert group.host is None and group.cause(error := ValueError()) is error
