@@ -14,6 +14,8 @@ from configs.errors import UserError
 from configs.groups import FOLDER, HYDRA_VERSION_BASE
 from configs.hydra_private import BasicSweeper, get_args_parser
 from configs.overrides import parse
+from configs.printable import in_one_line
+from configs.saved import escaped
 
 
 def entry_point(
@@ -71,7 +73,7 @@ def stopped() -> NoReturn:
 
 def fail(error: UserError) -> NoReturn:
     """Print a user's mistake on one line of stderr and exit with 2."""
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    print("error: " + in_one_line(" ".join(str(error).split())), file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -112,7 +114,7 @@ def quoted(key: str, value: str) -> str:
     """The override that gives `key` this very text: `prompt='f(a, b)'`, with all that OmegaConf (${) and Hydra (quotes)
     would read escaped.
     """
-    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    value = escaped(value)
     value = re.sub(r"(\\*)'", r"\1\1\\'", value)
     value = re.sub(r"(\\+)\Z", r"\1\1", value)
     return f"{key}='{value}'"

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.errors import UserError
 from configs.fields import limits_of
+from configs.printable import shortened
 
 
 def nearest(word: str, legal: Iterable[str]) -> str | None:
@@ -30,15 +31,15 @@ def unknown_key(key: str, legal: Iterable[str], value: str = "...") -> UserError
     if guess is None and group not in legal:
         guess = nearest(key, legal)
     if guess is None:
-        return UserError(f"unknown key '{key}': legal here are {', '.join(siblings)}")
-    return UserError(f"unknown key '{key}': the nearest is '{guess}'; type {guess}={value}")
+        return UserError(f"unknown key '{shortened(key)}': legal here are {', '.join(siblings)}")
+    return UserError(f"unknown key '{shortened(key)}': the nearest is '{guess}'; type {guess}={shortened(value)}")
 
 
 def illegal_value(key: str, value: object, legal: Iterable[str]) -> UserError:
     """The error for a name that is none of the legal ones."""
     legal = list(legal)
     guess = nearest(str(value), legal) or legal[0]
-    return UserError(f"{key}={value}: legal values are {', '.join(legal)}; type {key}={guess}")
+    return UserError(f"{key}={shortened(value)}: legal values are {', '.join(legal)}; type {key}={guess}")
 
 
 def keys(tree: object, prefix: str = "") -> list[str]:
@@ -87,8 +88,8 @@ def type_error(tree: object, key: str, given: object, error: OmegaConfBaseExcept
     """OmegaConf's complaint about one value as one line: the key, what was given, what it takes."""
     takes = _takes(tree, key)
     if takes is None:
-        return UserError(f"{key}={given}: {str(error.msg or error).splitlines()[0]}")
-    return UserError(f"{key}={given}: takes {takes[0]}; type for example {key}={takes[1]}")
+        return UserError(f"{key}={shortened(given)}: {shortened(str(error.msg or error).splitlines()[0])}")
+    return UserError(f"{key}={shortened(given)}: takes {takes[0]}; type for example {key}={takes[1]}")
 
 
 def _check_keys(tree: object, values: Mapping[str, Any], legal: list[str], prefix: str = "") -> None:
@@ -101,7 +102,8 @@ def _check_keys(tree: object, values: Mapping[str, Any], legal: list[str], prefi
             continue
         if not isinstance(value, Mapping):
             raise UserError(
-                f"{prefix}{name}={value}: is a group of keys, such as {prefix}{name}.{fields(branch)[0].name}"
+                f"{prefix}{name}={shortened(value)}: is a group of keys, such as "
+                f"{prefix}{name}.{fields(branch)[0].name}"
             )
         _check_keys(branch, value, legal, f"{prefix}{name}.")
 

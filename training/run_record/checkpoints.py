@@ -193,7 +193,7 @@ def load_model(path: Path, device: str | torch.device = "cpu", start: bool = Fal
     Raises UserError for a file that is no whole checkpoint, or one whose weights do not fit its model.
     """
     content = read_checkpoint(Path(path))
-    config = resolve_saved(content["config"])
+    config = resolve_saved(content["config"], path)
     if start:
         return _at_start(path, config, content).to(device).eval(), content["config"]
     model = build_model(config.model, content["vocabulary_size"], config.task)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import FileLock, Timeout
 from torch import nn
 
 from configs.compose import resolve_saved
 from configs.errors import UserError
+from configs.saved import read_saved
 from configs.schema import AVERAGED, EvaluationDataConfig, RunConfig
 from data.atomic_write import WriteError
 from data.characters import CharacterTokenizer
@@ -210,10 +210,4 @@ def _checkpoint_file(folder: Path, name: str) -> Path:
 
 
 def _read_config(path: Path) -> RunConfig:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read the run's config {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is not a run's config")
-    return resolve_saved(values)
+    return resolve_saved(read_saved(path), path)
