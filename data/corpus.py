@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from data.tokenizers import Tokenizer, WordTokenizer, chunks
 
 log = logging.getLogger(__name__)
 
+SHA256 = re.compile("[0-9a-f]{64}")
 FORMAT = 1  # of the cache; a cache of another format is built again
 
 
@@ -100,7 +102,7 @@ def cached_corpus(
     content to `write`, split after split. UserError when a split ends empty or the cache cannot be written.
     """
     folder = cache_folder(config)
-    meta = _read_meta(folder, recipe)
+    meta = _read_meta(_meta_path(folder, recipe), recipe)
     if meta is None or not _is_whole(folder, meta):
         meta = _build(config, recipe, build, folder)
     return Corpus(
@@ -110,6 +112,32 @@ def cached_corpus(
         splits=_ranges(meta["lengths"]),
         source={**source, **meta["facts"]},
     )
+
+
+def holds_corpus(folder: str, sha256: str) -> bool:
+    """Whether a folder is a cache that has a corpus of this SHA-256, which may be any text."""
+    return SHA256.fullmatch(sha256) is not None and _content_path(user_path(folder), sha256).is_file()
+
+
+def corpus_from_cache(
+    config: DataConfig | ParallelConfig, sha256: str, fits: Callable[[Corpus], bool]
+) -> Corpus | None:
+    """The corpus of this SHA-256 as it lies in the cache, with no look at where it once came from; None: it is not
+    there whole. The same text may be there in several splits: the one that `fits` is taken.
+    """
+    folder = cache_folder(config)
+    if not holds_corpus(str(folder), sha256):
+        return None
+    for path in sorted(folder.glob("*.json")):
+        if path.name.startswith("tokenizer-"):
+            continue
+        meta = _read_meta(path)
+        if meta is not None and meta["sha256"] == sha256:
+            place, splits = _content_path(folder, sha256), _ranges(meta["lengths"])
+            corpus = Corpus(config.name, sha256, place, splits, meta["facts"])
+            if fits(corpus) and _is_whole(folder, meta):
+                return corpus
+    return None
 
 
 def tokenized(config: DataConfig, text: Corpus, tokenizer: Tokenizer) -> Corpus:
@@ -192,9 +220,8 @@ def _check_lengths(config: DataConfig | ParallelConfig, lengths: dict[str, int])
             )
 
 
-def _read_meta(folder: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
-    """The meta file's content, or None when it is absent, broken or speaks of something else."""
-    path = _meta_path(folder, recipe)
+def _read_meta(path: Path, recipe: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    """A meta file's content, or None when it is absent, broken or speaks of something else than `recipe`, if given."""
     try:
         meta = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -205,7 +232,7 @@ def _read_meta(folder: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
     whole = (
         isinstance(meta, dict)
         and meta.get("format") == FORMAT
-        and meta.get("recipe") == json.loads(_canonical(recipe))
+        and (recipe is None or meta.get("recipe") == json.loads(_canonical(recipe)))
         and isinstance(meta.get("sha256"), str)
         and isinstance(meta.get("facts"), dict)
         and isinstance(meta.get("lengths"), dict)
