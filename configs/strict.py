@@ -78,6 +78,9 @@ def typed(tree: Any, values: Mapping[str, Any]) -> Any:
         key = str(error.full_key or "").split("[")[0]
         raise type_error(tree, key, _select(values, key), error) from None
     for key, f, value, _ in leaves(merged):
+        if isinstance(value, list) and any(one is None or isinstance(one, dict | list) for one in value):
+            meaning, example = _takes(tree, key) or ("a list of plain values", "[1]")  # OmegaConf lets these pass
+            raise UserError(f"{key}={shortened(value)}: takes {meaning}; type for example {key}={example}")
         legal = limits_of(f).names
         if legal and value is not None and value not in legal:
             raise illegal_value(key, value, legal)

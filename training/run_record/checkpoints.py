@@ -16,6 +16,7 @@ from torch import nn
 
 from configs.compose import NOT_IN_HASH_AT_DEFAULT, resolve_saved
 from configs.errors import UserError
+from configs.printable import in_one_line
 from configs.schema import RunConfig
 from data.atomic_write import TEMPORARY, sync_file, write_atomically, write_errors
 from training.build import build_model
@@ -169,7 +170,7 @@ def set_aside_damaged(folder: Path) -> None:
         except DamagedError as error:
             names = (path.with_name(f"{path.name}.damaged-{n}") for n in itertools.count(1))
             aside = next(name for name in names if not name.exists())
-            print(f"warning: {error}; skipped, it is now {aside.name}", file=sys.stderr)
+            print(in_one_line(f"warning: {error}; skipped, it is now {aside.name}"), file=sys.stderr)
             with write_errors(aside):
                 os.replace(path, aside)
 
@@ -181,7 +182,7 @@ def newest_whole(run_dir: Path) -> Path | None:
         try:
             whole.append((read_checkpoint(path)["global_step"], path.name == "last.ckpt", path))
         except UserError as error:
-            print(f"warning: {error}; skipped", file=sys.stderr)
+            print(in_one_line(f"warning: {error}; skipped"), file=sys.stderr)
     return max(whole)[-1] if whole else None
 
 
