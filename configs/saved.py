@@ -63,6 +63,8 @@ def literal(values: Mapping[Any, Any]) -> dict[str, Any]:
 
     UserError for what no config has: other types, keys that are no text, or more than a config can hold.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"this is not a run's config: it is {shortened(repr(values))}")
     copied: dict[str, Any] = _Copy().of(values, "", 0)
     return copied
 
@@ -88,6 +90,8 @@ class _Copy:
             return [self.of(inner, key, depth + 1) for inner in value]
         if isinstance(value, str):
             return escaped(value)
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise UserError(f"this is not a run's config: the number of '{shortened(key)}' is too large")
         if value is None or isinstance(value, bool | int | float):
             return value
         raise UserError(f"this is not a run's config: '{shortened(key)}' is a {type(value).__name__}")

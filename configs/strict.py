@@ -77,6 +77,8 @@ def typed(tree: Any, values: Mapping[str, Any]) -> Any:
     except OmegaConfBaseException as error:
         key = str(error.full_key or "").split("[")[0]
         raise type_error(tree, key, _select(values, key), error) from None
+    except OverflowError:
+        raise UserError("a number in the config is too large; type one that is below 1e308") from None
     for key, f, value, _ in leaves(merged):
         if isinstance(value, list) and any(one is None or isinstance(one, dict | list) for one in value):
             meaning, example = _takes(tree, key) or ("a list of plain values", "[1]")  # OmegaConf lets these pass
@@ -101,6 +103,10 @@ def _check_keys(tree: object, values: Mapping[str, Any], legal: list[str], prefi
         if name not in names:
             raise unknown_key(f"{prefix}{name}", legal, str(value))
         branch = getattr(tree, name)
+        if isinstance(branch, dict) and isinstance(value, Mapping):
+            for inner, keys_of_it in value.items():
+                if not isinstance(keys_of_it, Mapping):
+                    raise UserError(f"{prefix}{name}.{inner}={shortened(keys_of_it)}: is a group of keys")
         if not is_dataclass(branch):
             continue
         if not isinstance(value, Mapping):
