@@ -120,24 +120,24 @@ def holds_corpus(folder: str, sha256: str) -> bool:
 
 
 def corpus_from_cache(
-    config: DataConfig | ParallelConfig, sha256: str, fits: Callable[[Corpus], bool]
+    config: DataConfig | ParallelConfig, sha256: str, lengths: dict[str, int], facts: dict[str, Any]
 ) -> Corpus | None:
     """The corpus of this SHA-256 as it lies in the cache, with no look at where it once came from; None: it is not
-    there whole. The same text may be there in several splits: the one that `fits` is taken.
+    there whole, or has not so many bytes.
     """
     folder = cache_folder(config)
-    if not holds_corpus(str(folder), sha256):
+    whole = list(lengths) == list(SPLITS) and min(lengths.values()) > 0 and holds_corpus(str(folder), sha256)
+    if not whole or not _is_whole(folder, {"sha256": sha256, "lengths": lengths}):
         return None
-    for path in sorted(folder.glob("*.json")):
-        if path.name.startswith("tokenizer-"):
-            continue
+    return Corpus(config.name, sha256, _content_path(folder, sha256), _ranges(lengths), facts)
+
+
+def facts_in_cache(config: DataConfig | ParallelConfig, sha256: str) -> Iterator[tuple[dict[str, int], dict[str, Any]]]:
+    """Bytes by split, and facts, that the cache has of a text; several where it was cut in several ways."""
+    for path in sorted(cache_folder(config).glob(f"{config.source}-*.json")):
         meta = _read_meta(path)
         if meta is not None and meta["sha256"] == sha256:
-            place, splits = _content_path(folder, sha256), _ranges(meta["lengths"])
-            corpus = Corpus(config.name, sha256, place, splits, meta["facts"])
-            if fits(corpus) and _is_whole(folder, meta):
-                return corpus
-    return None
+            yield meta["lengths"], meta["facts"]
 
 
 def tokenized(config: DataConfig, text: Corpus, tokenizer: Tokenizer) -> Corpus:

@@ -4,14 +4,13 @@ The run directory may be another person's, and name any file of this machine as 
 its config names is opened where it is the very file that the run was trained on, and no folder is gone through.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from configs.errors import UserError
 from configs.schema import DataConfig, EvaluationDataConfig, ParallelConfig
-from data.corpus import Corpus, corpus_from_cache, holds_corpus
+from data.corpus import Corpus, corpus_from_cache, facts_in_cache, holds_corpus
 from data.files import file_sha256, user_path
 from training.run_record.record import DataInfo
 
@@ -31,7 +30,7 @@ def data_of_run(data: Data, trained_on: DataInfo, moved: EvaluationDataConfig, r
     data = replace(data, **here | {"cache_dir": cache})
     if moved.path is not None:
         return data, None
-    text = None if moved.test is not None else corpus_from_cache(data, trained_on.sha256, _splits_of(trained_on))
+    text = None if moved.test is not None else _from_cache(data, trained_on)
     if text is None and data.path is not None and not _is_its_file(data.path, trained_on):
         raise UserError(
             f"the data {data.name} of the run in {run} is not in the cache, and not here as the file that it was "
@@ -40,12 +39,15 @@ def data_of_run(data: Data, trained_on: DataInfo, moved: EvaluationDataConfig, r
     return data, text
 
 
-def _splits_of(trained_on: DataInfo) -> Callable[[Corpus], bool]:
-    """Whether a corpus is split as that of a run; of parallel text the record has other bytes, those of targets."""
+def _from_cache(data: Data, trained_on: DataInfo) -> Corpus | None:
+    """The text of a run in its splits; of parallel text the record has other bytes, those of targets."""
+    if not isinstance(data, ParallelConfig):
+        return corpus_from_cache(data, trained_on.sha256, trained_on.bytes, trained_on.source)
     hashes = trained_on.source.get("splits_sha256")
-    if hashes is not None:
-        return lambda corpus: corpus.source.get("splits_sha256") == hashes
-    return lambda corpus: corpus.bytes_per_split() == trained_on.bytes
+    for lengths, facts in facts_in_cache(data, trained_on.sha256):
+        if facts.get("splits_sha256") == hashes:
+            return corpus_from_cache(data, trained_on.sha256, lengths, facts)
+    return None
 
 
 def _is_its_file(path: str | None, trained_on: DataInfo) -> bool:

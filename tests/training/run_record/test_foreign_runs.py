@@ -1,5 +1,6 @@
 """A run directory of another person: nothing in it is looked up, followed or run, and each fault is one line."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from configs.compose import compose, config_dict, resolve_saved
 from configs.errors import UserError
 from configs.saved import escaped, read_saved
 from configs.schema import EvaluationDataConfig
+from data.sources import open_corpus
 from training.run_record.record import load_record
 from training.run_record.trained_run import open_run
 
@@ -109,18 +111,21 @@ def test_the_data_is_opened_by_its_hash_alone(foreign, refused, text_file, cache
     assert "a secret" not in "".join(capsys.readouterr())
 
 
-def test_the_same_text_in_other_splits_is_another_corpus(foreign, make_config, tmp_path):
-    folder = foreign({"data.cache_dir": None, "data.path": "nothing"})
-    moved = EvaluationDataConfig(path=str(tmp_path / "same"), cache_dir=str(tmp_path / "theirs"))
+def test_the_splits_are_those_of_the_run(foreign, tmp_path):
+    """Also where the same text lies in the cache in others, or the record has splits that cannot be."""
     content = open_run(str(foreign({}))).corpus(HERE)
     (tmp_path / "same").write_bytes(content.path.read_bytes())
-    others = compose("train", ["data=text", f"data.path={moved.path}", "data.split=[0.5,0.25,0.25]", "model=fsn"])
-    from data.sources import open_corpus
-
-    assert open_corpus(others.data).sha256 == content.sha256
+    given = ["data=text", f"data.path={tmp_path / 'same'}", "data.split=[0.5,0.25,0.25]", "model=fsn"]
+    other = open_corpus(compose("train", given).data)
+    assert other.sha256 == content.sha256 and other.splits != content.splits
     folder = foreign({"data.cache_dir": None, "data.path": "nothing"})
-    with pytest.raises(UserError, match="is not in the cache"):
-        open_run(str(folder)).corpus(HERE)
+    assert open_run(str(folder)).corpus(HERE).splits == content.splits
+    record = json.loads((folder / "record.json").read_text())
+    for changes in ({"train": 10**9}, {"test": 0}, {"more": 1}):
+        changed = {**record, "data": {**record["data"], "bytes": record["data"]["bytes"] | changes}}
+        (folder / "record.json").write_text(json.dumps(changed))
+        with pytest.raises(UserError, match="is not in the cache"):
+            open_run(str(folder)).corpus(HERE)
 
 
 def test_a_cache_that_only_the_config_names_is_not_written_to(foreign, text_file, cache_dir, tmp_path):
