@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 TABLES := table-learning-rates table-fsn-enwik8 table-fsn-code table-fsn-scale table-fsn-ablation table-fsn-local table-fsn-text27 table-ssa-lm table-ssa-ablation table-lm-tokens table-ssa-mt table-ssa-synchrony table-ssa-cost table-recall
 FIGURES := figure-copy-depth figure-coupling
-# PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run.
-GIVEN = $(if $(PROFILE),profile=$(PROFILE)) $(if $(DATA),data=$(DATA)) $(if $(DATA_PATH),"data.path=$$DATA_PATH") $(if $(DATA_NAME),"data.name=$$DATA_NAME") $(ARGS)
+# PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run, as
+# words of a shell; only where it is typed, because it is the one variable that a shell reads.
+GIVEN = $(if $(PROFILE),"profile=$$PROFILE") $(if $(DATA),"data=$$DATA") $(if $(DATA_PATH),"data.path=$$DATA_PATH") $(if $(DATA_NAME),"data.name=$$DATA_NAME") $(if $(filter command,$(origin ARGS)),$(ARGS))
 VARIABLES := PROFILE DATA DATA_PATH DATA_NAME DIR ARGS PYTHON VENV
 # What was typed as NAME=VALUE; make writes a space within a value as backslash and space.
 EMPTY :=
@@ -17,11 +18,13 @@ ifneq ($(MISTYPED),)
 $(error there is no variable $(MISTYPED); legal are $(VARIABLES))
 endif
 # Through the environment and as typed: a path may hold quotes, spaces, dollars.
+override export PROFILE := $(value PROFILE)
+override export DATA := $(value DATA)
 override export DATA_PATH := $(value DATA_PATH)
 override export DATA_NAME := $(value DATA_NAME)
 override export DIR := $(or $(value DIR),runs)
 
-.PHONY: help setup demo test check bench status clean tables claims report $(TABLES) $(FIGURES)
+.PHONY: help setup demo test check audit fuzz bench status clean tables claims report $(TABLES) $(FIGURES)
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -48,6 +51,12 @@ check: $(VENV)/installed ## formatting, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo "type $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
+
+audit: $(VENV)/installed ## whether what is installed is what constraints.txt locks: versions, files, known vulnerabilities
+	@$(BIN)/python -m results.audit
+
+fuzz: $(VENV)/installed ## 100,000 damaged and malicious files and command lines to their readers, about half an hour
+	@SYNCHRONY_FUZZ=100 $(BIN)/python -m pytest --timeout=0 tests/fuzz
 
 bench: $(VENV)/installed ## time a training step of each model, alternating, in one process
 	@$(BIN)/python bench.py

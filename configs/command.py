@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from configs.errors import UserError
+from configs.printable import in_one_line
 
 STAND_INS = "synchrony.stand_ins"  # the name of the error handler
 # For characters that we print and a terminal may lack; any other becomes "?".
@@ -88,5 +89,5 @@ def stopped() -> NoReturn:
 def fail(error: UserError) -> NoReturn:
     """Print a user's mistake on one line of stderr and exit with its code. Notes (which run, at which step) follow."""
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-    print("error: " + " ".join(f"{error}{notes}".split()), file=sys.stderr)
+    print("error: " + in_one_line(" ".join(f"{error}{notes}".split())), file=sys.stderr)
     raise SystemExit(error.exit_code)

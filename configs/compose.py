@@ -9,8 +9,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from configs.checks import check_benchmark, check_evaluation, check_run
+from configs.errors import UserError
 from configs.groups import options, schema
 from configs.overrides import compose_strictly
+from configs.saved import literal
 from configs.schema import MODELS, BenchmarkConfig, EvaluationConfig, RunConfig
 from configs.strict import typed
 
@@ -88,17 +90,24 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> RunConfig:
     model, data = values.get("model"), values.get("data")
     name = model.get("name") if isinstance(model, Mapping) else model
     source = data.get("source") if isinstance(data, Mapping) else None
-    config: RunConfig = typed(schema("train", name, source), values)
+    config: RunConfig = typed(schema("train", name, source if isinstance(source, str) else None), values)
     check_run(config, options("scale"))
     return config
 
 
-def resolve_saved(values: Mapping[str, Any]) -> RunConfig:
+def resolve_saved(values: Mapping[str, Any], place: object = "") -> RunConfig:
     """The config of a run on disk: a key that is newer than the run has the value that the run had without it.
 
-    Raises UserError as `resolve` does.
+    Anybody may have written it, so every value is taken literally (`configs.saved`). `place`: the file, for errors.
+    Raises UserError as `resolve` does, and for what is no config at all.
     """
-    values = json.loads(json.dumps(values))
+    try:
+        return _resolve_saved(literal(values))
+    except UserError as error:
+        raise UserError(f"the config in {place}: {error}" if place else str(error)) from None
+
+
+def _resolve_saved(values: dict[str, Any]) -> RunConfig:
     known = config_dict(resolve(values))
     for key, former in NOT_IN_HASH_AT_DEFAULT.items():
         group, name = key.split(".")

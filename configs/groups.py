@@ -70,7 +70,7 @@ def schema(entry: str, model: str | None = None, source: str | None = None) -> A
         return EvaluationConfig()
     if entry == "bench":
         return BenchmarkConfig()
-    if model not in MODELS:
+    if not isinstance(model, str) or model not in MODELS:
         raise illegal_value("model", model, sorted(MODELS))
     return RunConfig(model=MODELS[model](), data=data_class(source)())
 

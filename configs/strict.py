@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from configs.errors import UserError
 from configs.fields import limits_of
+from configs.printable import shortened
 
 
 def nearest(word: str, legal: Iterable[str]) -> str | None:
@@ -30,15 +31,15 @@ def unknown_key(key: str, legal: Iterable[str], value: str = "...") -> UserError
     if guess is None and group not in legal:
         guess = nearest(key, legal)
     if guess is None:
-        return UserError(f"unknown key '{key}': legal here are {', '.join(siblings)}")
-    return UserError(f"unknown key '{key}': the nearest is '{guess}'; type {guess}={value}")
+        return UserError(f"unknown key '{shortened(key)}': legal here are {', '.join(siblings)}")
+    return UserError(f"unknown key '{shortened(key)}': the nearest is '{guess}'; type {guess}={shortened(value)}")
 
 
 def illegal_value(key: str, value: object, legal: Iterable[str]) -> UserError:
     """The error for a name that is none of the legal ones."""
     legal = list(legal)
     guess = nearest(str(value), legal) or legal[0]
-    return UserError(f"{key}={value}: legal values are {', '.join(legal)}; type {key}={guess}")
+    return UserError(f"{key}={shortened(value)}: legal values are {', '.join(legal)}; type {key}={guess}")
 
 
 def require_utf8(key: str, text: str) -> None:
@@ -90,9 +91,14 @@ def typed(tree: Any, values: Mapping[str, Any]) -> Any:
     except OmegaConfBaseException as error:
         key = str(error.full_key or "").split("[")[0]
         raise type_error(tree, key, _select(values, key), error) from None
+    except OverflowError:
+        raise UserError("a number in the config is too large; type one that is below 1e308") from None
     for key, f, value, _ in leaves(merged):
         if isinstance(value, str):
             require_utf8(key, value)
+        if isinstance(value, list) and any(one is None or isinstance(one, dict | list) for one in value):
+            meaning, example = takes(tree, key) or ("a list of plain values", "[1]")  # OmegaConf lets these pass
+            raise UserError(f"{key}={shortened(value)}: takes {meaning}; type for example {key}={example}")
         legal = limits_of(f).names
         if legal and value is not None and value not in legal:
             raise illegal_value(key, value, legal)
@@ -103,8 +109,8 @@ def type_error(tree: object, key: str, given: object, error: OmegaConfBaseExcept
     """OmegaConf's complaint about one value as one line: the key, what was given, what it takes."""
     meant = takes(tree, key)
     if meant is None:
-        return UserError(f"{key}={given}: {str(error.msg or error).splitlines()[0]}")
-    return UserError(f"{key}={given}: takes {meant[0]}; type for example {key}={meant[1]}")
+        return UserError(f"{key}={shortened(given)}: {shortened(str(error.msg or error).splitlines()[0])}")
+    return UserError(f"{key}={shortened(given)}: takes {meant[0]}; type for example {key}={meant[1]}")
 
 
 def _check_keys(tree: object, values: Mapping[str, Any], legal: list[str], prefix: str = "") -> None:
@@ -113,11 +119,16 @@ def _check_keys(tree: object, values: Mapping[str, Any], legal: list[str], prefi
         if name not in names:
             raise unknown_key(f"{prefix}{name}", legal, str(value))
         branch = getattr(tree, name)
+        if isinstance(branch, dict) and isinstance(value, Mapping):
+            for inner, keys_of_it in value.items():
+                if not isinstance(keys_of_it, Mapping):
+                    raise UserError(f"{prefix}{name}.{inner}={shortened(keys_of_it)}: is a group of keys")
         if not is_dataclass(branch):
             continue
         if not isinstance(value, Mapping):
             raise UserError(
-                f"{prefix}{name}={value}: is a group of keys, such as {prefix}{name}.{fields(branch)[0].name}"
+                f"{prefix}{name}={shortened(value)}: is a group of keys, such as "
+                f"{prefix}{name}.{fields(branch)[0].name}"
             )
         _check_keys(branch, value, legal, f"{prefix}{name}.")
 

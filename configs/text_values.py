@@ -17,6 +17,7 @@ from configs.fields import limits_of
 from configs.groups import defaults, schema
 from configs.hydra_private import Override, OverridesParser, QuotedString
 from configs.paths import expanded
+from configs.saved import escaped
 from configs.schema import PAIRS, STRINGS
 from configs.strict import leaves
 
@@ -122,8 +123,8 @@ def _readable(key: str, text: str, path: str | None) -> str:
     in_quotes = override is not None and isinstance(override._value, QuotedString)
     meant = value if in_quotes and isinstance(value, str) else text
     if path is not None and meant.startswith("~"):
-        return _in_quotes(expanded(meant, path), escaped=not INTERPOLATION.search(meant))
-    return text if in_quotes or value == text else _in_quotes(text, escaped=not INTERPOLATION.search(text))
+        return _in_quotes(expanded(meant, path), literally=not INTERPOLATION.search(meant))
+    return text if in_quotes or value == text else _in_quotes(text, literally=not INTERPOLATION.search(text))
 
 
 def _parsed(key: str, text: str) -> Override | None:
@@ -133,9 +134,8 @@ def _parsed(key: str, text: str) -> Override | None:
         return None
 
 
-def _in_quotes(value: str, escaped: bool = True) -> str:
-    if escaped:
-        value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+def _in_quotes(value: str, literally: bool = True) -> str:
+    value = escaped(value) if literally else value
     value = re.sub(r"(\\*)'", r"\1\1\\'", value)
     value = re.sub(r"(\\+)\Z", r"\1\1", value)
     return f"'{value}'"

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from data.tokenizers import Tokenizer, WordTokenizer, chunks
 
 log = logging.getLogger(__name__)
 
+SHA256 = re.compile("[0-9a-f]{64}")
 FORMAT = 1  # of the cache; a cache of another format is built again
 
 
@@ -114,7 +116,7 @@ def cached_corpus(
     content to `write`, split after split. UserError when a split ends empty or the cache cannot be written.
     """
     folder = cache_folder(config)
-    meta = _read_meta(folder, recipe)
+    meta = _read_meta(_meta_path(folder, recipe), recipe)
     if meta is None or not _is_whole(folder, meta):
         meta = _build(config, recipe, build, folder)
     return Corpus(
@@ -124,6 +126,32 @@ def cached_corpus(
         splits=_ranges(meta["lengths"]),
         source={**source, **meta["facts"]},
     )
+
+
+def holds_corpus(folder: str, sha256: str) -> bool:
+    """Whether a folder is a cache that has a corpus of this SHA-256, which may be any text."""
+    return SHA256.fullmatch(sha256) is not None and _content_path(user_path(folder), sha256).is_file()
+
+
+def corpus_from_cache(
+    config: DataConfig | ParallelConfig, sha256: str, lengths: dict[str, int], facts: dict[str, Any]
+) -> Corpus | None:
+    """The corpus of this SHA-256 as it lies in the cache, with no look at where it once came from; None: it is not
+    there whole, or has not so many bytes.
+    """
+    folder = cache_folder(config)
+    whole = list(lengths) == list(SPLITS) and min(lengths.values()) > 0 and holds_corpus(str(folder), sha256)
+    if not whole or not _is_whole(folder, {"sha256": sha256, "lengths": lengths}):
+        return None
+    return Corpus(config.name, sha256, _content_path(folder, sha256), _ranges(lengths), facts)
+
+
+def facts_in_cache(config: DataConfig | ParallelConfig, sha256: str) -> Iterator[tuple[dict[str, int], dict[str, Any]]]:
+    """Bytes by split, and facts, that the cache has of a text; several where it was cut in several ways."""
+    for path in sorted(cache_folder(config).glob(f"{config.source}-*.json")):
+        meta = _read_meta(path)
+        if meta is not None and meta["sha256"] == sha256:
+            yield meta["lengths"], meta["facts"]
 
 
 def tokenized(config: DataConfig, text: Corpus, tokenizer: Tokenizer) -> Corpus:
@@ -208,9 +236,8 @@ def _check_lengths(config: DataConfig | ParallelConfig, lengths: dict[str, int])
             )
 
 
-def _read_meta(folder: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
-    """The meta file's content, or None when it is absent, broken or speaks of something else."""
-    path = _meta_path(folder, recipe)
+def _read_meta(path: Path, recipe: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    """A meta file's content, or None when it is absent, broken or speaks of something else than `recipe`, if given."""
     try:
         meta = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -221,7 +248,7 @@ def _read_meta(folder: Path, recipe: dict[str, Any]) -> dict[str, Any] | None:
     whole = (
         isinstance(meta, dict)
         and meta.get("format") == FORMAT
-        and meta.get("recipe") == json.loads(_canonical(recipe))
+        and (recipe is None or meta.get("recipe") == json.loads(_canonical(recipe)))
         and isinstance(meta.get("sha256"), str)
         and isinstance(meta.get("facts"), dict)
         and isinstance(meta.get("lengths"), dict)

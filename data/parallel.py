@@ -119,14 +119,16 @@ class Source:
     expected: dict[str, int] | None = None  # pairs of each split; None: as many as there are
 
 
-def open_parallel(config: ParallelConfig, tokenizer: JointTokenizer | None = None) -> ParallelCorpus:
-    """The corpus that `config` names, from the cache when it was made before. `tokenizer`: that of a trained run;
-    None: that of its training split.
+def open_parallel(
+    config: ParallelConfig, tokenizer: JointTokenizer | None = None, text: Corpus | None = None
+) -> ParallelCorpus:
+    """The corpus that `config` names, from the cache when it was made before. `tokenizer`, `text`: those of a trained
+    run; None: the tokenizer of its training split, and the text that `config` names.
 
     UserError for text that is not there or not parallel (unequal numbers of lines, a language twice), not UTF-8, or too
     small for `data.vocabulary`, and for a cache that cannot be written.
     """
-    text = _text(config)
+    text = text or _text(config)
     if tokenizer is None:
         tokenizer = trained_joint_tokenizer(config, text, text.source["splits_sha256"]["train"])
     corpus = ParallelCorpus(text, tokenized_pairs(config, text, tokenizer), tokenizer, config.languages)

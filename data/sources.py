@@ -33,19 +33,22 @@ SOURCES: dict[str, Callable[[DataConfig], Corpus]] = {
 ALPHABETS = {"text8": LETTERS, "text27": LETTERS}
 
 
-def open_corpus(config: DataConfig) -> Corpus:
-    """The corpus that `config` names, from the cache when it was made before. UserError tells what the user can do."""
+def open_corpus(config: DataConfig, text: Corpus | None = None) -> Corpus:
+    """The corpus that `config` names, from the cache when it was made before; or `text`, that of a run, as its tokens.
+
+    UserError tells what the user can do.
+    """
     if config.source not in SOURCES:
         raise UserError(f"data.source={config.source} is unknown; choose one of {', '.join(SOURCES)}")
     if config.tokenizer == CHARACTERS:
-        corpus = SOURCES[config.source](config)
+        corpus = text or SOURCES[config.source](config)
         alphabet = ALPHABETS.get(config.source) or alphabet_of(corpus)
         return tokenized(config, corpus, CharacterTokenizer(alphabet=alphabet))
     if config.tokenizer in TRAINED:
-        corpus = SOURCES[config.source](config)
+        corpus = text or SOURCES[config.source](config)
         return tokenized(config, corpus, trained_tokenizer(config, corpus))
     tokenizer = open_tokenizer(config.tokenizer)  # before a download, not after
-    corpus = SOURCES[config.source](config)
+    corpus = text or SOURCES[config.source](config)
     return corpus if tokenizer.name == BYTES else tokenized(config, corpus, tokenizer)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
+from configs.printable import shortened
 from data.files import existing_file, kind_of_file, recorded_name, unreadable
 from data.split import NEWLINE, Split
 from data.unpacking import refused
@@ -30,6 +31,7 @@ TRAINED = (WORDS, BPE)  # those that the training text makes
 EOS = b" \n"  # of words, as WikiText's lines end
 ONE_BYTE = (BYTES, CHARACTERS)  # those whose tokens stand for one byte each
 BROKEN = re.compile("([\udc80-\udcff]+)")  # what surrogateescape makes of bytes that are not UTF-8
+LARGEST = 1 << 28  # bytes of a tokenizer.json; the largest known have some 40 million
 CHUNK = 1 << 20  # bytes that are tokenized at a time, cut after a newline (our choice)
 
 
@@ -184,10 +186,15 @@ def tokenizer_of(name: str, content: bytes) -> Tokenizer:
         from tokenizers.models import WordLevel
     except ImportError as error:
         raise UserError("data.tokenizer needs the package tokenizers; pip install tokenizers") from error
+    if len(content) > LARGEST:
+        raise UserError(f"data.tokenizer={name} has {len(content):,} bytes, more than any tokenizer.json: give another")
     try:
         library = Library.from_str(content.decode())
-    except Exception as error:  # the library raises plain exceptions
-        raise UserError(f"data.tokenizer={name} is no tokenizer.json of the tokenizers library: {error}") from error
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # plain exceptions; a panic of the library's Rust code is none of Python's Exception
+        reason = shortened(str(error))
+        raise UserError(f"data.tokenizer={name} is no tokenizer.json of the tokenizers library: {reason}") from error
     if not isinstance(library.decoder, ByteLevel):
         raise UserError(
             f"data.tokenizer={name} does not work on bytes: its decoder has to be ByteLevel, as GPT-2's is; "

@@ -11,6 +11,7 @@ from pathlib import Path
 from configs.command import end_with
 from configs.entry import refuse
 from configs.errors import UserError
+from configs.printable import in_one_line
 from measures.statistics import difference_over_seeds, mean_over_seeds
 from results.document import Row, markdown
 from results.evidence.protocol import footnotes
@@ -36,18 +37,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "a run with task=recall has accuracies, no bits per byte: type make table-recall ARGS=runs=FOLDER"
         )
     rows = comparison(records)
-    print("\n\n".join([markdown(rows), OVER_TEXT, *footnotes(records)]))
+    print("\n\n".join([markdown(rows), OVER_TEXT, *map(in_one_line, footnotes(records))]))
     if "settings" in rows[0]:
         for model, usual in usual_settings(records).items():
-            print(f"\nUsual for {model}: {' '.join(f'{key}={value}' for key, value in usual.items())}")
+            settings = " ".join(f"{key}={value}" for key, value in usual.items())
+            print("\n" + in_one_line(f"Usual for {model}: {settings}"))
     models = runs_by_model(records)
     if means := seed_means(models):
         print(f"\n{markdown(means)}\n\n{OVER_SEEDS}")
     if costs := cost_table("", models):
         title = costs.title[0].upper() + costs.title[1:]
-        print("\n" + "\n\n".join([title, markdown(costs.rows), *costs.notes]))
+        print("\n" + "\n\n".join([in_one_line(title), markdown(costs.rows), *map(in_one_line, costs.notes)]))
     if asked.figure is not None:
-        print("\n" + ", ".join(str(file) for file in plot_curves(records, asked.figure)) + f": {drawn(records)}")
+        print(
+            "\n"
+            + ", ".join(str(file) for file in plot_curves(records, asked.figure))
+            + in_one_line(f": {drawn(records)}")
+        )
 
 
 def record_files(paths: Sequence[Path]) -> list[Path]:

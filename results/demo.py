@@ -11,6 +11,7 @@ import torch
 
 from configs.command import end_with
 from configs.errors import UserError
+from configs.printable import printable
 from measures.sample import decoded, sample
 from results.document import markdown
 from results.figures.curves import plot_curves
@@ -99,7 +100,7 @@ def report(record: RunRecord, table: str, samples: dict[str, Path]) -> None:
     for model, path in samples.items():
         lines = path.read_text(encoding="utf-8").split("\n")[:SHOWN_LINES]
         print(f"\n{model} writes (temperature 0.8, seed {SEED}):")
-        print("\n".join("  │ " + line[:SHOWN_COLUMNS] for line in lines))
+        print("\n".join("  │ " + printable(line[:SHOWN_COLUMNS]) for line in lines))
     print(
         f"\nBits per byte on the {final['bytes']:,} validation bytes of {record.data.name} after "
         f"{final['tokens']:,} training tokens (less is better)\n\n{table}\n\n{OVER_TEXT}"

@@ -10,26 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from data.atomic_write import write_atomically
+from results.escapes import for_csv, for_latex, for_markdown, for_markdown_cell
 from results.evidence.runs import Run
 
 Row = dict[str, str]  # column -> cell
-
-# Characters that LaTeX reads as its own, and those of ours that its fonts lack.
-LATEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {
-        "±": r"$\pm$",
-        "≥": r"$\ge$",
-        "≈": r"$\approx$",
-        "…": r"\dots{}",
-        "°": r"$^\circ$",
-        "\N{MULTIPLICATION SIGN}": r"$\times$",
-    }
-    | {"\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--"}
-    | {chr(code): rf"$\{name}$" for code, name in ((0x393, "Gamma"), (0x394, "Delta"), (0x3B1, "alpha"))}
-    | {chr(code): rf"$\{name}$" for code, name in ((0x3B8, "theta"), (0x3BA, "kappa"))}
-)
 
 
 @dataclass
@@ -57,12 +41,15 @@ class Document:
 
     def markdown(self) -> str:
         """The whole document; figures lie beside it."""
-        parts = [f"# {self.title}"]
+        parts = [f"# {for_markdown(self.title)}"]
         for table in self.tables:
-            parts += [f"## {table.title}", markdown(table.rows, table.left) if table.rows else "No row."]
-            parts += ["\n".join(f"- {note}" for note in table.notes)] if table.notes else []
-        parts += [f"![{caption}]({stem}.png)\n\n{caption}" for stem, caption in self.figures]
-        parts += ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []
+            parts += [f"## {for_markdown(table.title)}", markdown(table.rows, table.left) if table.rows else "No row."]
+            parts += [_list(table.notes)] if table.notes else []
+        for stem, caption in self.figures:
+            # A bracket would end what stands for the picture.
+            instead = for_markdown(caption.replace("[", "(").replace("]", ")"))
+            parts.append(f"![{instead}]({stem}.png)\n\n{for_markdown(caption)}")
+        parts += [_list(self.notes)] if self.notes else []
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:
@@ -73,9 +60,9 @@ class Document:
         """The numbers of a table, one line each, with the names of their columns."""
         text = io.StringIO()
         columns = list(dict.fromkeys(key for numbers in table.data for key in numbers))
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table.data)
+        writer = csv.writer(text, lineterminator="\n")
+        for cells in (columns, *([numbers.get(key, "") for key in columns] for numbers in table.data)):
+            writer.writerow(map(for_csv, cells))
         return text.getvalue()
 
     def write(self, folder: Path) -> list[Path]:
@@ -96,6 +83,10 @@ class Document:
         return list(files)
 
 
+def _list(notes: Sequence[str]) -> str:
+    return "\n".join(f"- {for_markdown(note)}" for note in notes)
+
+
 def latex_table(table: Table) -> str:
     if not table.rows:
         return ""
@@ -103,13 +94,13 @@ def latex_table(table: Table) -> str:
     form = "".join("l" if column in table.left else "r" for column in columns)
     lines = [
         r"\begin{table}[t]\centering",
-        rf"\caption{{{table.title.translate(LATEX)}}}",
+        rf"\caption{{{for_latex(table.title)}}}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{form}}}\toprule",
         _cells(columns) + r" \midrule",
         *(_cells([row[column] for column in columns]) for row in table.rows),
         r"\bottomrule\end{tabular}}",
-        *(rf"\par\footnotesize {note.translate(LATEX)}" for note in table.notes),
+        *(rf"\par\footnotesize {for_latex(note)}" for note in table.notes),
         r"\end{table}",
         "",
     ]
@@ -117,12 +108,13 @@ def latex_table(table: Table) -> str:
 
 
 def _cells(cells: Sequence[str]) -> str:
-    return " & ".join(cell.translate(LATEX) for cell in cells) + r" \\"
+    return " & ".join(for_latex(cell) for cell in cells) + r" \\"
 
 
 def markdown(rows: Sequence[Row], left: Sequence[str] = ("model", "settings")) -> str:
     """Rows as a Markdown table that is aligned, so that it reads well in a terminal too. `left`: columns of words."""
-    rows = [{c: cell.replace("|", r"\|") for c, cell in row.items()} for row in rows]  # else it would end the cell
+    rows = [{for_markdown_cell(c): for_markdown_cell(cell) for c, cell in row.items()} for row in rows]
+    left = [for_markdown_cell(c) for c in left]
     columns = list(rows[0])
     width = {c: max(len(c), *(len(row[c]) for row in rows)) for c in columns}
 

@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 
 from configs.command import end_with
 from configs.errors import UserError
+from configs.printable import in_one_line, printable
 from data.atomic_write import write_atomically
 from results.document import Document, Table
 from results.figures.style import DPI
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"written: {output}, {len(sections)} sections, {figures} figures, {len(page.encode()) / 1e6:.2f} MB")
     failed = [section for section in sections if section.error]
     for section in failed:
-        print(f"{section.target} could not be made: {section.error}", file=sys.stderr)
+        print(in_one_line(f"{section.target} could not be made: {section.error}"), file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -148,6 +149,7 @@ def render(sections: Sequence[Section], tree: SourceTree) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=lambda value: type(value)(printable(value)) if isinstance(value, str) else value,
     )
     environment.filters |= {
         "prose": prose,

@@ -19,6 +19,7 @@ from typing import Any
 
 from configs.command import end_with
 from configs.errors import UserError
+from configs.printable import in_one_line
 from configs.schema import data_class
 from configs.search import SweeperConfig
 from configs.strict import illegal_value
@@ -243,7 +244,7 @@ def make_runs(asked: Asked) -> int:
         moved = any(text.startswith("data.path=") for text in asked.overrides)
         failed = evaluate_missing(missing, sweep.kind, asked.profile == "smoke", moved)
         for reason in failed:
-            print(f"not evaluated: {reason}", file=sys.stderr)
+            print(in_one_line(f"not evaluated: {reason}"), file=sys.stderr)
         code = code or int(bool(failed))
     return code
 

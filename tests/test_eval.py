@@ -101,13 +101,16 @@ def test_a_last_validation_on_fewer_bytes_is_named_and_found_again(evaluate, tra
     assert load_record(tmp_path / "run").evaluations[-1]["nats"] == pytest.approx(final["nats"], abs=1e-6)
 
 
-def test_a_corpus_that_was_moved_is_found_with_data_path(evaluate, trained, run_dir, tmp_path):
+def test_a_corpus_that_was_moved_is_found_with_data_path(evaluate, trained, run_dir, tmp_path, monkeypatch):
     moved = tmp_path / "moved.txt"
     moved.write_bytes((trained / "corpus.txt").read_bytes())
     config = run_dir / "config.yaml"
     config.write_text(config.read_text().replace(str(trained / "corpus.txt"), "elsewhere/corpus.txt"))
+    assert evaluate(f"run={run_dir}")[0] == 0, "it is in the cache, whatever lies elsewhere"
+    config.write_text(config.read_text().replace(str(trained / "cache"), str(tmp_path / "no-cache")))
+    monkeypatch.setenv("SYNCHRONY_CACHE", str(tmp_path / "ours"))
     code, _, err = evaluate(f"run={run_dir}")
-    assert code == 2 and "data.path=elsewhere/corpus.txt does not exist" in err
+    assert code == 2 and "is not in the cache, and not here as the file that it was trained on" in err
     code, out, _ = evaluate(f"run={run_dir}", f"data.path={moved}")
     assert code == 0 and "bits per byte" in out
     moved.write_text("another text\n" * 1000)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from configs.errors import UserError
+from configs.printable import printable
 from configs.schema import EvaluationConfig
 from measures.loss import Evaluation
 from measures.word_perplexity import by_word, words_in
@@ -190,7 +191,7 @@ def write_text(config: EvaluationConfig) -> None:
     sys.stdout.write(config.prompt)
     tokens = sample(run.model, prompt, config.length, config.temperature, config.top_p, generator)
     for text in decoded(tokenizer.decode(tokens)):
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text))  # a model of bytes may write any
         sys.stdout.flush()
     print()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.printable import printable
 from configs.schema import EvaluationConfig
 from data.atomic_write import write_atomically
 from data.files import existing_file, file_sha256
@@ -118,7 +119,7 @@ def translate_lines(run: TrainedRun, config: EvaluationConfig) -> None:
         for translations in _translated(run, config, some):
             for n in range(config.n_best):  # always as many lines for a sentence, also for an empty one
                 text, one = translations[min(n, len(translations) - 1)]
-                print(f"{one.score:.4f}\t{text}" if config.scores else text)
+                print(f"{one.score:.4f}\t{printable(text)}" if config.scores else printable(text))
         sys.stdout.flush()
 
 

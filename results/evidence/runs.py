@@ -5,6 +5,7 @@ still the record of that run. Where it ran and in how many threads makes no othe
 where that differs among its rows. A corpus is known by its content: two that have one name are two sections.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -35,6 +36,7 @@ PROTOCOL_KEYS = (
     *("data.raw", "data.tokenizer", "data.vocabulary", "data.context", "data.split"),
     *("trainer.val_bytes", "trainer.last_val_bytes"),
 )
+LONGEST_NAME = 80  # characters of a corpus' name in the name of a file
 FEW = 4  # runs that a note names; of the others it has the number
 
 RecordFile = tuple[Path, RunRecord]
@@ -124,7 +126,13 @@ def few(labels: Sequence[str]) -> str:
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.=-]+", "-", text).strip("-")
+    """A part of a file's name: no separator of folders, and of a length that every file system takes."""
+    name = re.sub(r"[^\w.=-]+", "-", text, flags=re.ASCII).strip("-.")
+    return (
+        name
+        if len(name) <= LONGEST_NAME
+        else f"{name[:LONGEST_NAME]}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
+    )
 
 
 def read_records(folders: Sequence[Path]) -> tuple[list[RecordFile], list[str]]:

@@ -82,7 +82,7 @@ def draw_coupling(model: str, title: str, found: Sequence[Kernel], order: Order,
                 _coupling_panel(panel, by_layer[layer], color)
                 words = [_words(m + 1, harmonic(part)) for m, part in enumerate(by_layer[layer])]
                 heading = [HEADINGS[kind]] * (layer == min(by_layer))
-                panel.set_title("\n".join(heading + words), fontsize=8.5, loc="left")
+                panel.set_title("\n".join(heading + words), fontsize=8.5, loc="left", parse_math=True)
                 panel.tick_params(labelleft=leftmost, labelbottom=layer == max(by_layer), labelsize=8.5)
                 if leftmost:
                     named = "" if layer in local else f"layer {layer}\n"

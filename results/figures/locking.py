@@ -28,7 +28,7 @@ def plot_locking(runs: Sequence[Run], path: Path, title: str) -> list[Path]:
 
     n_layers = max(len(row[LOCKED]) for run in runs for row in locked_rows(run))
     n_heads = max(len(heads) for run in runs for row in locked_rows(run) for heads in row[LOCKED])
-    with rc_context(REPRODUCIBLE):
+    with rc_context(REPRODUCIBLE | {"text.parse_math": True}):  # powers of ten at the axis
         figure = Figure(figsize=(max(5.0, 2.9 * n_layers), 3.6), layout="constrained")
         panels: Any = figure.subplots(1, n_layers, sharey=True, squeeze=False)[0]
         for layer, panel in enumerate(panels):
@@ -51,5 +51,5 @@ def plot_locking(runs: Sequence[Run], path: Path, title: str) -> list[Path]:
             for k in range(n_heads)
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(n_heads, 6), frameon=False, fontsize=9)
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title, fontsize=11, parse_math=False)
         return write_figure(figure, path)

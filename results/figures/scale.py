@@ -33,7 +33,8 @@ def plot_ladder(points: Points, fits: Mapping[str, tuple[float, float] | None], 
             means = [mean_over_seeds(list(by_size[P].values())) for P in sorted(by_size)]
             half = [0.0 if math.isnan(mean.half_width) else mean.half_width for mean in means]
             fit = fits.get(model)
-            label = model if fit is None else f"{model}  $\\propto P^{{-{fit[1]:.3f}}}$"
+            name = model.replace("$", r"\$")  # beside TeX of ours
+            label = name if fit is None else f"{name}  $\\propto P^{{-{fit[1]:.3f}}}$"
             look: Any = {"color": color, "marker": marker, "linestyle": "none", "capsize": 3}
             axes.errorbar(sizes, [mean.value for mean in means], half, label=label, **look)
             if fit is not None:
@@ -50,5 +51,6 @@ def plot_ladder(points: Points, fits: Mapping[str, tuple[float, float] | None], 
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.25, linewidth=0.6, which="both")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, loc="upper right")
+        for text in axes.legend(frameon=False, loc="upper right").get_texts():
+            text.set_parse_math(True)
         return write_figure(figure, path)

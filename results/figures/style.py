@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from configs.printable import printable
 from data.atomic_write import WriteError, make_parent
 
 # Fixed ids and real text make the SVG the same in every run and its words searchable.
 DPI = 200  # of the PNG
-REPRODUCIBLE: Any = {"svg.hashsalt": "synchrony", "svg.fonttype": "none"}
+# A label is TeX only where it says so (parse_math): a name may hold any number of dollars.
+REPRODUCIBLE: Any = {"svg.hashsalt": "synchrony", "svg.fonttype": "none", "text.parse_math": False}
 
 
 def write_figure(figure: Any, path: Path) -> list[Path]:
@@ -15,8 +17,13 @@ def write_figure(figure: Any, path: Path) -> list[Path]:
 
     Raises WriteError.
     """
+    from matplotlib.text import Text
+
     files = [path.with_name(path.name + ending) for ending in (".png", ".svg")]
     make_parent(path)
+    for text in figure.findobj(Text):
+        if (shown := printable(text.get_text())) != text.get_text():  # XML has no control characters
+            text.set_text(shown)
     for file in files:
         try:
             figure.savefig(file, dpi=DPI, metadata={"Date": None} if file.suffix == ".svg" else None)

@@ -25,8 +25,28 @@ def test_make_refuses_a_variable_that_it_does_not_know():
 
     done = make("PROFLE=smoke")
     assert done.returncode == 2 and "there is no variable PROFLE; legal are PROFILE DATA" in done.stderr
-    done = make("PROFILE=smoke", "DATA_PATH=a b=c.txt", "ARGS=seed=0 model.lag=1", "PYTHON=python3")
-    assert done.returncode == 0 and "profile=smoke" in done.stdout and "seed=0 model.lag=1" in done.stdout
+    assert make("PROFILE=smoke", "DATA_PATH=a b=c.txt", "ARGS=seed=0 model.lag=1", "PYTHON=python3").returncode == 0
+
+
+def test_make_passes_values_on_as_they_are_typed(tmp_path, monkeypatch):
+    """No shell runs what is in them; ARGS alone are words of a shell, where they are typed."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    python.chmod(0o755)
+    (tmp_path / "venv" / "installed").touch()
+    monkeypatch.setenv("ARGS", "from=elsewhere")
+
+    def make(*given):
+        command = ["make", "-s", "table-ssa-mt", f"VENV={tmp_path / 'venv'}", *given]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()[3:]
+
+    evil = f"a b\"; touch {tmp_path / 'run'}; $$(touch {tmp_path / 'run'}) `touch {tmp_path / 'run'}` 'x' #"
+    given = {"PROFILE": "profile", "DATA": "data", "DATA_PATH": "data.path", "DATA_NAME": "data.name"}
+    arguments = make(*(f"{name}={evil}" for name in given))
+    assert arguments == [f"{key}={evil}" for key in given.values()]
+    assert make("ARGS=seed=0 runs='a b'") == ["seed=0", "runs=a b"]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,11 @@ def test_a_text_that_has_changed_is_named(make_config, tmp_path, text_file):
     run(config)
     moved.write_bytes(text_file.read_bytes()[::-1])
     with pytest.raises(UserError, match="has changed since the run"):
-        open_run(str(tmp_path / "run")).corpus(EvaluationDataConfig())
+        open_run(str(tmp_path / "run")).corpus(EvaluationDataConfig(path=str(moved)))
+    assert (
+        open_run(str(tmp_path / "run")).corpus(EvaluationDataConfig()).sha256
+        == load_record(tmp_path / "run").data.sha256
+    )
     with pytest.raises(UserError, match="has changed since the run"):
         run(config)
     found = open_run(str(tmp_path / "run")).corpus(EvaluationDataConfig(path=str(text_file)))

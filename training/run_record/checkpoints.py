@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 
 from configs.compose import NOT_IN_HASH_AT_DEFAULT, resolve_saved
 from configs.errors import UserError
+from configs.printable import in_one_line
 from configs.schema import RunConfig
 from data.atomic_write import TEMPORARY, sync_file, write_atomically, write_errors
 from training.build import build_model
@@ -237,7 +238,7 @@ def set_aside_damaged(run_dir: Path) -> None:
         except DamagedError as error:
             names = (path.with_name(f"{path.name}.damaged-{n}") for n in itertools.count(1))
             aside = next(name for name in names if not name.exists())
-            print(f"warning: {error}; skipped, it is now {aside.name}", file=sys.stderr)
+            print(in_one_line(f"warning: {error}; skipped, it is now {aside.name}"), file=sys.stderr)
             with write_errors(aside):
                 os.replace(path, aside)
 
@@ -252,7 +253,7 @@ def newest_whole(run_dir: Path) -> Path | None:
         try:
             whole.append((read_checkpoint(path)["global_step"], path.name == "last.ckpt", path))
         except DamagedError as error:
-            print(f"warning: {error}; skipped", file=sys.stderr)
+            print(in_one_line(f"warning: {error}; skipped"), file=sys.stderr)
     return max(whole)[-1] if whole else None
 
 
@@ -264,7 +265,7 @@ def load_model(path: Path, device: str | torch.device = "cpu", start: bool = Fal
     Raises UserError for a file that is no whole checkpoint, or one whose weights do not fit its model.
     """
     content = read_checkpoint(Path(path))
-    config = resolve_saved(content["config"])
+    config = resolve_saved(content["config"], path)
     if start:
         return _at_start(path, config, content).to(device).eval(), content["config"]
     require_weights_of(config, content, path)

@@ -3,9 +3,10 @@
 They are types of plain dicts: whoever uses a record reads `row["nats"]`, and what is written is what was read.
 """
 
+import re
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Discriminator, Field, Tag, with_config
+from pydantic import AfterValidator, Discriminator, Field, Tag, with_config
 from typing_extensions import TypedDict
 
 from training.run_record.strict_json import Count, Number
@@ -260,9 +261,15 @@ class RecallEvaluation(Evaluation, Recalled):
     task: Literal["recall"]
 
 
+def _plain_name(name: str) -> str:
+    if name != re.sub(r"[/\\\x00-\x1f]", "", name) or name in ("", ".", ".."):
+        raise ValueError("is not the name of a file in the run directory")
+    return name
+
+
 @with_config(extra="forbid")
 class NamedFile(TypedDict):
-    name: str
+    name: Annotated[str, AfterValidator(_plain_name)]
     sha256: str
 
 

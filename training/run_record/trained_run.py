@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import Timeout
 from torch import nn
 
 from configs.compose import resolve_saved
 from configs.errors import UserError
+from configs.saved import read_saved
 from configs.schema import AVERAGED, EvaluationDataConfig, RunConfig
 from data.atomic_write import WriteError
 from data.characters import CharacterTokenizer
@@ -26,6 +26,7 @@ from training.attention_backend import set_backend
 from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint, take_mean_weights
 from training.run_record.environment import require_cuda
 from training.run_record.record import RunRecord, load_record, record_path, save_record
+from training.run_record.run_data import data_of_run
 from training.run_record.run_directory import LOCK, TOKENIZER
 
 INSTEAD = {  # what a run of a task is, and what to ask it
@@ -68,9 +69,9 @@ class TrainedRun:
     def corpus(self, moved: EvaluationDataConfig) -> Corpus:
         """The corpus the run was trained on. UserError when what is there now has another hash."""
         self.require("language")
-        here = {name: value for name, value in vars(moved).items() if value is not None}
-        here["tokenizer"] = self.tokenizer_file if self.tokenizer.sha256 else self.tokenizer.name
-        corpus = open_corpus(replace(self.config.data, **here))
+        tokenizer = self.tokenizer_file if self.tokenizer.sha256 else self.tokenizer.name
+        data, text = data_of_run(self.config.data, self.record.data, moved, self.folder)
+        corpus = open_corpus(replace(data, tokenizer=tokenizer), text)
         if corpus.sha256 != self.record.data.sha256:
             raise UserError(
                 f"the data {corpus.name} has changed since the run in {self.folder}: its SHA-256 was "
@@ -102,8 +103,8 @@ class TrainedRun:
         or of `split`, unless another test set is asked for.
         """
         self.require("translation")
-        here = {name: value for name, value in vars(moved).items() if value is not None}
-        corpus = open_parallel(replace(self.config.data, **here), self.joint_tokenizer)
+        data, text = data_of_run(self.config.data, self.record.data, moved, self.folder)
+        corpus = open_parallel(data, self.joint_tokenizer, text)
         before = self.record.data.source["splits_sha256"]
         for name in {"train", split} - ({"test"} if moved.test else set()):
             if corpus.splits_sha256[name] != before[name]:
@@ -211,10 +212,4 @@ def _checkpoint_file(folder: Path, name: str) -> Path:
 
 
 def _read_config(path: Path) -> RunConfig:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read the run's config {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is not a run's config")
-    return resolve_saved(values)
+    return resolve_saved(read_saved(path), path)

@@ -11,6 +11,7 @@ from filelock import Timeout
 
 from configs.compose import compose
 from configs.errors import UserError
+from configs.printable import in_one_line
 from configs.schema import RunConfig
 from configs.sweeps import Job, label_of
 from data.file_lock import locked
@@ -54,7 +55,7 @@ def look(jobs: Sequence[Job], axes: Sequence[str], recorded: Mapping[str, Path] 
         try:
             state, record = state_of(folder)
             without_record = state == "failed" and record is None
-            fault = (folder / FAILED).read_text(encoding="utf-8").strip() if without_record else None
+            fault = in_one_line((folder / FAILED).read_text(errors="replace").strip()) if without_record else None
             elsewhere = (recorded or {}).get(label) if state != "done" else None
             if elsewhere:
                 state, record = "done", load_record(elsewhere)
@@ -92,7 +93,7 @@ def is_held(folder: Path) -> bool:
 
 def error_of(run: SweptRun) -> str:
     """Why a run failed, as its record has it, or why it has none."""
-    return run.fault or (run.record.error if run.record else None) or "no reason is recorded"
+    return in_one_line(run.fault or (run.record.error if run.record else None) or "no reason is recorded")
 
 
 def configured_jobs(jobs: Sequence[Job]) -> list[tuple[Job, RunConfig]]:
