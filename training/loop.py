@@ -4,7 +4,6 @@ The checkpoint comes before the validation, so a crash while validating loses no
 the validation of its step is missing, and makes it first.
 """
 
-import hashlib
 from typing import Any
 
 import lightning as L
@@ -21,15 +20,6 @@ from training.signals import GracefulStop, Interrupted
 from training.step import TrainingModule
 from training.translation import TranslationValidation
 from training.validation import Validation
-
-
-def seed_of(seed: int, rank: int, step: int) -> int:
-    """Of what a rank above 0 draws in a step, such as the units that dropout leaves out: 63 bits. Our choice.
-
-    It follows from the step, so a resumed run draws the same again. Rank 0 goes on with the run's own generator, whose
-    state is in the checkpoint.
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed} {rank} {step}".encode()).digest()[:8]) >> 1
 
 
 class Loop(L.Callback):
@@ -64,10 +54,6 @@ class Loop(L.Callback):
                 if trainer.is_global_zero:
                     self._look_at_start(pl_module)
         self._validate_and_stop(trainer, pl_module)
-
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: TrainingModule, batch: Any, batch_idx: int) -> None:
-        if trainer.global_rank > 0 and batch_idx % pl_module.n_micro == 0:
-            torch.manual_seed(seed_of(self.recorder.record.seed, trainer.global_rank, trainer.global_step))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: TrainingModule, outputs: Any, batch: Any, batch_idx: int

@@ -165,7 +165,7 @@ def what_is_trained(plan: Plan, checkpoint: Path | None) -> dict[str, Any]:
     """What the processes of a run have to hold alike, by what a user calls it. Paths may differ between machines."""
     config = {key: value for key, value in flat(plan.record.config).items() if not key.startswith(MACHINE)}
     return config | {
-        "config hash": plan.record.config_hash,
+        "config hash": config_hash(plan.config),  # the record has that of the earlier part of the run
         "SHA-256 of the data": plan.record.data.sha256,
         "SHA-256 of the tokens": plan.record.data.tokenizer.get("tokens_sha256"),
         "checkpoint": 0 if checkpoint is None else read_checkpoint(checkpoint)["global_step"],
