@@ -57,7 +57,7 @@ class TokenBuffer:
             other._data = self._data.index_select(0, torch.tensor(rows, device=self._data.device))
             return other
         changed = [place for place, row in enumerate(rows) if row != place]
-        places = torch.tensor([changed, [rows[place] for place in changed]], device=self._data.device)
+        places = torch.tensor([changed, [rows[at] for at in changed]], dtype=torch.int64, device=self._data.device)
         other.seen.index_copy_(0, places[0], self.seen[places[1]])
         return other
 

@@ -19,7 +19,7 @@ from configs.hydra_private import Override, OverridesParser, QuotedString
 from configs.paths import expanded
 from configs.saved import escaped
 from configs.schema import PAIRS, STRINGS
-from configs.strict import leaves
+from configs.strict import leaves, require_utf8
 
 # In the hash of a run, so they stay as typed; data.files expands them where they are opened.
 OF_A_RUN = ("data.path", "data.tokenizer")
@@ -96,10 +96,8 @@ def path_keys(entry: str) -> frozenset[str]:
 
 def _as_typed(entry: str, argument: str) -> str:
     refuse_line_ends([argument])
-    if not argument.isprintable() and argument != argument.encode(errors="ignore").decode():
-        shown = argument.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        raise UserError(f"{shown}: has bytes that are not UTF-8; rename the file, or give a link to it")
     given, equals, value = argument.partition("=")
+    require_utf8(given, value)
     key = given.lstrip("+")
     if not equals or re.split(r"[./]", key)[0] == "hydra":
         return argument

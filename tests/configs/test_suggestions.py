@@ -53,5 +53,7 @@ def test_a_windows_line_end_is_named_and_what_is_said_instead_works(monkeypatch,
 def test_several_values_are_run_with_m(monkeypatch):
     seen = []
     monkeypatch.setattr("sys.argv", ["eval.py", "-m", "run=a,1e3", "max_bytes=5,7"])
-    entry_point("eval")(lambda config: seen.append((config.run, config.max_bytes)))()
+    with pytest.raises(SystemExit) as ended:
+        entry_point("eval")(lambda config: seen.append((config.run, config.max_bytes)))()
+    assert ended.value.code == 0
     assert seen == [("a", 5), ("a", 7), ("1e3", 5), ("1e3", 7)]

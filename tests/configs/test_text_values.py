@@ -118,12 +118,3 @@ def test_names_of_users(home):
     assert expanded("./~x", "run") == "./~x"
     with pytest.raises(UserError, match=r"^run=~no_such/x: there is no user no_such; .* type run=./~no_such/x$"):
         expanded("~no_such/x", "run")
-
-
-def test_the_sweep_folder_of_hydra_is_the_expanded_one(home, monkeypatch, tmp_path):
-    from configs.entry import entry_point
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["train.py", "-m", "runs=~/mine", "seed=1"])
-    entry_point("train")(lambda config: None)()
-    assert (home / "mine").is_dir() and not (tmp_path / "~").exists()

@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_one_line(open_text, written, tmp_path):
     assert error_line(open_text, None).startswith("data=text needs a file; add data.path=FILE")
     missing = tmp_path / "missing.txt"
     assert error_line(open_text, missing).startswith(f"data.path={missing} does not exist")
-    assert error_line(open_text, "~no-such-user-here/x").startswith("data.path=~no-such-user-here/x does not exist")
+    assert error_line(open_text, "~no-such-user-here/x").startswith("data.path=~no-such-user-here/x: there is no user ")
     assert error_line(open_text, tmp_path) == f"data.path={tmp_path} is a folder; give a file"
     empty = written("empty.txt", b"")
     assert error_line(open_text, empty) == f"data.path={empty} is empty; give a file with text in it"

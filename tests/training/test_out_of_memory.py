@@ -47,7 +47,7 @@ def test_a_step_that_runs_out_is_one_line_and_a_failed_record(error, make_config
         "trainer.micro_batch_size=2, the same batch in smaller passes"
     )
     record = load_record(tmp_path / "run")
-    assert record.status == "failed" and record.error == f"OutOfMemory: {failed.value}"
+    assert record.status == "failed" and record.error == str(failed.value)
 
 
 def test_what_is_advised_is_what_helps(make_config, monkeypatch, tmp_path):

@@ -156,5 +156,6 @@ def test_a_config_of_a_language_run_has_the_hash_it_had():
     config = compose("train", ["model=fsn", *former, "scale=smoke"])
     assert config_hash(config) == "cece7744dd"
     assert set(json.loads(json.dumps(config_dict(config)))["data"]) == {
-        *("name", "source", "path", "split", "tokenizer", "vocabulary", "raw", "context", "cache_dir")
+        *("name", "source", "path", "split", "tokenizer", "vocabulary", "raw", "context", "cache_dir"),
+        "as_bytes",
     }

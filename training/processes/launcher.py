@@ -15,6 +15,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from configs.errors import UserError
+from configs.frozen import freeze, thaw
 from configs.schema import RunConfig
 
 # What torchrun gives to each process that it starts, all of it.
@@ -84,7 +85,7 @@ def placed(config: RunConfig) -> tuple[RunConfig, Place]:
             f"trainer.devices={place.size}, or have {place.launcher} start {devices}"
         )
     if devices != place.size:
-        config = replace(config, trainer=replace(config.trainer, devices=place.size))
+        config = thaw(freeze(replace(config, trainer=replace(config.trainer, devices=place.size))))  # checked again
     return config, place
 
 
