@@ -96,13 +96,24 @@ def typed(tree: Any, values: Mapping[str, Any]) -> Any:
     for key, f, value, _ in leaves(merged):
         if isinstance(value, str):
             require_utf8(key, value)
-        if isinstance(value, list) and any(one is None or isinstance(one, dict | list) for one in value):
-            meaning, example = takes(tree, key) or ("a list of plain values", "[1]")  # OmegaConf lets these pass
+        if not _is_of(value, f.type):  # OmegaConf lets pass what is in a list, and what a reference leads to
+            meaning, example = takes(tree, key) or ("a value of another type", "...")
             raise UserError(f"{key}={shortened(value)}: takes {meaning}; type for example {key}={example}")
         legal = limits_of(f).names
         if legal and value is not None and value not in legal:
             raise illegal_value(key, value, legal)
     return merged
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type, of those that fields of ours have."""
+    if get_origin(hint) in (types.UnionType, Union):
+        return any(_is_of(value, one) for one in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_is_of(one, get_args(hint)[0]) for one in value)
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return not isinstance(hint, type) or isinstance(value, hint)
 
 
 def type_error(tree: object, key: str, given: object, error: OmegaConfBaseException) -> UserError:

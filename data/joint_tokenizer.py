@@ -36,7 +36,7 @@ class JointTokenizer(ByteLevelTokenizer):
 
     def encode_sentences(self, sentences: Sequence[str]) -> list[list[int]]:
         """The tokens of each sentence, without <eos>. UserError where they do not stand for its very bytes."""
-        tokens = [encoding.ids for encoding in self.library.encode_batch(list(sentences), add_special_tokens=False)]
+        tokens = self.ids(list(sentences))
         for sentence, of_it in zip(sentences, tokens, strict=True):
             if b"".join(map(self.pieces.__getitem__, of_it)) != sentence.encode():
                 raise UserError(

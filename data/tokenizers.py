@@ -99,6 +99,15 @@ class ByteLevelTokenizer(Tokenizer):
     def follows(self) -> int:
         return int(self.encode(b"\n")[-1])
 
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        """The tokens of each text, as the library has them. UserError where it cannot cut one."""
+        try:
+            return [encoding.ids for encoding in self.library.encode_batch(texts, add_special_tokens=False)]
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # as in `tokenizer_of`
+            raise UserError(f"data.tokenizer={self.name} cannot cut the text: {shortened(str(error))}") from error
+
     def encode(self, text: bytes) -> np.ndarray:
         """Tokens (n,). UserError where they do not stand for these very bytes."""
         # A split may begin or end within a character, or not be UTF-8: each such byte is a token of its own.
@@ -109,7 +118,7 @@ class ByteLevelTokenizer(Tokenizer):
                 f"data.tokenizer={self.name} has no token for the single byte 0x{lacking[0]:02x} of the text: "
                 "train it with all 256 bytes as its initial alphabet"
             )
-        valid = [encoding.ids for encoding in self.library.encode_batch(runs[::2], add_special_tokens=False)]
+        valid = self.ids(runs[::2])
         tokens = valid[0]
         for run, after in zip(broken, valid[1:], strict=True):
             tokens += [self._singles[byte] for byte in run] + after

@@ -77,7 +77,7 @@ def test_what_is_not_text_alone():
     assert as_typed("train", ["run_dir=a,1e3", "seed=1e3", "hydra.sweep.dir=1e3"]) == [
         *("run_dir=a,'1e3'", "seed=1e3", "hydra.sweep.dir=1e3")
     ]
-    with pytest.raises(UserError, match=r"^data.path=\\xff.txt: has bytes that are not UTF-8"):
+    with pytest.raises(UserError, match=r"^data.path=\\xff.txt is not UTF-8"):
         compose("train", ["data.path=\udcff.txt"])
 
 
