@@ -17,7 +17,9 @@ from configs.sweeps import requested
 @entry_point("train")
 def main(config: RunConfig) -> int:
     """Exit code 0: done, or done before; 130 and 143: interrupted after a clean checkpoint."""
-    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":  # torch takes seconds to load
+    # Said before torch, which takes seconds to load. What a launcher left in the environment says no more than this.
+    rank = os.environ.get("RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_PROCID", "0")
+    if rank == "0":
         print(
             f"starting {config.model.name}, scale {config.scale.name}, {config.data.name}, seed {config.seed}",
             flush=True,
@@ -34,7 +36,7 @@ def main(config: RunConfig) -> int:
 
 def main_or_sweep() -> int | None:
     """The command. Exit code of a sweep: 1 when one of its runs failed."""
-    if sys.argv[1:2] == [FLAG]:
+    if sys.argv[1:2] == [FLAG] and len(sys.argv) == 3:
         from training.sweeps.own_process import train_frozen
 
         return train_frozen(Path(sys.argv[2]))

@@ -87,7 +87,12 @@ def stopped() -> NoReturn:
 
 
 def fail(error: UserError) -> NoReturn:
-    """Print a user's mistake on one line of stderr and exit with its code. Notes (which run, at which step) follow."""
-    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-    print("error: " + in_one_line(" ".join(f"{error}{notes}".split())), file=sys.stderr)
+    """Print a user's mistake on one line of stderr and exit with its code."""
+    print(f"error: {line_of(error)}", file=sys.stderr)
     raise SystemExit(error.exit_code)
+
+
+def line_of(error: UserError) -> str:
+    """A mistake in one line. Notes (which run, at which step) follow."""
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return in_one_line(" ".join(f"{error}{notes}".split()))

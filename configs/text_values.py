@@ -23,6 +23,7 @@ from configs.strict import leaves, require_utf8
 
 # In the hash of a run, so they stay as typed; data.files expands them where they are opened.
 OF_A_RUN = ("data.path", "data.tokenizer")
+ESCAPED_BY_HYDRA = re.compile(r"[\\()\[\]{}:=, \t]")  # where a value without quotes is one of several
 INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
 GROUPING = re.compile(r"""['"()\[\]{}\\]""")  # with these a comma need not stand between two values
 
@@ -122,7 +123,9 @@ def _readable(key: str, text: str, path: str | None) -> str:
     meant = value if in_quotes and isinstance(value, str) else text
     if path is not None and meant.startswith("~"):
         return _in_quotes(expanded(meant, path), literally=not INTERPOLATION.search(meant))
-    return text if in_quotes or value == text else _in_quotes(text, literally=not INTERPOLATION.search(text))
+    if in_quotes or (value == text and not ESCAPED_BY_HYDRA.search(text)):
+        return text
+    return _in_quotes(text, literally=not INTERPOLATION.search(text))
 
 
 def _parsed(key: str, text: str) -> Override | None:

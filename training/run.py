@@ -86,8 +86,10 @@ class Plan:
         return announce.plan(*asked, memory.cut(trainer.devices) if trainer.strategy == "fsdp" else memory)
 
 
-def run(config: RunConfig, place: Place | None = None) -> RunRecord:
+def run(config: RunConfig, place: Place | None = None) -> RunRecord | None:
     """Train as `config` says, or go on with what an earlier call left; the record of the finished run.
+
+    None in a process of a launcher that had no part in it, because nothing or only a validation was left to do.
 
     With `plan=true` it only prints what would be run; the record it returns then is that of a run not begun.
     `place`: of this process among those of the run; None: as the launcher that started it says.
@@ -138,6 +140,8 @@ def lead(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord:
             with Group(Place(), config.trainer.timeout) as alone:
                 train(replace(plan, place=alone.place), stop, checkpoint, alone)
         else:
+            if group.place.size > 1:
+                doing("waiting for the other processes")
             group.start(config)
             group.tell({"done": False, "checkpoint": checkpoint and str(checkpoint.absolute())})
             group.agree(what_is_trained(plan, checkpoint))
@@ -146,18 +150,21 @@ def lead(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord:
         return plan.record
 
 
-def follow(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord:
-    """The run in any other rank, which writes nothing. What keeps it from training ends all, with one line."""
+def follow(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord | None:
+    """The run in any other rank, which writes nothing; None where nothing is left to it. What keeps it from training
+    ends all, with one line.
+    """
     decided = group.told()  # first, because rank 0 makes what is missing of the corpus
+    if decided["done"]:
+        return None
     try:
         plan = make_plan(config, group.place)
         checkpoint = Path(decided["checkpoint"]) if decided.get("checkpoint") else None
         ours = what_is_trained(plan, checkpoint)
     except UserError as error:
         ours = {"error": str(error)}
-    if not decided["done"]:
-        group.agree(ours)
-        train(plan, stop, checkpoint, group)
+    group.agree(ours)
+    train(plan, stop, checkpoint, group)
     return plan.record
 
 
@@ -260,12 +267,19 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
     unit = plan.task.unit
     status = StatusFile(folder, record, plan.total_steps, plan.data.steps_per_epoch) if main else None
     progress = Progress(plan.total_steps, config.trainer.progress and main, unit, folder.name, status)
+    progress.rank = group.place.rank
     recorder = Recorder(record, folder if main else None, [progress.row])
     recorder.start(yaml.safe_dump(config_dict(config), sort_keys=False), step)
     mirror = WandbMirror(config.logger, folder) if main and config.logger.name == "wandb" else None
     if mirror is not None:
         recorder.listeners.append(mirror.check)
-    group.at_forced_end = lambda line: recorder.finish("failed", line)
+
+    def end(death: BaseException, text: str) -> None:
+        killed = isinstance(death, RankDied) and not death.its_own
+        recorder.finish("interrupted" if killed else "failed", text)
+        progress.stop()
+
+    group.at_forced_end = lambda death: end(death, str(death))
     module = plan.task.module(plan.model, config.optim, plan.total_steps, plan.data.n_micro, config.trainer.cuda_graphs)
     loop = make_loop(plan, recorder, progress, stop)
     trainer = make_trainer(plan, loop)
@@ -292,7 +306,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
         cause = group.cause(error)
         text = str(cause) if isinstance(cause, RankDied | OutOfMemory) else f"{type(cause).__name__}: {cause}"
         with contextlib.suppress(WriteError):
-            recorder.finish("failed", text)
+            end(cause, text)
         if isinstance(error, WriteError):
             told = UserError(f"{error}; {describe_newest(folder)}")
             told.add_note(progress.where())

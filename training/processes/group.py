@@ -35,13 +35,21 @@ GRACE = 15.0  # seconds for a process to end by itself after another one died
 MEETING = 600.0  # seconds for all processes to come, at least
 
 _external: dict[Place, dist.TCPStore] = {}  # held as long as the process: a launcher's processes may train many runs
-_runs = 0  # that this process has begun
+_runs = 0  # that this process of a launcher has begun
 
 
 class RankDied(UserError):
-    """Another process of the run died, or was waited for in vain: one line that names it."""
+    """Another process of the run died, or was waited for in vain: one line that names it.
+
+    `its_own`: by an error that it told, which would come again; false where it was killed, hung or could not be
+    reached, which says nothing of the run.
+    """
 
     exit_code = 1
+
+    def __init__(self, line: str, its_own: bool = False) -> None:
+        super().__init__(line)
+        self.its_own = its_own
 
 
 class Group:
@@ -51,13 +59,13 @@ class Group:
     """
 
     def __init__(self, place: Place, timeout: float) -> None:
-        global _runs
-        _runs += 1
         self.place = place
         self.timeout = timeout
         self.children = Children()
         self.host: dist.ProcessGroup | None = None  # between the hosts, not through the devices
-        self.at_forced_end: Callable[[str], None] = lambda line: None
+        self.at_forced_end: Callable[[RankDied], None] = lambda death: None
+        self._run = 0
+        self._patient = False  # rank 0 may take any time to leave
         self._groups: list[dist.ProcessGroup] = []
         self._store: dist.PrefixStore | None = None
         self._server: dist.TCPStore | None = None
@@ -84,8 +92,8 @@ class Group:
                 self.children.kill()
                 self._linger()
             elif self._store is not None:
-                with contextlib.suppress(UserError, Interrupted):
-                    self._exchange("left", {})  # rank 0 leaves last, because it holds the store
+                with contextlib.suppress(UserError, Interrupted):  # rank 0 leaves last, because it holds the store
+                    self._exchange("left", {}, None if self._patient else max(MEETING, self.timeout))
             self.children.wait()
         finally:
             self._ended.set()
@@ -127,6 +135,7 @@ class Group:
         self._await(["told"], limit=None)
         assert self._store is not None
         what: dict[str, Any] = json.loads(self._store.get("told"))
+        self._patient = what.get("done", False)
         return what
 
     def agree(self, ours: dict[str, Any]) -> None:
@@ -137,7 +146,7 @@ class Group:
         """
         if self._store is None:
             return
-        everyone = self._exchange("trains", ours)
+        everyone = self._exchange("trains", ours, max(MEETING, self.timeout))
         wrong = [f"rank {rank}: {theirs['error']}" for rank, theirs in enumerate(everyone) if "error" in theirs]
         if not wrong:
             first = everyone[0]
@@ -206,11 +215,11 @@ class Group:
                 rank, code, line = json.loads(store.get("failure/1"))
                 if code > 128:
                     return Interrupted(code - 128)
-                return UserError(f"rank {rank}: {line}") if code == 2 else RankDied(f"rank {rank} died: {line}")
+                return UserError(f"rank {rank}: {line}") if code == 2 else RankDied(f"rank {rank} died: {line}", True)
         except dist.DistError:
             return self._lost()
         dead = self.children.dead()
-        return None if dead is None else RankDied(f"rank {dead[0]} died: {dead[1]}")
+        return None if dead is None else RankDied(f"rank {dead[0]} died: {dead[1]}", "killed by" not in dead[1])
 
     def _lost(self) -> RankDied:
         who = "torchrun" if self.place.agent_store else "rank 0"
@@ -225,7 +234,11 @@ class Group:
     # Watching
 
     def _open(self) -> None:
+        global _runs
         place = self.place
+        if place.external:  # its processes count their runs alike; a child knows one
+            _runs += 1
+            self._run = _runs
         holds = place.rank == 0 and not place.agent_store
         server = _external.get(place)
         if server is None:
@@ -241,20 +254,24 @@ class Group:
         self._watching.start()
 
     def _named(self, server: dist.Store) -> dist.PrefixStore:
-        # A child knows one run; processes of a launcher count theirs alike.
-        run = _runs if self.place.external else 0
-        return dist.PrefixStore(f"synchrony/{self.place.attempt}/{run}", server)
+        return dist.PrefixStore(f"synchrony/{self.place.attempt}/{self._run}", server)
 
     def _await_address(self) -> None:
         """Until rank 0 listens; torch says more, of each try, than one wants to read."""
-        place, began = self.place, time.monotonic()
+        place, began, told = self.place, time.monotonic(), LATE
+        limit = max(MEETING, self.timeout)
         while True:
             try:
                 socket.create_connection((place.address, place.port), 5).close()
                 return
             except OSError as error:
-                if time.monotonic() - began > max(MEETING, self.timeout):
+                waited = time.monotonic() - began
+                if waited > limit:
                     raise RankDied(f"rank 0 was not found at {place.address}:{place.port}: {error}") from None
+                if waited > told:
+                    text = f"warning: rank {place.rank} waits for rank 0 at {place.address}:{place.port}"
+                    print(f"{text}, {waited:.0f} s by now; after {limit:.0f} s it ends", file=sys.stderr, flush=True)
+                    told += 2 * LATE
                 time.sleep(BEAT / 5)
 
     def _await(self, keys: Sequence[str], limit: float | None) -> None:
@@ -269,6 +286,8 @@ class Group:
             if not missing:
                 return
             if (failed := self._failed(self._store)) is not None:
+                if all(self._store.check([key]) for key in missing):  # it failed of what has come meanwhile
+                    return
                 raise failed
             waited = time.monotonic() - began
             ranks = _ranks([int(key.rpartition("/")[2]) if "/" in key else 0 for key in missing])
@@ -279,12 +298,12 @@ class Group:
                 told += 2 * LATE
             time.sleep(BEAT / 10)
 
-    def _exchange(self, name: str, ours: dict[str, Any]) -> list[dict[str, Any]]:
-        """What every rank gives, by rank: an all-gather through the store, which needs no device."""
+    def _exchange(self, name: str, ours: dict[str, Any], limit: float | None) -> list[dict[str, Any]]:
+        """What every rank gives, by rank: an all-gather through the store, which needs no device. `limit`: seconds."""
         assert self._store is not None
         keys = [f"{name}/{rank}" for rank in range(self.place.size)]
         self._store.set(keys[self.place.rank], json.dumps(ours))
-        self._await(keys, max(MEETING, self.timeout))
+        self._await(keys, limit)
         return [json.loads(value) for value in self._store.multi_get(keys)]
 
     def _watch(self, store: dist.PrefixStore) -> None:
@@ -301,7 +320,7 @@ class Group:
                 values = store.multi_get(here)
             except dist.DistError:
                 if not self._ended.wait(GRACE):
-                    self._end(str(self._lost()))
+                    self._end(self._lost())
                 return
             now = time.monotonic()
             for key, value in zip(here, values, strict=True):
@@ -314,19 +333,18 @@ class Group:
             if self._failing or self.host is None:
                 continue
             failed = self._failed(store)
-            if failed is None or isinstance(
-                failed, Interrupted
-            ):  # after a signal all stop together, and may write long
+            # After a signal all stop together, and may write long.
+            if failed is None or isinstance(failed, Interrupted):
                 failing = None
             else:
                 failing = failing or now
                 if now - failing > GRACE:
-                    self._end(str(failed))
+                    self._end(failed if isinstance(failed, RankDied) else RankDied(str(failed), True))
             soon, waited = min(LATE, self.timeout / 2), now - moved
             late = [r for r, n in entered.items() if n < max(entered.values()) or now - self._seen[r][1] > soon]
             if late and waited > self.timeout + (0 if self.main else GRACE / 3):  # rank 0 first: it keeps the record
                 who = f"{_ranks(late)} did not come to a collective of all"
-                self._end(f"{who} within {waited:.0f} s; trainer.timeout={self.timeout:g} is the limit")
+                self._end(RankDied(f"{who} within {waited:.0f} s; trainer.timeout={self.timeout:g} is the limit"))
             if late and self.main and waited > soon + told:
                 text = f"warning: the others wait for {_ranks(late)}, {waited:.0f} s by now"
                 print(f"{text}; after {self.timeout:g} s the run ends", file=sys.stderr, flush=True)
@@ -336,12 +354,12 @@ class Group:
         """How many collectives this process has entered."""
         return sum(group._get_sequence_number_for_group() for group in self._groups)
 
-    def _end(self, line: str) -> None:
+    def _end(self, death: RankDied) -> None:
         """End this process, whose main thread waits for another one and cannot be woken."""
         if self.main:
             with contextlib.suppress(Exception):
-                self.at_forced_end(line)
-            print(f"error: {line}", file=sys.stderr, flush=True)
+                self.at_forced_end(death)
+            print(f"error: {death}", file=sys.stderr, flush=True)
         self.children.kill()
         os._exit(1)
 

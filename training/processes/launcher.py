@@ -97,8 +97,9 @@ def recognised(variables: Mapping[str, str]) -> Place | None:
     left = [name for name in (*TORCHRUN, *OTHERS) if name in variables and not name.startswith("MASTER_")]
     if place is None and left:
         print(
-            f"note: no launcher started this command, so {', '.join(left[:3])}{' and others' * (len(left) > 3)} in the "
-            "environment are ignored; trainer.devices=N, torchrun and srun start several processes",
+            "note: no launcher started this command, so these variables of the environment are ignored: "
+            f"{', '.join(left[:3])}{' and others' * (len(left) > 3)}; "
+            "trainer.devices=N, torchrun and srun start several processes",
             file=sys.stderr,
         )
     if place is not None and place.local_size * place.nodes != place.size:

@@ -13,13 +13,15 @@ import tempfile
 import threading
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from configs.command import line_of
 from configs.errors import UserError
 from configs.frozen import FLAG, freeze, thaw
+from configs.printable import in_one_line
 from configs.schema import RunConfig
 from training.run import run
 from training.run_record import environment
@@ -82,12 +84,20 @@ class OwnProcesses:
         if self.signum is not None:
             return None
         print(announced(config), flush=True)
+        try:
+            return self._train(config, command)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # no room for a temporary file, or for a process
+            return Failure(f"its process could not be started: {error}", its_own=False)
+
+    def _train(self, config: RunConfig, command: str) -> Failure | None:
         with tempfile.TemporaryDirectory(prefix="synchrony-run-") as folder:
             file = Path(folder, "run.json")
             file.write_text(json.dumps({"command": command, "config": freeze(config)}), encoding="utf-8")
             # Of a session of its own, so that Ctrl-C at a terminal reaches it once: through us.
             process = subprocess.Popen(
-                [sys.executable, str(TRAIN), FLAG, str(file)],
+                command_of(file),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 env=self._environment,
@@ -102,8 +112,15 @@ class OwnProcesses:
             if code == READER_LEFT:
                 raise BrokenPipeError
             with suppress(OSError):
-                return Failure(Path(f"{file}{ERROR}").read_text(encoding="utf-8"))
+                return Failure(**json.loads(Path(f"{file}{ERROR}").read_text(encoding="utf-8")))
+            if code in (128 + signum for signum in SIGNALS):  # sent to it alone
+                return stopped_by(code - 128)
             return Failure(ended_by(code), its_own=False)
+
+
+def command_of(file: Path) -> list[str]:
+    """What trains the frozen config of a file."""
+    return [sys.executable, str(TRAIN), FLAG, str(file)]
 
 
 def announced(config: RunConfig) -> str:
@@ -122,17 +139,20 @@ def ended_by(code: int) -> str:
 
 def train_frozen(file: Path) -> int:
     """What the process does: train the run that the file holds. The exit code, of which its parent reads the reason."""
-    content = json.loads(file.read_text(encoding="utf-8"))
-    environment.typed = content["command"]
     try:
-        run(thaw(content["config"]))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        config, environment.typed = thaw(content["config"]), content["command"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{FLAG} {file}: no config that a sweep wrote ({error})") from None
+    try:
+        run(config)
     except Interrupted as interrupted:
         return interrupted.exit_code
     except BrokenPipeError:
         raise
     except Exception as error:
         with suppress(FileExistsError), open(f"{file}{ERROR}", "x", encoding="utf-8") as reason:
-            reason.write(reason_of(error))  # of several processes the first that failed knows it best
+            reason.write(json.dumps(asdict(failure_of(error))))
         return error.exit_code if isinstance(error, UserError) else 1
     return 0
 
@@ -157,7 +177,7 @@ def train_here(config: RunConfig) -> Failure | None:
     try:
         run(config)
     except Exception as error:
-        return Failure(reason_of(error))
+        return failure_of(error)
     return None
 
 
@@ -166,9 +186,11 @@ def stopped_by(signum: int) -> Failure:
     return Failure(f"stopped by {signal.Signals(signum).name}; the same command goes on with it", its_own=False)
 
 
-def reason_of(error: Exception) -> str:
-    """An error in one line; of one that is ours to put right the traceback is printed."""
+def failure_of(error: Exception) -> Failure:
+    """An error in one line, which is printed too; of one that is ours to put right the traceback is."""
     if isinstance(error, UserError):
-        return " ".join(str(error).split())
+        line = line_of(error)
+        print(f"error: {line}", file=sys.stderr, flush=True)
+        return Failure(line, getattr(error, "its_own", True))
     traceback.print_exception(error)
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return Failure(in_one_line(f"{type(error).__name__}: {error}"))

@@ -10,14 +10,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from configs.command import line_of
 from configs.errors import UserError
-from configs.heartbeat import duration
+from configs.heartbeat import beating, doing, duration
 from configs.sweeps import Request, combined, expand
 from data.atomic_write import WriteError, write_atomically
 from data.sources import open_data
 from training.processes.launcher import recognised
 from training.run_record.run_directory import FAILED
 from training.sweeps.launch import launch
+from training.sweeps.own_process import Failure
 from training.sweeps.search import Search
 from training.sweeps.swept_run import STATES, SweptRun, error_of, look
 from training.units import BITS_PER_BYTE, unit_of
@@ -84,10 +86,11 @@ def make_missing(runs: list[SweptRun], request: Request, axes: Sequence[str], re
             print(f"  failed before: {run.label}: {error_of(run)}; retry_failed=true tries again")
     if not todo:
         return
-    for data in {repr(run.config.data): run.config.data for run in todo}.values():
-        open_data(data)  # once, and before the first run: a corpus that is not there fails them all
+    absent = _absent(todo)
+    failures = {run.folder: absent[repr(run.config.data)] for run in todo if repr(run.config.data) in absent}
+    todo = [run for run in todo if run.folder not in failures]
     outcomes = launch([run.config for run in todo], request.launcher)
-    failures = {run.folder: failure for run, failure in zip(todo, outcomes, strict=True) if failure}
+    failures |= {run.folder: failure for run, failure in zip(todo, outcomes, strict=True) if failure}
     for folder, failure in failures.items():
         if failure.its_own and not (folder / "record.json").exists():
             with contextlib.suppress(WriteError):  # the run's own error says more
@@ -98,6 +101,28 @@ def make_missing(runs: list[SweptRun], request: Request, axes: Sequence[str], re
             print(f"  left alone, another process took it: {run.label} ({run.folder})")
         elif run.folder in failures and run.state != "done":
             run.state, run.fault = "failed", failures[run.folder].error
+
+
+def _absent(runs: Sequence[SweptRun]) -> dict[str, Failure]:
+    """Of the data of the runs what cannot be opened, and why. UserError where that is all of it.
+
+    Each is opened once and before the first run, which makes what is missing of its cache.
+    """
+    data = {repr(run.config.data): run.config.data for run in runs}
+    absent = {}
+    with beating():
+        for key, one in data.items():
+            doing(f"opening the data, {one.name}")
+            try:
+                open_data(one)
+            except UserError as error:
+                if len(data) == 1:
+                    raise
+                absent[key] = Failure(line_of(error), its_own=False)
+                last = error
+    if len(absent) == len(data):
+        raise last
+    return absent
 
 
 def summary(runs: Sequence[SweptRun]) -> str:

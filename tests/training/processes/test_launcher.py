@@ -55,7 +55,7 @@ def test_a_process_of_torchrun_has_its_place(parents, agent):
 def test_what_torchrun_left_in_a_shell_is_ignored_with_a_note(parents, capsys):
     parents(["bash", "-c", "torchrun train.py; python train.py"], ["sshd"])
     assert recognised(TORCHRUN) is None
-    assert "note: no launcher started this command, so TORCHELASTIC_RUN_ID" in capsys.readouterr().err
+    assert "environment are ignored: TORCHELASTIC_RUN_ID" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("absent", launcher.TORCHRUN)

@@ -1,5 +1,6 @@
 """Runs of a sweep as processes: on two devices, side by side, stopped, killed, and orphaned."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from configs.compose import compose
+from configs.errors import UserError
 from configs.frozen import FLAG
 from configs.sweeps import requested
+from training.processes.group import RankDied
 from training.run import run
 from training.run_record.record import load_record
-from training.sweeps.own_process import ended_by
+from training.sweeps import own_process
+from training.sweeps.own_process import Failure, OwnProcesses, ended_by, failure_of, train_frozen
 from training.sweeps.sweep import conduct
 
 ROOT = Path(__file__).parents[3]
@@ -175,3 +179,39 @@ def test_a_run_that_is_killed_is_named_and_made_after_a_restart(typed, start, tm
 def test_what_ended_a_process_is_said():
     assert "killed by SIGSEGV; the same command" in ended_by(-11)
     assert "out of memory" in ended_by(-9) and "exit code 3" in ended_by(3)
+
+
+def test_what_says_nothing_of_a_run_is_not_its_own(make_config, monkeypatch, capsys):
+    """So it is no failure of the run, and the sweep goes on with it when it is typed again."""
+    killed, told = (RankDied("rank 1 died", its_own=its_own) for its_own in (False, True))
+    told.add_note("run a, rank 0, step 3")
+    assert failure_of(killed) == Failure("rank 1 died", its_own=False)
+    assert failure_of(told) == Failure("rank 1 died (run a, rank 0, step 3)")
+    assert capsys.readouterr().err.count("error: rank 1 died") == 2, (
+        "said when it happens, not at the sweep's end alone"
+    )
+
+    for code, said in {143: "stopped by SIGTERM; the same command", 4: "exit code 4"}.items():
+        ends = [sys.executable, "-c", f"import sys; sys.exit({code})"]
+        monkeypatch.setattr(own_process, "command_of", lambda file, ends=ends: ends)
+        with OwnProcesses() as processes:
+            failure = processes.train(make_config(), "python train.py -m")
+        assert failure is not None and said in failure.error and not failure.its_own
+
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(own_process.tempfile, "TemporaryDirectory", no_room)
+    with OwnProcesses() as processes:
+        failure = processes.train(make_config(), "python train.py -m")
+    assert failure is not None and "No space left" in failure.error and not failure.its_own
+
+
+def test_a_frozen_file_that_no_sweep_wrote_is_one_line(tmp_path):
+    for content in ("", "[]", '{"config": "{}", "command": ""}', None):
+        file = tmp_path / "run.json"
+        file.unlink(missing_ok=True)
+        if content is not None:
+            file.write_text(content)
+        with pytest.raises(UserError):
+            train_frozen(file)

@@ -234,6 +234,18 @@ def test_a_run_of_m_that_diverges_stops_no_other_and_is_named(many, tmp_path, ca
     assert "failed: optim.lr=1e+30: " in capsys.readouterr().out
 
 
+def test_data_that_are_not_there_fail_their_own_runs_alone(many, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SYNCHRONY_CACHE", str(tmp_path / "cache"))
+    whole = tmp_path / "whole.txt"
+    whole.write_bytes(b"phases lock and drift " * 200)
+    assert many(f"data.path={whole},{tmp_path / 'absent.txt'}") == 1
+    said = capsys.readouterr()
+    assert said.err.count("failed: ") == 1 and "absent.txt does not exist" in said.err
+    assert [record.status for record in map(load_record, (tmp_path / "runs").glob("transformer*"))] == ["done"]
+    with pytest.raises(UserError, match=r"absent too\.txt does not exist"):
+        many(f"data.path={tmp_path / 'absent.txt'},{tmp_path / 'absent too.txt'}")
+
+
 def test_m_refuses_what_cannot_be_before_any_run(many, tmp_path):
     for arguments, words in (
         (["seed=0,0"], "seed=0 and seed=0 are one and the same run: leave one out"),
