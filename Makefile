@@ -18,11 +18,13 @@ ifneq ($(MISTYPED),)
 $(error there is no variable $(MISTYPED); legal are $(VARIABLES))
 endif
 # Through the environment and as typed: a path may hold quotes, spaces, dollars.
-override export PROFILE := $(value PROFILE)
-override export DATA := $(value DATA)
-override export DATA_PATH := $(value DATA_PATH)
-override export DATA_NAME := $(value DATA_NAME)
-override export DIR := $(or $(value DIR),runs)
+# Only what is typed: what another job left in the environment decides nothing.
+typed = $(if $(filter command,$(origin $(1))),$(value $(1)))
+override export PROFILE := $(call typed,PROFILE)
+override export DATA := $(call typed,DATA)
+override export DATA_PATH := $(call typed,DATA_PATH)
+override export DATA_NAME := $(call typed,DATA_NAME)
+override export DIR := $(or $(call typed,DIR),runs)
 
 .PHONY: help setup demo test check audit fuzz bench status clean tables claims report $(TABLES) $(FIGURES)
 
@@ -86,8 +88,8 @@ $(TABLES) $(FIGURES): $(VENV)/installed
 	@$(BIN)/python -m results.target $@ $(GIVEN)
 
 tables: $(VENV)/installed ## all tables and figures, from the committed records, into docs/tables
-	@for target in $(TABLES) $(FIGURES); do $(BIN)/python -m results.target $$target || exit $$?; done
-	@$(BIN)/python -m results.claims
+	@code=0; for target in $(TABLES) $(FIGURES); do $(BIN)/python -m results.target $$target || code=$$?; done; \
+	$(BIN)/python -m results.claims || code=$$?; exit $$code
 
 claims: $(VENV)/installed ## what the papers claim beside what our records say: reproduced, not reproduced, inconclusive, not run, not comparable
 	@$(BIN)/python -m results.claims

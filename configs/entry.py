@@ -15,7 +15,7 @@ from configs.errors import UserError
 from configs.groups import FOLDER, HYDRA_VERSION_BASE
 from configs.hydra_private import get_args_parser
 from configs.sweeps import combined, label_of
-from configs.text_values import as_typed, quoted
+from configs.text_values import as_typed, quoted, refuse_line_ends
 
 OF_HYDRA = ("hydra.run.dir", "hydra.job.name", "hydra.output_subdir", "hydra.verbose")  # what a single run may set
 
@@ -47,6 +47,7 @@ def entry_point(
         def command() -> None:
             print_anywhere()
             try:
+                refuse_line_ends(sys.argv[1:])
                 sys.argv[1:] = as_typed(config_name, [_literally(argument, literal) for argument in sys.argv[1:]])
                 many = _check(config_name, sys.argv[1:])
             except UserError as error:

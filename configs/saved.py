@@ -26,6 +26,8 @@ class PlainLoader(yaml.SafeLoader):
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise yaml.MarkedYAMLError(problem="it has a reference (& or *)", problem_mark=event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise yaml.MarkedYAMLError(problem="it has a tag (!)", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -38,6 +40,8 @@ class PlainLoader(yaml.SafeLoader):
 def read_saved(path: Path) -> dict[str, Any]:
     """The values of a run's config.yaml. UserError for what cannot be read, is no mapping, or is none of ours."""
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no regular file")
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:

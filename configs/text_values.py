@@ -108,7 +108,7 @@ def _as_typed(entry: str, argument: str) -> str:
     if not is_text or value == "" or (value == "null" and text_keys(entry)[key]):
         return argument
     path = key if key in path_keys(entry) and not (entry == "train" and key in OF_A_RUN) else None
-    if "," in value and not GROUPING.search(value):
+    if all(value.split(",")) and "," in value and not GROUPING.search(value):
         return f"{given}={','.join(_readable(key, part, path) for part in value.split(','))}"
     return f"{given}={_readable(key, value, path)}"
 

@@ -5,6 +5,7 @@ keep the order of the collection, and one that does not end in a newline is give
 """
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -31,9 +32,11 @@ DATASET = "codeparrot/codeparrot-clean-valid"
 REVISION = "4db92d2ec0c1b4c41eeb439cfae16854511d9dcd"  # the commit that public projects pin for this data set
 COLUMN = "content"
 CODEPARROT = HubDataset(DATASET, REVISION, COLUMN, "code", "code")
-JSON_LINES = re.compile(r".*\.(json|jsonl|ndjson)(\.(gz|xz|zst|bz2))?")
-SHARD = re.compile(rf".*\.(parquet|arrow)|{JSON_LINES.pattern}")
-BESIDE_SHARDS = re.compile(r"(README|LICENSE)(\..*)?|(dataset_infos?|dataset_dict|state)\.json", re.I)
+JSON_LINES = re.compile(r".*\.(json|jsonl|ndjson)(\.(gz|xz|zst|bz2))?", re.I)
+IN_COLUMNS = re.compile(r".*\.(parquet|arrow)", re.I)
+SHARD = re.compile(r".*\.(parquet|arrow|(jsonl|ndjson)(\.(gz|xz|zst|bz2))?|json\.(gz|xz|zst|bz2))", re.I)
+MOST_OF_A_LINE = 1 << 26  # bytes, of a first line that is looked at
+BESIDE_SHARDS = re.compile(r"_.*|(README|LICENSE)(\..*)?|(dataset_infos?|dataset_dict|state)\.json", re.I)
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,27 @@ def _folder(folder: Path) -> Collection:
     """A folder of text files, or of files of documents, where it has no others but such as tell of these."""
     names, left_out = _relative_paths(folder)
     shards = [name for name in names if not BESIDE_SHARDS.fullmatch(Path(name).name)]
-    if shards and all(SHARD.fullmatch(name) for name in shards):
+    if shards and all(SHARD.fullmatch(name) or _is_json_lines(folder / name) for name in shards):
         return _shards(folder, shards)
+    columns = {name for name in shards if IN_COLUMNS.fullmatch(name)}
+    sizes = [sum((folder / name).stat().st_size for name in some) for some in (columns, set(shards) - columns)]
+    if sizes[0] > sizes[1]:  # a program may come with some data; here the others, a log say, came with the data
+        other = next(name for name in shards if name not in columns)
+        raise UserError(
+            f"data.path={folder} holds files of documents ({min(columns)}), and smaller others ({other}): give a "
+            "folder of the first kind alone"
+        )
     return _text_files(folder, names, left_out)
+
+
+def _is_json_lines(path: Path) -> bool:
+    """Whether a .json file holds a document in its first line, as a shard does; most are one object of many lines."""
+    try:
+        with path.open("rb") as file:
+            row = json.loads(file.readline(MOST_OF_A_LINE)) if path.suffix.lower() == ".json" else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and COLUMN in row
 
 
 def _text_files(folder: Path, names: list[str], left_out: Counter[str]) -> Collection:

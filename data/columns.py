@@ -7,6 +7,7 @@ it: string, large_string, a dictionary of strings, bytes of UTF-8.
 import functools
 import json
 import logging
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,19 +80,23 @@ def json_rows(path: Path, column: str) -> Iterator[str]:
                 row = json.loads(line.decode())
             except (ValueError, RecursionError) as error:
                 reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
-                array = f": type jq -c '.[]' {path} > NEW" if line.lstrip().startswith(b"[") else ""
-                raise UserError(
-                    f"line {number} of {path} is not JSON ({reason}); give one object a line{array}"
-                ) from error
+                is_array = line.lstrip().startswith(b"[") and isinstance(error, ValueError)
+                advice = f"give one object a line{_by_jq(path) if is_array else ''}"
+                raise UserError(f"line {number} of {path} is not JSON ({reason}); {advice}") from error
             if isinstance(row, list):
-                raise UserError(
-                    f"line {number} of {path} is a JSON array; give one object a line: type jq -c '.[]' {path} > NEW"
-                )
+                raise UserError(f"line {number} of {path} is a JSON array; give one object a line{_by_jq(path)}")
             if not isinstance(row, dict) or column not in row:
                 raise UserError(f"line {number} of {path} has no field {column}; rename the one with the text")
             yield [row[column]]
 
     return _texts(path, column, rows())
+
+
+def _by_jq(path: Path) -> str:
+    """How an array becomes lines."""
+    if kind_of_file(path) is not None:
+        return ": unpack it, and turn its array into lines with jq -c '.[]'"
+    return f": type jq -c '.[]' {shlex.quote(str(path))} > NEW"
 
 
 def _parquet_batches(path: Path, columns: Callable[[list[str]], list[str]]) -> Iterator[Any]:

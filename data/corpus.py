@@ -130,7 +130,10 @@ def cached_corpus(
 
 def holds_corpus(folder: str, sha256: str) -> bool:
     """Whether a folder is a cache that has a corpus of this SHA-256, which may be any text."""
-    return SHA256.fullmatch(sha256) is not None and _content_path(user_path(folder), sha256).is_file()
+    try:
+        return SHA256.fullmatch(sha256) is not None and _content_path(user_path(folder), sha256).is_file()
+    except UserError:  # ~name of a user of another machine
+        return False
 
 
 def corpus_from_cache(

@@ -50,6 +50,8 @@ TAR = _archive("a tar archive", "tar xf FILE")
 DVC = Kind("a DVC pointer, not the file itself", "type dvc pull FILE and give the file that it names")
 ANNEX = _pointer("git-annex", "git annex get FILE")
 
+LZMA_SIZES = {base << n for n in range(31) for base in (1, 3)} | {2**32 - 1}
+
 MAGIC: dict[bytes, Kind] = {  # a longer beginning before one that it begins with
     b"\x1f\x8b": Kind("compressed by gzip", codec="gz"),
     b"\xfd7zXZ\0": Kind("compressed by xz", codec="xz"),
@@ -92,12 +94,22 @@ MAGIC: dict[bytes, Kind] = {  # a longer beginning before one that it begins wit
 }
 
 
+def _of_lzma(head: bytes) -> bool:
+    """Whether the header behind the first three bytes is one: a dictionary of 2^n or 3 2^n bytes, and a length that is
+    unknown or below 2^38, as liblzma asks.
+    """
+    size, length = int.from_bytes(head[1:5], "little"), int.from_bytes(head[5:13], "little")
+    return len(head) >= 13 and size in LZMA_SIZES and (length == 2**64 - 1 or length < 2**38)
+
+
 def kind_of(head: bytes) -> Kind | None:
     """The kind of a file that begins with `head`, its first HEAD bytes or all of it. None: text, or unknown bytes."""
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
             # Text may begin with three letters: binary files have zeros too.
-            return None if magic.isalnum() and b"\0" not in head else kind
+            if magic.isalnum() and b"\0" not in head:
+                return None
+            return None if kind.codec == "lzma" and not _of_lzma(head) else kind
     if head.startswith(b"\xff\xff\xff\xff") and head[6:8] == b"\0\0":  # and the length of a schema
         return ARROW
     if head.startswith((b"outs:\n- md5:", b"outs:\r\n- md5:")) or (head.startswith(b"md5: ") and b"\nouts:" in head):

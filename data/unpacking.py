@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from configs.errors import UserError
-from data.file_kind import HEAD, Kind, kind_of
+from data.file_kind import HEAD, TAR, Kind, kind_of
 from data.files import kind_of_file, unreadable
 
 CHUNK = 1 << 20  # bytes unpacked or read at a time
@@ -47,7 +47,7 @@ def compression_of(path: Path, key: str = "data.path") -> str | None:
     inner = kind_of(_first(_unpacked(path, kind.codec, key)))
     if inner is not None:
         inside = "compressed twice" if inner.codec else f"{kind.told}, and inside {inner.told}"
-        raise refused(path, Kind(inside, inner.advice or "unpack it once and give that file"))
+        raise refused(path, Kind(inside, inner.advice if inner == TAR else "unpack it first, and give that file"))
     return kind.codec
 
 

@@ -33,18 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given:
         raise UserError(f"{given[0]}: the audit takes no arguments; type make audit")
     pins, installed = read_lock(LOCK), {normal(one.name): one for one in distributions()}
-    found = [*differing(pins, installed), *changed_files(installed), *pip_check()]
-    vulnerable, unchecked = known_vulnerabilities(LOCK)
-    for line in [*found, *vulnerable]:
+    unmet, unchecked = pip_check()
+    vulnerable, without_network = known_vulnerabilities(LOCK)
+    found = [*differing(pins, installed), *changed_files(installed), *unmet, *vulnerable]
+    for line in found:
         print("found: " + in_one_line(line))
     absent = sorted(pins.keys() - installed.keys())
     if absent:
         print(f"not installed, so not checked: {', '.join(absent)}")
-    for line in unchecked:
+    for line in [*unchecked, *without_network]:
         print("not checked: " + in_one_line(line))
-    total = len(found) + len(vulnerable)
-    print(f"{total} findings in {len(installed)} installed packages, {len(pins)} of them locked in {LOCK.name}")
-    return 1 if total else 0
+    print(f"{len(found)} findings in {len(installed)} installed packages, {len(pins)} of them locked in {LOCK.name}")
+    return 1 if found else 0
 
 
 def normal(name: str) -> str:
@@ -104,10 +104,14 @@ def _as_listed(file: PackagePath) -> bool:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == file.hash.value
 
 
-def pip_check() -> list[str]:
-    """What pip says of requirements that are not met."""
+def pip_check() -> tuple[list[str], list[str]]:
+    """What pip says of requirements that are not met, and what could not be checked."""
     done = _run("pip", "check", "--disable-pip-version-check")
-    return [] if done.returncode == 0 else [line for line in done.stdout.splitlines() if line.strip()]
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    if done.returncode and not lines:
+        last = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
+        return [], [f"requirements: pip check did not end ({last})"]
+    return (lines if done.returncode else []), []
 
 
 def known_vulnerabilities(lock: Path) -> tuple[list[str], list[str]]:

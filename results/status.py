@@ -140,6 +140,8 @@ def _is_validation(row: Any) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """A JSON object. Raises FileNotFoundError and DamagedError."""
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no regular file")
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise

@@ -19,6 +19,8 @@ from typing import Any
 
 from configs.command import end_with
 from configs.errors import UserError
+from configs.overrides import parse as parsed
+from configs.paths import expanded
 from configs.printable import in_one_line
 from configs.schema import data_class
 from configs.search import SweeperConfig
@@ -61,8 +63,8 @@ class Asked:
     @property
     def runs(self) -> Path:
         """The folder of the run directories."""
-        given = [text.partition("=")[2] for text in self.overrides if text.startswith("runs=")]
-        return Path(given[-1] if given else "runs")
+        given = [text for text in self.overrides if text.startswith("runs=")]
+        return Path(expanded(str(parsed("train", given[-1:])[0].value()), "runs")) if given else Path("runs")
 
     @property
     def settings(self) -> list[str]:
@@ -128,7 +130,7 @@ def parse(arguments: Sequence[str]) -> Asked:
                 raise illegal_value(key, value, ("true", "false"))
             asked.train = value == "true"
         elif key == "output":
-            asked.output = Path(value)
+            asked.output = Path(expanded(value, "output"))
         elif key in ("status", "plan"):
             raise UserError(f"{text}: is for the sweep; type python train.py +sweeps={asked.sweep} {text}")
         else:

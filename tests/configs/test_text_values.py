@@ -7,6 +7,7 @@ import pytest
 from configs.compose import compose
 from configs.errors import UserError
 from configs.paths import expanded
+from configs.sweeps import combined
 from configs.text_values import as_typed, path_keys, text_keys
 
 AS_TYPED = ["1e3", "007", "1.50", "1_000", "true", "~x", "[a].txt", "a b", " a ", "a=b", "$HOME", "a'b", 'a"b', "é:ü"]
@@ -118,3 +119,37 @@ def test_names_of_users(home):
     assert expanded("./~x", "run") == "./~x"
     with pytest.raises(UserError, match=r"^run=~no_such/x: there is no user no_such; .* type run=./~no_such/x$"):
         expanded("~no_such/x", "run")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x, y,",
+        ",x",
+        "notes \u00e9,",
+        ",",
+        "a b",
+        "a=b:c",
+        "a\\b",
+        "it's",
+        'say "it"',
+        "1e3",
+        "~x",
+        "a,b",
+        "[x",
+        "${seed}",
+    ],
+)
+def test_twice_is_as_once(home, text):
+    once = as_typed("train", [f"data.path={text}", f"data.name={text}"])
+    assert as_typed("train", once) == once
+
+
+def test_a_comma_at_an_end_is_of_the_name():
+    assert compose("train", ["data=text", "data.path=x, y,"]).data.path == "x, y,"
+    assert [job.data.path for job in jobs("data=text", "data.path=a b,c d")] == ["a b", "c d"]
+
+
+def jobs(*overrides):
+    """The configs of `-m`."""
+    return [compose("train", job.overrides) for job in combined(overrides).jobs]

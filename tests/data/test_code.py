@@ -218,6 +218,28 @@ def test_a_folder_of_shards_is_read_in_the_order_of_their_names(open_code, tmp_p
     assert b'{"repo_name"' in b"".join(contents_of(open_code(folder)).values())
 
 
+def test_files_beside_shards_are_not_trained_on_in_their_place(open_code, tmp_path):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    write_parquet(folder / "train-00000.parquet", values=DOCUMENTS)
+    (folder / "_SUCCESS").write_text("")  # Spark's
+    assert contents_of(open_code(folder)) == expected()
+    (folder / "stats.csv").write_text("documents,bytes\n400,40000\n")
+    assert "(train-00000.parquet), and smaller others (stats.csv): give a folder" in error_line(open_code, folder)
+
+
+def test_json_of_a_program_is_source_code(open_code, tmp_path):
+    folder = tmp_path / "program"
+    folder.mkdir()
+    for i in range(40):
+        (folder / f"package{i}.json").write_text(f'{{"name": "program",\n "version": {i}}}\n')
+    assert b'"version": 7' in b"".join(contents_of(open_code(folder)).values())
+    for path in folder.iterdir():
+        path.unlink()
+    write_json_lines(folder / "A.JSON", rows_of(DOCUMENTS))
+    assert contents_of(open_code(folder)) == expected()
+
+
 def test_the_content_says_what_a_file_of_documents_is(open_code, tmp_path):
     wanted = open_code(write_parquet(tmp_path / "a.parquet")).sha256
     (tmp_path / "a.parquet").rename(tmp_path / "no_suffix")

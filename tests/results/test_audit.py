@@ -37,7 +37,7 @@ def environment(monkeypatch, tmp_path):
     lock = tmp_path / "constraints.txt"
     lock.write_text("# a comment\na==1.0\nB_c==1.0  # and one\n")
     monkeypatch.setattr(audit, "LOCK", lock)
-    monkeypatch.setattr(audit, "pip_check", list)
+    monkeypatch.setattr(audit, "pip_check", lambda: ([], []))
     monkeypatch.setattr(audit, "known_vulnerabilities", lambda lock: ([], ["known vulnerabilities: no network"]))
     return lambda *packages: monkeypatch.setattr(audit, "distributions", lambda: packages)
 
@@ -74,7 +74,11 @@ def test_each_finding_is_a_line(environment, capsys, tmp_path):
 def test_pip_and_pip_audit(monkeypatch, tmp_path):
     ended = subprocess.CompletedProcess([], 1, "a 1.0 requires b\n\n", "")
     monkeypatch.setattr(audit, "_run", lambda *arguments: ended)
-    assert audit.pip_check() == ["a 1.0 requires b"]
+    assert audit.pip_check() == (["a 1.0 requires b"], [])
+    absent = subprocess.CompletedProcess([], 1, "", "No module named pip\n")
+    with monkeypatch.context() as without:
+        without.setattr(audit, "_run", lambda *arguments: absent)
+        assert audit.pip_check() == ([], ["requirements: pip check did not end (No module named pip)"])
     monkeypatch.setattr(audit.importlib.util, "find_spec", lambda name: None)
     assert "pip-audit is not installed" in audit.known_vulnerabilities(tmp_path)[1][0]
     monkeypatch.setattr(audit.importlib.util, "find_spec", lambda name: True)

@@ -30,13 +30,14 @@ def data_of_run(data: Data, trained_on: DataInfo, moved: EvaluationDataConfig, r
     data = replace(data, **here | {"cache_dir": cache})
     if moved.path is not None:
         return data, None
-    text = None if moved.test is not None else _from_cache(data, trained_on)
+    text = _from_cache(data, trained_on)
     if text is None and data.path is not None and not _is_its_file(data.path, trained_on):
         raise UserError(
             f"the data {data.name} of the run in {run} is not in the cache, and not here as the file that it was "
-            f"trained on, of SHA-256 {trained_on.sha256[:12]}...: type data.path=FILE, or data.cache_dir=FOLDER"
+            f"trained on, of SHA-256 {trained_on.sha256[:12]}...: type data.path=PATH, or data.cache_dir=FOLDER"
         )
-    return data, text
+    # Another test set lies beside the text, which in the cache says that the run was made on this machine.
+    return data, None if moved.test is not None else text
 
 
 def _from_cache(data: Data, trained_on: DataInfo) -> Corpus | None:
@@ -51,8 +52,8 @@ def _from_cache(data: Data, trained_on: DataInfo) -> Corpus | None:
 
 
 def _is_its_file(path: str | None, trained_on: DataInfo) -> bool:
-    file = user_path(str(path))
     try:
+        file = user_path(str(path))
         return file.is_file() and file_sha256(file) == trained_on.source.get("file_sha256")
     except (UserError, OSError, ValueError):  # ValueError: a path with a null byte
         return False

@@ -41,6 +41,8 @@ def read_strictly(path: Path, kind: TypeAdapter[Content], name: str) -> tuple[Co
     """
     content: Any = None
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no regular file")
         text = path.read_text(encoding="utf-8")
         content = strict_json(text)
         json.dumps(content, ensure_ascii=False).encode()  # half a character, "\ud800", could be written nowhere

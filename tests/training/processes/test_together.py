@@ -84,14 +84,14 @@ def test_a_killed_rank_is_named_and_the_run_goes_on_on_other_nodes(start, overri
 
 
 def test_a_hanging_rank_is_named_and_ends_the_run_after_a_while(start, overrides, tmp_path):
-    several = (TRAIN, *overrides, *LONG, "trainer.devices=2", "trainer.strategy=ddp", "trainer.timeout=30")
+    several = (TRAIN, *overrides, *LONG, "trainer.devices=2", "trainer.strategy=ddp", "trainer.timeout=20")
     process = start(*several)
     wait_for((tmp_path / "run" / "checkpoints" / "last.ckpt").exists)
     os.kill(second(process), signal.SIGSTOP)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
-    assert re.search(r"^warning: the others wait for rank 1, \d+ s by now; after 30 s the run ends$", err, re.MULTILINE)
-    end = r"error: rank 1 did not come to a collective of all within \d+ s; trainer.timeout=30 is the limit"
+    assert re.search(r"^warning: the others wait for rank 1, \d+ s by now; after 20 s the run ends$", err, re.MULTILINE)
+    end = r"error: rank 1 did not come to a collective of all within \d+ s; trainer.timeout=20 is the limit"
     assert re.fullmatch(end, err.splitlines()[-1]) and "Traceback" not in err
     record = load_record(tmp_path / "run")
     assert record.status == "interrupted" and "rank 1 did not come" in record.error, "a sweep goes on with it"

@@ -1,6 +1,7 @@
 """A run directory of another person: nothing in it is looked up, followed or run, and each fault is one line."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def test_the_data_is_opened_by_its_hash_alone(foreign, refused, text_file, cache
     for path in (private, tmp_path, "/dev/zero", "/dev/stdin", "nothing", "a\0b", "${oc.env:SECRET}"):
         line = refused(foreign({"data.path": str(path), "data.cache_dir": None}))
         assert "is not in the cache, and not here as the file that it was trained on" in line
-        assert "type data.path=FILE" in line and "a secret" not in line
+        assert "type data.path=PATH" in line and "a secret" not in line
     assert not (tmp_path / "ours").exists(), "nothing of another file is copied into the cache"
     # The same where the file is the very one, or the cache has it, or the user names it.
     folder = foreign({"data.path": str(text_file), "data.cache_dir": None})
@@ -156,8 +157,11 @@ LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("a: &a {x: 1}\nb: {<<: *a}\n", "it has a reference"),
         ("&m model: {x: *m}\n", "it has a reference"),
         ("[" * 5000, "nested too deeply"),
-        ("x: !!python/object/apply:os.abort []\n", "could not determine a constructor"),
-        ("x: !!python/name:os.abort\n", "could not determine a constructor"),
+        ("x: !!python/object/apply:os.abort []\n", "it has a tag"),
+        ("x: !!python/name:os.abort\n", "it has a tag"),
+        ("model: !!bool foo\n", "it has a tag"),
+        ("seed: !!int ''\n", "it has a tag"),
+        ("seed: !!timestamp x\n", "it has a tag"),
         ("seed: 1\nseed: 2\n", "it has a key twice"),
         ("? [1, 2]\n: 3\n", "unhashable key"),
         ("{a: 1, ? {b: 1} : 2}", "unhashable key"),
@@ -213,3 +217,20 @@ def test_values_that_hold_themselves_end():
     for values in (loop, {"model": [[[["x"] * 100] * 100] * 100] * 100}):
         with pytest.raises(UserError, match="too large, or nested too deeply"):
             resolve_saved(values)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "record.json"])
+def test_a_pipe_in_place_of_a_file_is_one_line_and_not_waited_for(foreign, name):
+    folder = foreign({})
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(UserError, match="no regular file"):
+        open_run(str(folder), "start")
+    with pytest.raises(UserError, match="no regular file"):
+        (read_saved if name == "config.yaml" else load_record)(folder / name)
+
+
+def test_a_home_folder_of_another_machine_is_not_ours_to_miss(foreign, tmp_path):
+    folder = foreign({"data.path": "~nobody-here/x", "data.cache_dir": "~nobody-here/cache"})
+    with pytest.raises(UserError, match="is not in the cache, and not here"):
+        open_run(str(folder)).corpus(HERE)
