@@ -131,13 +131,13 @@ def summary(runs: Sequence[SweptRun]) -> str:
     parts = [f"{n} {state}" for state, n in counts.items() if n]
     left = time_left(runs)
     done = counts["done"]
-    if left is not None and done < len(runs):
+    if left:
         parts.append(f"about {duration(left)} of training left, by {done} finished run{'s'[: done != 1]}")
     return f"{len(runs)} runs: " + ", ".join(parts)
 
 
 def time_left(runs: Sequence[SweptRun]) -> float | None:
-    """Seconds of training that are left, over all runs that are not done; None when none is done yet.
+    """Seconds of training that are left, over all runs that are neither done nor failed; None when none is done yet.
 
     A run takes as long as the finished ones of its model and scale (median), else of its scale, else of any, in
     proportion to the budget. Of an interrupted run the part that its last row had reached is taken off.
@@ -147,7 +147,7 @@ def time_left(runs: Sequence[SweptRun]) -> float | None:
         return None
     total = 0.0
     for run in runs:
-        if run.state == "done":
+        if run.state in ("done", "failed"):
             continue
         scale, model = run.config.scale, run.config.model.name
         alike = [d for d in done if d.config.scale == scale]
