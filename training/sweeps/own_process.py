@@ -23,6 +23,7 @@ from configs.errors import UserError
 from configs.frozen import FLAG, freeze, thaw
 from configs.printable import in_one_line
 from configs.schema import RunConfig
+from training.processes.launcher import SRUN, TORCHRUN
 from training.run import run
 from training.run_record import environment
 from training.signals import SIGNALS, Interrupted
@@ -49,7 +50,9 @@ class OwnProcesses:
     """
 
     def __init__(self, draws: bool = True) -> None:
-        self._environment = os.environ | ({} if draws else {"TERM": "dumb"})
+        # Not the place of this process among those of a launcher: a run starts its own.
+        self._environment = {name: value for name, value in os.environ.items() if name not in (*TORCHRUN, *SRUN)}
+        self._environment |= {} if draws else {"TERM": "dumb"}
         self.signum: int | None = None  # the first signal that came
         self._under_way: set[subprocess.Popen[bytes]] = set()
         self._before: dict[int, Any] = {}

@@ -8,6 +8,7 @@ import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from configs.command import line_of
@@ -31,7 +32,10 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
     `recorded`: by its label, where the record of a run lies that need not be made again.
     Raises UserError for a sweep that cannot be, before any run of it begins.
     """
-    refuse_launchers()
+    conducted = by_one_process(request)
+    if conducted is None:
+        return 0
+    request = conducted
     if request.name:
         sweep = expand(request.name, request.profile, request.overrides)
         print(f"{sweep.name}, profile {sweep.profile}: {sweep.title}")
@@ -59,14 +63,26 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
     return 0 if looks_only else int(bool(failed))
 
 
-def refuse_launchers() -> None:
-    """UserError under torchrun and srun, which would start a sweep as many times as they start processes."""
+def by_one_process(request: Request) -> Request | None:
+    """The request as the one process that conducts it has it. None in the others that torchrun or srun started: each
+    run of a sweep has processes of its own, as many, which that one starts.
+
+    UserError for several machines, and for another number of devices than there are processes.
+    """
     place = recognised(os.environ)
-    if place is not None and place.external:
+    if place is None or not place.external:
+        return request
+    if place.nodes > 1:
         raise UserError(
-            f"a sweep starts the processes of its runs: type python train.py ... trainer.devices={place.size} instead "
-            f"of {place.launcher}"
+            f"a sweep starts the processes of its runs on one machine,"
+            f" and {place.launcher} started it on {place.nodes}; "
+            f"type each run by itself, or the sweep on one machine with trainer.devices={place.local_size}"
         )
+    devices = f"trainer.devices={place.size}"
+    typed = [text for text in request.overrides if text.startswith("trainer.devices=")]
+    if set(typed) - {devices}:
+        raise UserError(f"{typed[-1]}, but {place.launcher} started {place.size} processes: type {devices}")
+    return replace(request, overrides=[*request.overrides, devices]) if place.rank == 0 else None
 
 
 def make_missing(runs: list[SweptRun], request: Request, axes: Sequence[str], recorded: Mapping[str, Path]) -> None:

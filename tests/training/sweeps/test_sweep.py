@@ -1,16 +1,19 @@
 """A sweep can be stopped and started at any time, and one failure does not stop the others."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 
 from configs import sweeps
 from configs.errors import UserError
 from configs.sweeps import expand, requested
+from training.processes.launcher import Place
 from training.run_record.record import load_record
 from training.run_record.run_directory import claimed
+from training.sweeps.own_process import OwnProcesses
 from training.sweeps.ray_launcher import RayLauncherConfig
-from training.sweeps.sweep import conduct, time_left
+from training.sweeps.sweep import by_one_process, conduct, time_left
 from training.sweeps.swept_run import look
 
 
@@ -244,6 +247,24 @@ def test_data_that_are_not_there_fail_their_own_runs_alone(many, tmp_path, capsy
     assert [record.status for record in map(load_record, (tmp_path / "runs").glob("transformer*"))] == ["done"]
     with pytest.raises(UserError, match=r"absent too\.txt does not exist"):
         many(f"data.path={tmp_path / 'absent.txt'},{tmp_path / 'absent too.txt'}")
+
+
+def test_under_a_launcher_one_process_conducts_and_runs_have_as_many(monkeypatch, swept):
+    request = requested(["+sweeps=mine", "seed=0"])
+    place = Place("torchrun", 0, 4, 0, 4)
+    for rank, expected in ((0, ["seed=0", "trainer.devices=4"]), (1, None)):
+        monkeypatch.setattr("training.sweeps.sweep.recognised", lambda _, rank=rank: replace(place, rank=rank))
+        conducted = by_one_process(request)
+        assert (conducted and conducted.overrides) == expected
+    assert conduct(request) == 0, "rank 1 leaves it to rank 0"
+    with pytest.raises(UserError, match=r"trainer\.devices=2, but torchrun started 4 .* type trainer\.devices=4"):
+        by_one_process(replace(request, overrides=["trainer.devices=2"]))
+    monkeypatch.setattr("training.sweeps.sweep.recognised", lambda _: replace(place, size=8, nodes=2))
+    with pytest.raises(UserError, match=r"started it on 2: .* trainer\.devices=4"):
+        by_one_process(request)
+    monkeypatch.setenv("RANK", "0")
+    with OwnProcesses() as processes:
+        assert "RANK" not in processes._environment
 
 
 def test_m_refuses_what_cannot_be_before_any_run(many, tmp_path):
