@@ -4,31 +4,26 @@ import contextlib
 import logging
 import sys
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 import yaml
-from torch import nn
 
-from blocks.decoder import Decoder
 from configs.compose import config_dict, config_hash
 from configs.errors import UserError
 from configs.heartbeat import beating, doing
 from configs.schema import RunConfig
 from data.atomic_write import WriteError, write_atomically
-from data.training_data import TrainingData
 from ssa.backends import fallen_back
 from training import announce
-from training.attention_backend import backends, set_backend
-from training.budget import resolve_shape, without_tables
-from training.build import build_model, parameters_by_part
-from training.compiler import require_compiler
+from training.attention_backend import backends
 from training.loop import Loop
 from training.meter import Meter
 from training.out_of_memory import OutOfMemory, of_run, out_of_memory_named
+from training.plan import Plan, make_plan
 from training.processes.group import Group, RankDied
 from training.processes.launcher import Place, PlacedEnvironment, placed
 from training.progress import Progress
@@ -43,7 +38,7 @@ from training.run_record.checkpoints import (
     set_aside_damaged,
 )
 from training.run_record.record import RunRecord, without_absolute_paths
-from training.run_record.recorder import Recorder, now
+from training.run_record.recorder import Recorder
 from training.run_record.run_directory import (
     TOKENIZER,
     claimed,
@@ -51,39 +46,14 @@ from training.run_record.run_directory import (
     earlier_run,
     flat,
     require_nothing_lost,
-    run_directory,
 )
 from training.run_record.status_file import StatusFile
 from training.run_record.wandb_mirror import WandbMirror
-from training.schedule import total_steps
 from training.sharded import ShardedStrategy
 from training.signals import GracefulStop, Interrupted
-from training.tasks import TASKS, Task
 
 RELAY = 2.0  # seconds in which a launcher passes on a signal that the terminal has sent to its processes too
 MACHINE = ("data.path", "data.cache_dir", "run_dir", "runs", "logger.")  # keys of where things lie on a machine
-
-
-@dataclass
-class Plan:
-    """All that follows from a config before anything is written. `config`: with its shape resolved."""
-
-    config: RunConfig
-    folder: Path
-    kind: str  # cpu | cuda
-    place: Place
-    task: Task
-    data: TrainingData
-    model: nn.Module
-    total_steps: int
-    record: RunRecord
-
-    def __str__(self) -> str:
-        asked = self.config, self.record, self.total_steps, self.data.steps_per_epoch, self.folder
-        if not self.config.plan:
-            return announce.plan(*asked)
-        memory, trainer = self.task.memory(self.model, self.config, self.data), self.config.trainer
-        return announce.plan(*asked, memory.cut(trainer.devices) if trainer.strategy == "fsdp" else memory)
 
 
 def run(config: RunConfig, place: Place | None = None) -> RunRecord | None:
@@ -180,59 +150,6 @@ def what_is_trained(plan: Plan, checkpoint: Path | None) -> dict[str, Any]:
         "torch": plan.record.versions["torch"],
         "device": plan.kind,
     }
-
-
-def make_plan(config: RunConfig, place: Place | None = None) -> Plan:
-    """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be.
-
-    What is only planned may be for devices that are not here.
-    """
-    place = place or Place(size=config.trainer.devices, local_size=config.trainer.devices)
-    try:
-        kind = environment.device_kind(config, place.local_size)
-    except UserError:
-        if not config.plan:
-            raise
-        kind = "cpu"
-    task = TASKS[config.task]
-    doing(f"opening the data, {config.data.name}")
-    data = task.data(config)
-    doing("building the model")
-    config = resolve_shape(config, data.vocabulary_size)
-    total = total_steps(config.trainer, data.steps_per_epoch)
-    environment.prepare(config, kind)
-    model = build_model(config.model, data.vocabulary_size, config.task)
-    set_backend(model, config.ssa.backend, kind, gradients=True)
-    if config.compile and not config.plan:
-        require_compiler(kind)
-    require_whole_logits(config, model)
-    parameters = parameters_by_part(model)
-    if not config.data.counts_tables:
-        parameters["without_tables"] = without_tables(parameters)
-    record = RunRecord(
-        config=without_absolute_paths(config_dict(config)),
-        config_hash=config_hash(config),
-        parameters=parameters,
-        flops_per_token=task.flops(model, data),
-        data=task.info(data),
-        seed=config.seed,
-        device=environment.device(config, kind),
-        versions=environment.versions(),
-        git=environment.git(),
-        command=environment.command(),
-        started=now(),
-    )
-    return Plan(config, run_directory(config), kind, place, task, data, model, total, record)
-
-
-def require_whole_logits(config: RunConfig, model: nn.Module) -> None:
-    """UserError where CUDA graphs are to be captured of a pass whose loss is read in parts: their shapes would vary."""
-    n_tokens = config.batch_size * config.data.context
-    if config.trainer.cuda_graphs and isinstance(model, Decoder) and model.reads_in_parts(n_tokens):
-        raise UserError(
-            f"trainer.cuda_graphs=true takes passes of one shape, and the loss over {model.vocabulary_size:,} tokens "
-            "is read in parts: leave it out"
-        )
 
 
 def checkpoint_to_resume(plan: Plan, earlier: RunRecord | None) -> Path | None:

@@ -14,8 +14,9 @@ import yaml
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from configs.compose import compose, config_dict
+from training.plan import make_plan
 from training.progress import Progress
-from training.run import make_loop, make_plan
+from training.run import make_loop
 from training.run_record.checkpoints import AtomicCheckpointIO
 from training.run_record.recorder import Recorder
 from training.sharded import ShardedStrategy

@@ -8,7 +8,8 @@ import torch._inductor.cpp_builder
 from configs.errors import UserError
 from training.benchmarks.steps import measure
 from training.compiler import require_compiler
-from training.run import make_plan, run
+from training.plan import make_plan
+from training.run import run
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from configs.compose import compose, config_dict, config_hash
 from configs.errors import UserError
 from configs.schema import MODELS
 from training.meter import Meter
-from training.run import make_plan, run
+from training.plan import make_plan
+from training.run import run
 from training.run_record.record import load_record
 from training.run_record.wandb_mirror import values_of
 

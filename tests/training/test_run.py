@@ -15,7 +15,8 @@ from configs.compose import resolve
 from configs.errors import UserError
 from configs.schema import MODELS
 from measures.loss import evaluate
-from training.run import make_plan, make_trainer, run
+from training.plan import make_plan
+from training.run import make_trainer, run
 from training.run_record.checkpoints import load_model
 from training.run_record.record import load_record
 from training.run_record.run_directory import claimed, run_directory
@@ -227,7 +228,7 @@ def test_a_compiled_run_saves_plain_weights(model, make_config, tmp_path, monkey
         module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager", **options)
 
     monkeypatch.setattr(torch.nn.Module, "compile", trace)
-    monkeypatch.setattr("training.run.require_compiler", lambda device: None)
+    monkeypatch.setattr("training.plan.require_compiler", lambda device: None)
     asked = [f"model={model}", "trainer.max_steps=6"]
     run(make_config(*asked))
     run(make_config(*asked, "compile=true", f"run_dir={tmp_path / 'compiled'}"))

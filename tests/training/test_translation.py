@@ -22,7 +22,8 @@ from measures.translation_loss import translation_loss
 from results.evaluate.tasks import translate
 from training.benchmarks.translation import Uncached
 from training.loop import Loop
-from training.run import make_plan, run
+from training.plan import make_plan
+from training.run import run
 from training.run_record.checkpoints import read_checkpoint
 from training.run_record.record import load_record
 from training.run_record.trained_run import open_run

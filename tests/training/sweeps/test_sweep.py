@@ -260,7 +260,7 @@ def test_under_a_launcher_one_process_conducts_and_runs_have_as_many(monkeypatch
     with pytest.raises(UserError, match=r"trainer\.devices=2, but torchrun started 4 .* type trainer\.devices=4"):
         by_one_process(replace(request, overrides=["trainer.devices=2"]))
     monkeypatch.setattr("training.sweeps.sweep.recognised", lambda _: replace(place, size=8, nodes=2))
-    with pytest.raises(UserError, match=r"started it on 2: .* trainer\.devices=4"):
+    with pytest.raises(UserError, match=r"started it on 2; .* trainer\.devices=4"):
         by_one_process(request)
     monkeypatch.setenv("RANK", "0")
     with OwnProcesses() as processes:
