@@ -2,9 +2,9 @@
 
 Alone it is made from the committed records, results/records, for the profiles cpu and paper, into docs/tables. With a
 profile, the runs of that profile whose record is neither there nor in runs are trained first (train=false: not), and
-the table lies in runs/tables. What a sweep may be asked, data=text data.path=FILE for example, may be typed behind it,
+the table lies in runs/tables. The keys of a sweep, data=text data.path=FILE for example, may follow,
 also without a profile. A few targets are of a benchmark and train nothing: a profile measures, and keys of bench.py may
-be typed behind it.
+follow.
 """
 
 import functools

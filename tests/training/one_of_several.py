@@ -1,7 +1,7 @@
 """One process of several that train together: python one_of_several.py RANK WORLD PORT JSON.
 
 JSON: a list of runs, each of `overrides`, a `strategy` and a `checkpoint` to go on from (or null). They are trained one
-after another, so that a process is started once. Each is what `training.run` makes of the config, but for the start.
+after another, so that a process is started once. Each is what `training.run` makes of the config, except for the start.
 """
 
 import json
