@@ -18,7 +18,7 @@ from measures.flops import flops_per_token
 from ssa import OSN
 from training.budget import resolve_shape
 from training.build import build_model, parameter_groups, parameters_by_part
-from training.run import require_whole_logits
+from training.plan import require_whole_logits
 
 V, CUTOFFS = 100, [10, 40]
 BOUNDS = [0, 10, 40, 100]

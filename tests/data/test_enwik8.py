@@ -106,6 +106,8 @@ def test_it_is_downloaded_once(tmp_path, official, site, capfd):
 
 def test_it_shows_progress_on_a_terminal(tmp_path, official, monkeypatch, capfd):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
     open_enwik8(config(tmp_path), official)
     assert "100%" in capfd.readouterr().err
 
