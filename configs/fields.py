@@ -14,7 +14,7 @@ class Rule:
     """
 
     says: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[Any], object]  # anything that counts as true: a match of a pattern too
     of_list: bool = False
 
 

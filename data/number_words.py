@@ -7,6 +7,7 @@ that none of validation and test is seen in training.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -69,13 +70,13 @@ def number_pairs(split: str) -> Iterator[tuple[str, str]]:
     for name, n in PAIRS.items():
         if name == split:
             chosen = zip(several[first : first + n].tolist(), words[first : first + n].tolist(), strict=True)
-            yield from (_pair(*divmod(numbers, MOST), draw) for numbers, draw in chosen)
+            yield from (_pair(numbers // MOST, numbers % MOST, draw) for numbers, draw in chosen)
         first += n
 
 
 def _pair(some: int, price: int, draw: int) -> tuple[str, str]:
     """The sentence with two numbers and the words that `draw` picks."""
-    picked = []
+    picked: list[Any] = []  # (English, German), or a name, which is the same in both
     for words in (TIMES, NAMES, VERBS, ADJECTIVES, NOUNS):
         draw, place = divmod(draw, len(words))
         picked.append(words[place])

@@ -84,6 +84,7 @@ class ParallelCorpus:
 
     def pairs(self, split: str) -> SentencePairs:
         """The pairs of a split as tokens, memory-mapped; of training those that are kept."""
+        assert self.tokenizer.token_bytes is not None  # of bytes as tokens alone
         return SentencePairs(self.pairs_as_tokens.split(split), self.tokenizer.eos, self.tokenizer.token_bytes)
 
     def pairs_per_split(self) -> dict[str, int]:

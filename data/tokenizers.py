@@ -213,9 +213,10 @@ def tokenizer_of(name: str, content: bytes) -> Tokenizer:
     library.no_truncation()
     special = {token: added.content.encode() for token, added in library.get_added_tokens_decoder().items()}
     names = [library.id_to_token(token) for token in range(library.get_vocab_size())]
-    if None in names:
+    texts = [text for text in names if text is not None]
+    if len(texts) < len(names):
         raise UserError(f"data.tokenizer={name}: the number {names.index(None)} is no token; its vocabulary has gaps")
-    pieces = tuple(special.get(token) or _as_bytes(text) for token, text in enumerate(names))
+    pieces = tuple(special.get(token) or _as_bytes(text) for token, text in enumerate(texts))
     token_bytes = np.array([len(piece) for piece in pieces], dtype=np.int64)
     digest = hashlib.sha256(content).hexdigest()
     of_words = isinstance(library.model, WordLevel) and EOS in pieces and all(piece[:1] == b" " for piece in pieces)

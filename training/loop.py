@@ -44,7 +44,8 @@ class Loop(L.Callback):
         self.progress = progress
         self.stop = stop
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: TrainingModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
         self.progress.rank = trainer.global_rank
         self.stop.install()
         self.stop.deferred = True
@@ -56,8 +57,9 @@ class Loop(L.Callback):
         self._validate_and_stop(trainer, pl_module)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: TrainingModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        assert isinstance(pl_module, TrainingModule)
         if not pl_module.ends_step(batch_idx):
             return
         row = self.meter.measure(trainer, pl_module, batch)

@@ -88,9 +88,9 @@ class TrainingModule(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         groups = parameter_groups(self.model, self.optim)
         fused = self.device.type in ("cpu", "cuda")
-        return torch.optim.AdamW(
-            groups, lr=self.optim.lr, betas=tuple(self.optim.betas), eps=self.optim.eps, fused=fused
-        )
+        assert self.optim.lr is not None  # training/budget.py fills it in
+        beta1, beta2 = self.optim.betas
+        return torch.optim.AdamW(groups, lr=self.optim.lr, betas=(beta1, beta2), eps=self.optim.eps, fused=fused)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Of Lightning's counts only that of optimizer steps is taken; micro-batches are counted from it.
@@ -102,7 +102,7 @@ class TrainingModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         """The schedule begins here and is in no checkpoint, because it follows from the global step."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
+        (optimizer,) = self.trainer.optimizers
         for group in optimizer.param_groups:
             group["initial_lr"] = self.optim.lr * group["lr_scale"]
         self.schedule = LambdaLR(

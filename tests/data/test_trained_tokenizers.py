@@ -18,7 +18,7 @@ from configs.schema import DataConfig
 from data import open_corpus
 from data.cuts import SPLITS
 from data.sources import vocabulary_size
-from data.tokenizers import open_tokenizer
+from data.tokenizers import ByteLevelTokenizer, open_tokenizer
 
 LINES = {  # of official files, spaced as these are
     "train": " \n = Phases = \n \n The phase of <unk> drifts , and the phase of the other , é , locks . \n" * 30,
@@ -45,13 +45,18 @@ def config(folder, tmp_path):
     return config
 
 
+def pieces_of(corpus):
+    assert isinstance(corpus.tokenizer, ByteLevelTokenizer)
+    return corpus.tokenizer.pieces
+
+
 def test_words_are_those_of_the_training_split_the_commonest_first(config):
     corpus = open_corpus(config("words"))
     counts = Counter(w for line in LINES["train"].splitlines() for w in [*line.split(), "\n"])
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0].encode()))
-    assert corpus.tokenizer.pieces == tuple(b" " + word.encode() for word, _ in ordered)
+    assert pieces_of(corpus) == tuple(b" " + word.encode() for word, _ in ordered)
     assert corpus.vocabulary_size == vocabulary_size(config("words")) == len(counts)
-    assert (corpus.tokenizer.name, corpus.tokenizer.pieces[corpus.tokenizer.follows]) == ("words", b" \n")
+    assert (corpus.tokenizer.name, pieces_of(corpus)[corpus.tokenizer.follows]) == ("words", b" \n")
     for name, file in zip(SPLITS, LINES, strict=True):
         words = [w for line in LINES[file].splitlines() for w in [*line.split(), "\n"]]
         split = corpus.split(name)
@@ -78,7 +83,7 @@ def test_bpe_has_the_size_that_is_asked_for_and_stands_for_the_very_bytes(config
     corpus = open_corpus(config("bpe", vocabulary=290))
     assert corpus.vocabulary_size == vocabulary_size(config("bpe", vocabulary=290)) == 290
     assert corpus.tokenizer.sha256 != open_corpus(config("bpe", vocabulary=295)).tokenizer.sha256
-    assert {bytes([byte]) for byte in range(256)} < set(corpus.tokenizer.pieces)
+    assert {bytes([byte]) for byte in range(256)} < set(pieces_of(corpus))
     for name, file in zip(SPLITS, LINES, strict=True):
         split = corpus.split(name)
         assert b"".join(corpus.tokenizer.decode(split.tokens.tolist())) == LINES[file].encode()

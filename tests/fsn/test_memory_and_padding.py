@@ -14,7 +14,7 @@ from fsn.phases import features
 from fsn.softmax_attention import library_attention, softmax_attention
 
 ATTENTION = partial(SynchronizationAttention, 4, 2)
-MIXERS = {
+MIXERS: dict[str, partial[torch.nn.Module]] = {
     "attention": ATTENTION,
     "kuramoto": partial(ATTENTION, harmonics=1, delay=False, frustration=False),
     "no predecessor, learned null score": partial(ATTENTION, null="learned", predecessor=False),

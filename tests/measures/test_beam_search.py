@@ -58,7 +58,7 @@ def searched(model: Toy, source: list[int], beam: int, alpha: float, more: int) 
 SENTENCES = [[3, 4, 5, EOS], [1, EOS], [2, 2, 2, 2, 2, 9, EOS], [7, 1, EOS]]
 
 
-def padded():
+def padded() -> tuple[torch.Tensor, torch.Tensor]:
     width = max(map(len, SENTENCES))
     source = torch.tensor([[*s, *[0] * (width - len(s))] for s in SENTENCES])
     mask = torch.tensor([[True] * len(s) + [False] * (width - len(s)) for s in SENTENCES])

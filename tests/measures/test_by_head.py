@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from configs.compose import compose
+from data.language import LanguageData
 from data.split import Split
 from fsn import FSN
 from measures.by_head import by_head, warnings
 from training.budget import resolve_shape
 from training.build import build_model
 from training.meter import NonFiniteError
-from training.run import make_plan, run
+from training.plan import make_plan
+from training.run import run
 from training.run_record.record import load_record
 from training.run_record.recorder import Recorder
 
@@ -84,6 +86,7 @@ def test_a_run_of_an_osn_records_and_warns(make_config, tmp_path, capsys, monkey
     start = record.synchrony_at_start
     assert set(start) == REPORTED["osn"] and start["alpha"] != rows[0]["synchrony"]["alpha"], "before the first step"
     plan = make_plan(make_config("model=osn", "trainer.max_steps=10", "trainer.val_every=5"))
+    assert isinstance(plan.data, LanguageData)
     assert start == by_head(plan.model, plan.data.corpus.split("validation"), plan.config.data.context)
     said = capsys.readouterr().err
     assert "warning: run: step 0: " in said and "warning: run: step 5: " in said

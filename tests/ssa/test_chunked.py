@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from ssa import reference, synchrony
 from ssa.chunked import synchronize
@@ -12,13 +13,13 @@ from ssa.order import order_parameter
 N, D_OMEGA, D_PHI, WIDTH = 11, 3, 4, 5
 
 
-def oscillators(seed=0, spread=1.0):
+def oscillators(seed=0, spread=1.0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """omega, phi, v, alpha, K of one head: about half of the pairs lock."""
     g = torch.Generator().manual_seed(seed)
     shapes = ((N, D_OMEGA, spread), (N, D_PHI, 0.8), (N, WIDTH, 1.0))
     tensors = [std * torch.randn(n, d, generator=g, dtype=torch.double) for n, d, std in shapes]
     tensors += [torch.tensor(0.1, dtype=torch.double), torch.tensor(6.0, dtype=torch.double)]
-    return [tensor.requires_grad_() for tensor in tensors]
+    return tuple(tensor.requires_grad_() for tensor in tensors)
 
 
 def fast(omega, phi, v, alpha, K, theta, causal, real=None, chunk=4, cap=None):
@@ -37,7 +38,7 @@ def fast(omega, phi, v, alpha, K, theta, causal, real=None, chunk=4, cap=None):
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("chunk", [1, 4, 64])
 def test_the_chunked_operator_equals_the_loops(theta, causal, chunk):
-    inputs = [*oscillators(), torch.tensor(theta, dtype=torch.double, requires_grad=True)]
+    inputs = *oscillators(), torch.tensor(theta, dtype=torch.double, requires_grad=True)
     expected, S = reference.attend(*inputs, causal)
     off_diagonal = int((S > 0).sum()) - N
     assert 0.15 * N * N < off_diagonal < 0.9 * N * (N - 1), "a test of locking needs both kinds of pairs"
@@ -70,7 +71,7 @@ def test_a_long_sequence_in_its_wider_chunks_is_as_in_narrow_ones(monkeypatch):
 
 def test_padding_neither_locks_nor_counts():
     real = [True, True, False, True, True, False, True, True, True, False, True]
-    inputs = [*oscillators(1), torch.tensor(1.1, dtype=torch.double)]
+    inputs = *oscillators(1), torch.tensor(1.1, dtype=torch.double)
     for causal in (True, False):
         expected, _ = reference.attend(*inputs, causal, real)
         out = fast(*inputs, causal, real) * torch.tensor(real)[:, None]
@@ -144,7 +145,7 @@ def test_the_cap_bounds_the_slope_at_the_boundary_and_nothing_else():
         out = synchronize(q, None, v, ones, torch.zeros(1, dtype=torch.double), causal=True, cap=cap)
         grads[cap] = float(torch.autograd.grad(out[0, 1, 0], q)[0].abs().max())
     assert grads[None] > 1e3 and grads[5.0] < 50
-    inputs = [*oscillators(), torch.tensor(0.7, dtype=torch.double)]  # root > cos(theta) e^-u > 0.1 everywhere
+    inputs = *oscillators(), torch.tensor(0.7, dtype=torch.double)  # root > cos(theta) e^-u > 0.1 everywhere
     a, b = (torch.autograd.grad(fast(*inputs, True, cap=cap).sum(), inputs[0])[0] for cap in (None, 50.0))
     assert torch.equal(a, b)
 

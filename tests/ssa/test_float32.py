@@ -68,7 +68,8 @@ def oscillators(case, theta):
 def by_loops(case, theta, causal):
     """Values, and gradients of their squares for a smooth enough threshold, in float64 from the same numbers."""
     inputs = [x.detach().double().requires_grad_() for x in oscillators(case, theta)]
-    out, S = reference.attend(*inputs, torch.tensor(theta, dtype=torch.double), causal)
+    omega, phi, v, alpha, K = inputs
+    out, S = reference.attend(omega, phi, v, alpha, K, torch.tensor(theta, dtype=torch.double), causal)
     if case == "random" or case in FAR:
         assert 0.2 * N * (N - 1) / 2 < int((S > 0).sum()) - N < 0.9 * N * (N - 1), "both kinds of pairs"
     return out.detach(), torch.autograd.grad(out.square().sum(), inputs, allow_unused=True)

@@ -14,6 +14,7 @@ import yaml
 from configs.compose import resolve
 from configs.errors import UserError
 from configs.schema import MODELS
+from data.language import LanguageData
 from measures.loss import evaluate
 from training.plan import make_plan
 from training.run import make_trainer, run
@@ -60,7 +61,9 @@ def test_a_run_leaves_a_complete_record_and_says_so_when_started_again(make_conf
 
     model, saved_config = load_model(folder / "checkpoints" / "last.ckpt")
     assert not model.training and saved_config["scale"]["name"] == "smoke"
-    again = evaluate(model, make_plan(config).data.corpus.split("validation"), context=16)
+    data = make_plan(config).data
+    assert isinstance(data, LanguageData)
+    again = evaluate(model, data.corpus.split("validation"), context=16)
     assert again.bits_per_byte == pytest.approx(record.final["bits_per_byte"], abs=1e-9)
 
     before = (folder / "record.json").read_bytes()

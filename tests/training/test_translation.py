@@ -15,6 +15,7 @@ from configs.compose import compose
 from configs.errors import UserError
 from data.number_words import number_pairs
 from data.parallel import open_parallel
+from data.translation import TranslationData
 from data.translation_batches import encode_source
 from data.windows import IGNORE
 from measures.beam_search import beam_search
@@ -132,10 +133,15 @@ def test_smoothed_labels_are_torchs_and_the_loss_that_is_told_is_not_smoothed(sm
     assert objective.requires_grad and not nats.requires_grad
 
 
+def parallel(plan):
+    assert isinstance(plan.data, TranslationData)
+    return plan.data.parallel
+
+
 def test_the_loss_is_that_of_single_pairs(config):
     """One pair at a time, unpadded, from the text."""
     plan = make_plan(config("model=osn"))
-    corpus = plan.data.parallel
+    corpus = parallel(plan)
     pairs, tokenizer = corpus.pairs("test"), corpus.tokenizer
     result = translation_loss(plan.model, pairs)
     total = targets = 0
@@ -154,7 +160,7 @@ def test_the_loss_is_that_of_single_pairs(config):
 def test_ranks_share_the_pairs(config, monkeypatch):
     plan = make_plan(config("model=transformer"))
     monkeypatch.setattr("measures.translation_loss.EVALUATED_TOKENS", 150)
-    pairs = plan.data.parallel.pairs("validation")
+    pairs = parallel(plan).pairs("validation")
     whole = translation_loss(plan.model, pairs)
     sums = []
     with mock.patch("torch.distributed.all_reduce", side_effect=lambda x: sums.append(x.clone())):
@@ -231,17 +237,17 @@ def test_the_cached_search_is_the_uncached_one_and_one_beam_is_greedy(model, con
     plan = make_plan(config(f"model={model}"))
     translator = plan.model.double().eval()
     source, mask = encode_source(
-        plan.data.parallel.tokenizer, open_parallel(config().data).source("test")[:4], plan.data.context
+        parallel(plan).tokenizer, open_parallel(config().data).source("test")[:4], plan.data.context
     )
 
-    arguments = (source, mask, plan.data.parallel.tokenizer.eos)
+    arguments = (source, mask, parallel(plan).tokenizer.eos)
     cached, uncached = (
         beam_search(searched, *arguments, beam=3, more_tokens=4) for searched in (translator, Uncached(translator))
     )
     for ours, theirs in zip(cached, uncached, strict=True):
         assert [one.tokens for one in ours] == [one.tokens for one in theirs]
         np.testing.assert_allclose([one.score for one in ours], [one.score for one in theirs], rtol=1e-9)
-    eos = plan.data.parallel.tokenizer.eos
+    eos = parallel(plan).tokenizer.eos
     for row, (one,) in enumerate(beam_search(translator, *arguments, beam=1, more_tokens=4)):
         tokens = [eos]
         while len(tokens) <= len(one.tokens):
@@ -330,7 +336,7 @@ def test_a_plan_tells_what_a_run_takes(config, capsys):
     run(config("model=osn", "plan=true", "trainer.max_epochs=10"))
     out = capsys.readouterr().out
     plan = make_plan(config("model=osn", "trainer.max_epochs=10"))
-    tokens = 10 * plan.data.parallel.tokens_per_split()["train"]
+    tokens = 10 * parallel(plan).tokens_per_split()["train"]
     assert f"operations  {tokens * plan.record.flops_per_token:.3g} in all" in out
     assert "GPU hours" in out and "memory" in out and "activations" in out
     assert f"weights {4 * plan.record.parameters['total'] / 2**20:,.1f} MiB" in out

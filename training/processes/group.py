@@ -250,7 +250,8 @@ class Group:
         self._server = server
         self._store = self._named(server)
         self._store.set(f"beat/{place.rank}", "0 0")
-        self._watching = threading.Thread(target=self._watch, args=(self._named(server.clone()),), daemon=True)
+        own = server.clone()  # type: ignore[attr-defined] # torch's stubs lack it
+        self._watching = threading.Thread(target=self._watch, args=(self._named(own),), daemon=True)
         self._watching.start()
 
     def _named(self, server: dist.Store) -> dist.PrefixStore:
@@ -352,7 +353,10 @@ class Group:
 
     def _entered(self) -> int:
         """How many collectives this process has entered."""
-        return sum(group._get_sequence_number_for_group() for group in self._groups)
+        return sum(
+            group._get_sequence_number_for_group()  # type: ignore[attr-defined] # torch's stubs lack it
+            for group in self._groups
+        )
 
     def _end(self, death: RankDied) -> None:
         """End this process, whose main thread waits for another one and cannot be woken."""

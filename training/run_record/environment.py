@@ -55,7 +55,7 @@ def prepare(config: RunConfig, kind: str) -> None:
     torch.use_deterministic_algorithms(kind == "cpu")
     if kind == "cpu":
         # Filling memory before it is written would cost time and change nothing.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # torch makes it at import
     else:
         torch.set_float32_matmul_precision("high")
         torch.cuda.reset_peak_memory_stats()

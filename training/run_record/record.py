@@ -22,6 +22,9 @@ ABSOLUTE = re.compile(r"""([^=/'"]*=)?(['"]?)(/.*)\2""", re.DOTALL)
 PARTS = (("trainer", "strategy"), ("trainer", "micro_batch_size"), ("data", "micro_batches"))
 
 
+Status = Literal["running", "done", "failed", "interrupted"]
+
+
 def having(key: str) -> AfterValidator:
     """A mapping that has a key."""
 
@@ -57,7 +60,9 @@ class DataInfo:
     bytes: Annotated[dict[str, Count], having("validation")]  # of text, by split: train, validation and test
     source: dict[str, Any]
     tokens: dict[str, Count] = field(default_factory=dict)  # targets by split; empty in older records, of bytes
-    tokenizer: TokenizerInfo = field(default_factory=lambda: {"name": "bytes", "sha256": None, "vocabulary_size": 256})
+    tokenizer: TokenizerInfo = field(
+        default_factory=lambda: TokenizerInfo(name="bytes", sha256=None, vocabulary_size=256)
+    )
 
 
 @with_config(extra="forbid")
@@ -116,7 +121,7 @@ class RunRecord:
     git: Git
     command: str
     started: str  # ISO 8601, UTC
-    status: Literal["running", "done", "failed", "interrupted"] = "running"
+    status: Status = "running"
     error: str | None = None
     finished: str | None = None
     # The last validation row of a run that is done.

@@ -15,7 +15,7 @@ from configs.errors import UserError
 from data.atomic_write import sync_file, write_atomically, write_errors
 from training.meter import Meter, NonFiniteError, Row
 from training.run_record.environment import peak_resident_bytes
-from training.run_record.record import RunRecord, Throughput, save_record
+from training.run_record.record import RunRecord, Status, Throughput, save_record
 from training.run_record.rows import MetricRow
 from training.run_record.strict_json import strict_json
 
@@ -76,7 +76,7 @@ class Recorder:
             sync_file(self.folder / "metrics.jsonl")
         save_record(self.record, self.folder / "record.json")
 
-    def finish(self, status: str, error: str | None = None) -> None:
+    def finish(self, status: Status, error: str | None = None) -> None:
         """The last word on the run: done, failed or interrupted."""
         if self.folder is None:
             return

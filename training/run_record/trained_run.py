@@ -193,7 +193,7 @@ def _last_epochs(folder: Path, n: int) -> list[Path]:
     """The checkpoints of the last n epochs, one after another, the newest last. UserError where there are fewer."""
     by_epoch = {int(file.stem.removeprefix("epoch-")): file for file in (folder / "checkpoints").glob("epoch-*.ckpt")}
     last = max(by_epoch, default=0)
-    files = []
+    files: list[Path] = []
     while last - len(files) in by_epoch:
         files.insert(0, by_epoch[last - len(files)])
     if len(files) < n:

@@ -81,8 +81,8 @@ def _launch(frozen: Sequence[str], command: str, given: RayLauncherConfig) -> li
     import ray
 
     # A run that died is not tried again in the same sweep, and each run has a process of its own.
-    alone = {"max_retries": 0, "max_calls": 1}
-    start = ray.remote(num_cpus=given.cpus_per_run, num_gpus=given.gpus_per_run, **alone)(train_sent)
+    needs = ray.remote(num_cpus=given.cpus_per_run, num_gpus=given.gpus_per_run, max_retries=0, max_calls=1)
+    start = needs(train_sent)
     with GracefulStop() as stop:  # after ray.init, which takes SIGTERM
         stop.deferred = True  # Ray swallows what a handler raises while it waits, so the loop below asks
         tasks = [start.remote(config, command) for config in frozen]

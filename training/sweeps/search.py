@@ -123,7 +123,9 @@ def proposal(tried: Mapping[float, float], low: float, high: float, seed: int) -
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     low, high = _rounded(low, ROUND_FLOOR), _rounded(high, ROUND_CEILING)
-    space = {KEY: optuna.distributions.FloatDistribution(low, high, log=True)}
+    space: dict[str, optuna.distributions.BaseDistribution] = {
+        KEY: optuna.distributions.FloatDistribution(low, high, log=True)
+    }
     worst = max(filter(math.isfinite, tried.values()))
     study = optuna.create_study(sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=1))
     study.add_trials(

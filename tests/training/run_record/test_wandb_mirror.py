@@ -18,7 +18,7 @@ BLOCK = 32768
 
 def records(path: Path):
     """The protobuf records of a .wandb file: a LevelDB log behind a header of 7 bytes."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined] # protobuf makes it at import
 
     content, position, parts = path.read_bytes(), 7, b""
     assert content[:4] == b":W&B"
