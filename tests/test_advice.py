@@ -28,7 +28,8 @@ from results.evaluate.tasks import TASKS
 from results.target import parse
 from training.out_of_memory import of_evaluation, of_run
 from training.plan import make_plan
-from training.processes.launcher import TORCHRUN, Place, placed
+from training.processes import launcher
+from training.processes.launcher import Place, placed
 from training.run import run
 from training.run_record.environment import device_kind
 from training.run_record.record import load_record
@@ -255,9 +256,7 @@ def test_out_of_memory_says_to_type_less(overrides, suggestions):
 
 
 def test_devices_that_a_launcher_contradicts(overrides, monkeypatch, suggestions):
-    started = dict.fromkeys(TORCHRUN, "0") | {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1"}
-    for name, value in (started | {"MASTER_ADDR": "127.0.0.1"}).items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(launcher, "recognised", lambda variables: Place("torchrun", size=2, local_size=2))
     case = Case("type trainer.devices=2", ["trainer.devices=4"])
     followed(lambda arguments: placed(compose("train", [*overrides, *arguments])), case, suggestions)
 
@@ -266,10 +265,10 @@ def test_more_processes_than_devices(overrides, monkeypatch, suggestions):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
 
-    def kind(arguments: list[str], **launcher: str) -> str:
+    def kind(arguments: list[str], **started: str) -> str:
         config = compose("train", [*overrides, *arguments])
         devices = config.trainer.devices
-        return device_kind(config, Place(size=devices, local_size=devices, **launcher))
+        return device_kind(config, Place(size=devices, local_size=devices, **started))
 
     arguments = ["trainer.accelerator=auto", "trainer.devices=2"]
     followed(kind, Case("type trainer.devices=1", arguments), suggestions)
