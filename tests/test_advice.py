@@ -77,7 +77,7 @@ def followed(do: Callable[[list[str]], object], case: Case, suggestions: Callabl
     if command := COMMAND.search(advice):
         if shutil.which(command[1].split()[0]) is None:
             pytest.skip(f"there is no {command[1].split()[0]} here")
-        subprocess.run(command[1], shell=True, check=True, capture_output=True)
+        subprocess.run(command[1], shell=True, check=True, capture_output=True, stdin=subprocess.DEVNULL)
         assert raised(do, _with(arguments, case.then))[0] == "", command[1]
         return
     # What follows "or" is another way; the others go together.
