@@ -1,7 +1,7 @@
 """Configs out of files: plain values, taken literally. Such a file may be anybody's; nothing in it is looked up or run.
 
-OmegaConf reads `${...}` in a value as a reference, to the environment too (`${oc.env:HOME}`). What a run saved is
-resolved already, so that in a saved value these are characters like any others.
+OmegaConf reads `${...}` in a value as a reference, to the environment too (`${oc.env:HOME}`), and a text `???` as one
+that is missing. What a run saved is resolved already, so that in a saved value these are characters like any others.
 """
 
 import re
@@ -17,6 +17,7 @@ from configs.printable import shortened
 MOST_BYTES = 1_000_000  # of a config.yaml; ours have some 3,000
 MOST_VALUES = 10_000  # with all that is nested in others; ours have some 150
 DEEPEST = 20  # mappings and lists within each other; ours have 4
+MISSING = re.compile(r"\\*\?{3}")
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -63,7 +64,7 @@ def read_saved(path: Path) -> dict[str, Any]:
 
 
 def literal(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """A copy of plain values with `${` escaped, so that OmegaConf reads them as they are written.
+    """A copy of plain values with `${` and `???` escaped, so that `strict.typed` reads them as they are written.
 
     UserError for what no config has: other types, keys that are no text, or more than a config can hold.
     """
@@ -102,5 +103,12 @@ class _Copy:
 
 
 def escaped(text: str) -> str:
-    """Text with all escaped that OmegaConf would read as a reference."""
+    """Text with all escaped that OmegaConf would read as a reference, or as a value that is missing."""
+    if MISSING.fullmatch(text):
+        return "\\" + text
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def without_escape(text: str) -> str:
+    """What OmegaConf makes of `escaped` text, as it was typed. OmegaConf knows no escape of `???`, so it is ours."""
+    return text.removeprefix("\\") if MISSING.fullmatch(text) else text

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from configs.errors import UserError
 from configs.fields import limits_of
 from configs.printable import shortened
+from configs.saved import without_escape
 
 
 def nearest(word: str, legal: Iterable[str]) -> str | None:
@@ -93,6 +94,7 @@ def typed(tree: Any, values: Mapping[str, Any]) -> Any:
         raise type_error(tree, key, _select(values, key), error) from None
     except OverflowError:
         raise UserError("a number in the config is too large; type one that is below 1e308") from None
+    _unescape(merged)
     for key, f, value, _ in leaves(merged):
         if isinstance(value, str):
             require_utf8(key, value)
@@ -103,6 +105,16 @@ def typed(tree: Any, values: Mapping[str, Any]) -> Any:
         if legal and value is not None and value not in legal:
             raise illegal_value(key, value, legal)
     return merged
+
+
+def _unescape(tree: Any) -> None:
+    for f in fields(tree):
+        value = getattr(tree, f.name)
+        if isinstance(value, str):
+            setattr(tree, f.name, without_escape(value))
+        for branch in value.values() if isinstance(value, dict) else [value]:
+            if is_dataclass(branch):
+                _unescape(branch)
 
 
 def _is_of(value: Any, hint: Any) -> bool:

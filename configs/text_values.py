@@ -31,7 +31,7 @@ GROUPING = re.compile(r"""['"()\[\]{}\\]""")  # with these a comma need not stan
 def as_typed(entry: str, arguments: Sequence[str]) -> list[str]:
     """The arguments with each value of free text written so that Hydra reads what was typed. Twice is as once.
 
-    Raises UserError for a Windows line end, `???`, and `~` where there is no home folder.
+    Raises UserError for a Windows line end, `???` where no text is taken, and `~` where there is no home folder.
     """
     return [_as_typed(entry, argument) for argument in arguments]
 
@@ -66,6 +66,12 @@ def quoted(key: str, value: str) -> str:
     would read escaped.
     """
     return f"{key}={_in_quotes(value)}"
+
+
+def argument(key: str, text: str) -> str:
+    """What a user types in a shell to give `key`, one of free text, this very text."""
+    literally = re.search(r"""[,'"$\\?]""", text) or text == "null"
+    return shell_word(quoted(key, text) if literally else f"{key}={text}")
 
 
 def shell_word(text: str) -> str:
@@ -103,7 +109,7 @@ def _as_typed(entry: str, argument: str) -> str:
     if not equals or re.split(r"[./]", key)[0] == "hydra":
         return argument
     is_text = key in text_keys(entry)
-    if value.strip(" '\"") == "???":
+    if value.strip(" '\"") == "???" and not is_text:
         raise UserError(f"{argument}: ??? stands for a value that is missing; leave it out, or type the value itself")
     if not is_text or value == "" or (value == "null" and text_keys(entry)[key]):
         return argument
@@ -123,6 +129,8 @@ def _readable(key: str, text: str, path: str | None) -> str:
     meant = value if in_quotes and isinstance(value, str) else text
     if path is not None and meant.startswith("~"):
         return _in_quotes(expanded(meant, path), literally=not INTERPOLATION.search(meant))
+    if meant == "???":
+        return _in_quotes(meant)
     if in_quotes or (value == text and not ESCAPED_BY_HYDRA.search(text)):
         return text
     return _in_quotes(text, literally=not INTERPOLATION.search(text))

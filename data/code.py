@@ -190,7 +190,7 @@ def _file(path: Path) -> Collection:
         rows = partial(parquet_rows, column=COLUMN)  # damaged, as the library will say
     else:
         raise UserError(
-            f"data.path={path} is not a folder, .parquet or .json.gz file; for a plain text file use data=text"
+            f"data.path={path} is not a folder, .parquet or .json.gz file; for a plain text file type data=text"
         )
     watched, digest = WatchedFiles([path]), file_sha256(path)
     key = {"file_sha256": digest, "format": path.suffix}

@@ -95,8 +95,8 @@ def json_rows(path: Path, column: str) -> Iterator[str]:
 def _by_jq(path: Path) -> str:
     """How an array becomes lines."""
     if kind_of_file(path) is not None:
-        return ": unpack it, and turn its array into lines with jq -c '.[]'"
-    return f": type jq -c '.[]' {shlex.quote(str(path))} > NEW"
+        return ": unpack it, and turn its array into lines with jq -c '.[]' FILE > NEW.jsonl"
+    return f": type jq -c '.[]' {shlex.quote(str(path))} > NEW.jsonl"
 
 
 def _parquet_batches(path: Path, columns: Callable[[list[str]], list[str]]) -> Iterator[Any]:

@@ -24,7 +24,8 @@ def _archive(what: str, command: str) -> Kind:
 
 
 def _packed(what: str, command: str) -> Kind:
-    return Kind(f"compressed by {what}, which is not read here", f"type {command} and give the unpacked file")
+    # From its standard input, a program unpacks a file of any name.
+    return Kind(f"compressed by {what}, which is not read here", f"type {command} < FILE > NEW and give NEW")
 
 
 def _pointer(what: str, command: str) -> Kind:
@@ -61,11 +62,11 @@ MAGIC: dict[bytes, Kind] = {  # a longer beginning before one that it begins wit
     b"\x28\xb5\x2f\xfd": Kind("compressed by zstd", codec="zst"),
     # A frame to be skipped, which parallel zstd puts first.
     **{bytes([first]) + b"\x2a\x4d\x18": Kind("compressed by zstd", codec="zst") for first in range(0x50, 0x60)},
-    b"\x04\x22\x4d\x18": _packed("lz4", "lz4 -d FILE"),
-    b"\xff\x06\0\0sNaPpY": _packed("snappy", "snzip -d FILE"),
-    b"LZIP": _packed("lzip", "lzip -d FILE"),
-    b"\x89LZO\0": _packed("lzop", "lzop -d FILE"),
-    b"\x1f\x9d": _packed("compress", "gzip -d FILE"),
+    b"\x04\x22\x4d\x18": _packed("lz4", "lz4 -dc"),
+    b"\xff\x06\0\0sNaPpY": _packed("snappy", "snzip -dc"),
+    b"LZIP": _packed("lzip", "lzip -dc"),
+    b"\x89LZO\0": _packed("lzop", "lzop -dc"),
+    b"\x1f\x9d": _packed("compress", "gzip -dc"),
     **dict.fromkeys((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"), ZIP),
     b"7z\xbc\xaf\x27\x1c": _archive("a 7z archive", "7z x FILE"),
     b"Rar!\x1a\x07": _archive("a rar archive", "unrar x FILE"),

@@ -36,7 +36,7 @@ class HubDataset:
             from datasets import load_dataset
         except ImportError as error:
             raise UserError(
-                f"data={self.data} needs the package datasets; pip install datasets, or add data.path="
+                f"data={self.data} needs the package datasets; type pip install datasets, or data.path=FOLDER"
             ) from error
         try:
             dataset = load_dataset(self.name, self.subset, revision=self.revision, split=split)

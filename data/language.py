@@ -19,9 +19,11 @@ class LanguageData(WindowData):
             raise UserError(f"data.context={context} is too short; give at least 2")
         for name, n_tokens in corpus.tokens_per_split().items():
             if context > n_tokens:
+                shortest = min(corpus.tokens_per_split().values())
                 raise UserError(
                     f"data.context={context} is longer than the {name} split ({n_tokens} tokens); "
-                    "give a shorter context or more text"
+                    + (f"type data.context={shortest} or less, or " if shortest > 1 else "")
+                    + "give more text"
                 )
         super().__init__(context, batch_size, seed, windows_per_pass)
         self.corpus = corpus

@@ -74,7 +74,7 @@ def _check_split(config: DataConfig, official: OfficialFile) -> None:
         sizes = " / ".join(f"{n:,}" for n in official.split)
         raise UserError(
             f"data.split={list(config.split)} cannot be used with data={official.member}, whose split is fixed "
-            f"({sizes} bytes); leave data.split out, or use data=text data.path=FILE"
+            f"({sizes} bytes); leave data.split out, or type data=text data.path=FILE"
         )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import ParallelConfig
+from configs.text_values import argument
 from data.columns import parquet_pairs
 from data.files import existing_file, missing_file, user_path
 from data.lines import text_lines
@@ -113,6 +114,11 @@ def _is_part(name: str, of: str) -> bool:
 
 def _missing(config: ParallelConfig, split: str) -> UserError:
     path, name = user_path(str(config.path)), getattr(config, split) or NAMES[split][0]
+    if path.is_file():
+        given = argument("data.path", str(Path(str(config.path)).parent))
+        return UserError(
+            f"data.path={config.path} is one file; give the folder of the files of all splits: type {given}"
+        )
     folder = path if path.is_dir() else path.parent
     begins = "" if path.is_dir() else path.name
     there = sorted(one.name for one in folder.iterdir() if one.name.startswith(begins)) if folder.is_dir() else []

@@ -110,9 +110,11 @@ def tokenized_pairs(config: ParallelConfig, text: Corpus, tokenizer: JointTokeni
                 lengths[name] += len(content)
                 write(content)
         if not kept["train"]:
+            keeping = {"too_long": "data.too_long=truncate", "ratio": "data.max_ratio=null"}
+            helps = [keeping[reason] for reason, n in left_out.items() if n and reason in keeping]
             raise UserError(
-                f"none of {sum(left_out.values())} pairs of training is left ({_told(left_out)}); type "
-                "data.too_long=truncate, a larger data.context or data.max_ratio=null"
+                f"none of {sum(left_out.values())} pairs of training is left ({_told(left_out)}); "
+                + (f"type {' '.join(helps)}" if helps else "give sentences in both languages")
             )
         facts = {
             "pairs": dict(kept),

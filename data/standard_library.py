@@ -18,9 +18,10 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.schema import DataConfig
+from configs.text_values import argument
 from data.corpus import Built, Corpus, cached_corpus
 from data.cuts import SPLITS, by_hash, checked_fractions, split_of_units
-from data.files import unreadable
+from data.files import unreadable, user_path
 
 LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "_bundled"})
 GENERATED = ("_sysconfigdata", "config-")
@@ -63,14 +64,16 @@ def open_standard_library(config: DataConfig, root: Path | None = None) -> Corpu
     """
     fractions = checked_fractions(config.split)
     if config.path is not None:
-        raise UserError(f"data=stdlib reads no file; for {config.path} type data=text data.path={config.path}")
+        other = "code" if user_path(config.path).is_dir() else "text"
+        typed = argument("data.path", config.path)
+        raise UserError(f"data=stdlib reads no file; for {config.path} type data={other} {typed}")
     root = root or Path(sysconfig.get_path("stdlib"))
     try:
         contents = {name: (root / name).read_bytes() for name in source_files(root)}
     except OSError as error:
         raise unreadable(Path(error.filename or root), error) from error
     if not contents:
-        raise UserError(f"this Python has no library source code at {root}; use data=text data.path=FILE")
+        raise UserError(f"this Python has no library source code at {root}; type data=text data.path=FILE")
 
     def build(write: Callable[[bytes], None]) -> Built:
         kept = {name: content for name, content in contents.items() if not is_table(content)}

@@ -22,14 +22,14 @@ def open_file(config: DataConfig, recipe: dict[str, Any], read: Callable[[Iterat
     """The corpus of what `read` makes of a local file's content. `recipe` names what it does, for the cache."""
     fractions = checked_fractions(config.split)
     if config.path is None:
-        raise UserError(f"data={config.source} needs a file; add data.path=FILE (plain, .gz, .xz, .zst or .bz2)")
+        raise UserError(f"data={config.source} needs a file; type data.path=FILE (plain, .gz, .xz, .zst or .bz2)")
     path = existing_file(config.path)
     try:
         compression = None if config.as_bytes else compression_of(path)
     except NotText as error:
         if config.source != "text":
             raise
-        raise UserError(f"{error}, or data.as_bytes=true for its bytes as they are") from error
+        raise UserError(f"{error}, or type data.as_bytes=true for its bytes as they are") from error
     watched, digest = WatchedFiles([path]), file_sha256(path)
 
     def build(write: Callable[[bytes], None]) -> Built:

@@ -19,7 +19,8 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.printable import shortened
-from data.files import existing_file, kind_of_file, recorded_name, unreadable
+from configs.strict import nearest
+from data.files import existing_file, kind_of_file, recorded_name, unreadable, user_path
 from data.split import NEWLINE, Split
 from data.unpacking import refused
 
@@ -29,6 +30,7 @@ WORDS = "words"
 BPE = "bpe"
 TRAINED = (WORDS, BPE)  # those that the training text makes
 EOS = b" \n"  # of words, as WikiText's lines end
+NAMES = (BYTES, CHARACTERS, *TRAINED)  # any other is the path of a file
 ONE_BYTE = (BYTES, CHARACTERS)  # those whose tokens stand for one byte each
 BROKEN = re.compile("([\udc80-\udcff]+)")  # what surrogateescape makes of bytes that are not UTF-8
 LARGEST = 1 << 28  # bytes of a tokenizer.json; the largest known have some 40 million
@@ -177,6 +179,11 @@ def open_tokenizer(name: str) -> Tokenizer:
     """
     if name == BYTES:
         return Tokenizer()
+    if (meant := nearest(name, NAMES)) and not user_path(name, "data.tokenizer").exists():
+        raise UserError(
+            f"data.tokenizer={name} is no file, and none of {', '.join(NAMES)}; type data.tokenizer={meant}, or give a "
+            "file that is there"
+        )
     path = existing_file(name, "data.tokenizer")
     if (kind := kind_of_file(path, "data.tokenizer")) is not None:
         raise refused(path, replace(kind, advice=kind.advice or "unpack it and give the tokenizer.json in it"))

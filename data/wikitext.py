@@ -9,6 +9,7 @@ line ends with one more, <eos>. Published counts: 103,227,021 / 217,646 / 245,56
 """
 
 import re
+import shlex
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from data.cuts import SPLITS
 from data.files import WatchedFiles, existing_file, file_sha256, recorded_name, user_path
 from data.hub import HubDataset
 from data.lines import byte_lines
+from data.tokenizers import WORDS
 from data.unpacking import SUFFIXES
 
 DATASET = "Salesforce/wikitext"
@@ -53,7 +55,7 @@ def open_wikitext103(config: DataConfig) -> Corpus:
     if list(config.split) != list(DataConfig().split):
         raise UserError(
             f"data.split={list(config.split)} cannot be used with data=wikitext103, whose splits are official; leave "
-            "data.split out, or use data=text data.path=FILE"
+            "data.split out, or type data=text data.path=FILE"
         )
     source = _hub(config) if config.path is None else _folder(config)
 
@@ -99,22 +101,35 @@ def _folder(config: DataConfig) -> Source:
     folder = user_path(str(config.path))
     if zipfile.is_zipfile(folder):
         raise UserError(
-            f"data.path={config.path} is a zip file; type unzip {folder}, and data.path=FOLDER for its folder"
+            f"data.path={config.path} is a zip file; type unzip {shlex.quote(str(folder))}, and data.path=FOLDER for "
+            "its folder"
         )
     if not folder.is_dir():
         raise UserError(f"data.path={config.path} is not a folder; give one with the files of WikiText-103")
-    unpacked = "wikitext-103-raw" if config.raw else "wikitext-103"  # of the official zip files
-    for place in (folder, folder / _subset(config.raw), folder / unpacked):
-        for form, read in ((_texts, _text_lines), (_parquets, _parquet_lines), (_arrows, _arrow_lines)):
-            files = {split: form(place, split, config.raw) for split in SPLITS}
-            if any(files.values()):
-                return _files(config, files, read)
+    if found := _found(folder, config.raw):
+        return _files(config, *found)
     there = sorted(path.name for path in folder.iterdir())[:4]
-    other = f"; for the {'word-level' if config.raw else 'raw'} text type data.raw={str(not config.raw).lower()}"
+    advice = "give the folder of its files"
+    if _found(folder, not config.raw):
+        advice = (
+            f"type data.raw={str(not config.raw).lower()} for the {'word-level' if config.raw else 'raw'} text there"
+        )
+        advice += " and data.tokenizer=bpe" if config.tokenizer == WORDS else ""
     raise UserError(
         f"data.path={config.path} holds {', '.join(there) or 'nothing'} and no {_official('train', config.raw)} (also "
-        f".xz, .gz, .zst), train*.parquet or train*.arrow{other}"
+        f".xz, .gz, .zst), train*.parquet or train*.arrow; {advice}"
     )
+
+
+def _found(folder: Path, raw: bool) -> tuple[dict[str, list[Path]], Callable[[Path], Iterator[bytes]]] | None:
+    """The files of each split, where there are any, and what reads their lines."""
+    unpacked = "wikitext-103-raw" if raw else "wikitext-103"  # of the official zip files
+    for place in (folder, folder / _subset(raw), folder / unpacked):
+        for form, read in ((_texts, _text_lines), (_parquets, _parquet_lines), (_arrows, _arrow_lines)):
+            files = {split: form(place, split, raw) for split in SPLITS}
+            if any(files.values()):
+                return files, read
+    return None
 
 
 def _files(config: DataConfig, files: dict[str, list[Path]], read: Callable[[Path], Iterator[bytes]]) -> Source:

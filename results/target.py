@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.command import end_with
+from configs.compose import compose
 from configs.errors import UserError
-from configs.overrides import parse as parsed
 from configs.paths import expanded
 from configs.printable import in_one_line
 from configs.schema import data_class
@@ -64,7 +64,7 @@ class Asked:
     def runs(self) -> Path:
         """The folder of the run directories."""
         given = [text for text in self.overrides if text.startswith("runs=")]
-        return Path(expanded(str(parsed("train", given[-1:])[0].value()), "runs")) if given else Path("runs")
+        return Path(compose("train", given[-1:]).runs if given else "runs")
 
     @property
     def settings(self) -> list[str]:
@@ -90,6 +90,13 @@ class Asked:
         if self.profile is None and not self.overrides:
             return OWN
         return USERS / (self.profile or "recorded")
+
+    @property
+    def without(self) -> str:
+        """Why nothing is run, and what to type."""
+        if not self.train:
+            return "with train=false; leave out one of them" + ("" if self.profile else " and type profile=cpu")
+        return "without a profile; leave it out or type profile=cpu too"
 
     @property
     def benches(self) -> Path:
@@ -131,6 +138,8 @@ def parse(arguments: Sequence[str]) -> Asked:
             asked.train = value == "true"
         elif key == "output":
             asked.output = Path(expanded(value, "output"))
+        elif key in ("status", "plan") and asked.sweep in BENCHMARKS:
+            raise UserError(f"{text}: is for a sweep, and {target} is of a benchmark; leave it out")
         elif key in ("status", "plan"):
             raise UserError(f"{text}: is for the sweep; type python train.py +sweeps={asked.sweep} {text}")
         else:
@@ -139,13 +148,9 @@ def parse(arguments: Sequence[str]) -> Asked:
         asked.overrides, asked.launcher, asked.retry_failed = request.overrides, request.launcher, request.retry_failed
         asked.sweeper = request.sweeper
         if asked.sweeper.name != "grid" and not (asked.profile and asked.train):
-            without = "with train=false" if asked.profile else "without a profile"
-            raise UserError(
-                f"sweeper={asked.sweeper.name}: nothing is searched {without}; leave it out or type profile=cpu"
-            )
+            raise UserError(f"sweeper={asked.sweeper.name}: nothing is searched {asked.without}")
     if asked.sweep in BENCHMARKS and asked.settings and not (asked.profile and asked.train):
-        without = "with train=false" if asked.profile else "without a profile"
-        raise UserError(f"{asked.settings[0]}: nothing is measured {without}; leave it out or type profile=cpu alone")
+        raise UserError(f"{asked.settings[0]}: nothing is measured {asked.without}")
     return asked
 
 

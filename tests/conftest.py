@@ -1,5 +1,7 @@
 """A tiny run: a made text whose epoch has 20 steps, and a model of 50 thousand parameters."""
 
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from training.run import run
 from training.signals import Interrupted
 from training.sweeps.own_process import Failure, OwnProcesses, train_here
 
+# key=value as an error prints it: in quotes of either kind, or up to a space.
+TYPED = re.compile(r""""[^"]+"|'(?:[^']|'"'"')+'(?=[ ;,]|$)|[+\w./]+=(?:\[[^\]]*\]|[^\s,;]+)""")
 heartbeat.SILENCE = float("inf")  # what a test reads of stderr must not depend on the load of the machine
 
 
@@ -25,6 +29,17 @@ def made_text(n_bytes: int, seed: int = 1) -> bytes:
             (b"the ", b"phase ", b"of ", b"an ", b"oscillator ", b"drifts\n", b"and ", b"locks. ")[state >> 28]
         )
     return b"".join(words)[:n_bytes]
+
+
+def _suggestions(message: str) -> list[str]:
+    words = [word for part in re.split(r"\b(?:type|say) ", message)[1:] for word in TYPED.findall(part)]
+    return [text for text in (shlex.split(word)[0] for word in words) if "=" in text]
+
+
+@pytest.fixture(scope="session")
+def suggestions() -> Callable[[str], list[str]]:
+    """The arguments key=value that an error says to type, each as it leaves the shell."""
+    return _suggestions
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
         )
     lr = config.optim.lr if config.optim.lr is not None else getattr(tuned, "lr", None)
     if lr is None:
-        raise UserError(f"model={model.name} has no tuned learning rate at scale={scale.name}; set optim.lr=0.003")
+        raise UserError(f"model={model.name} has no tuned learning rate at scale={scale.name}; type optim.lr=0.003")
     embedding_lr = next(
         multiple
         for multiple in (config.optim.embedding_lr, getattr(tuned, "embedding_lr", None), 1.0)
@@ -52,7 +52,7 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
         raise UserError(
             f"model={model.name} scale={scale.name}: model.ff_width={model.ff_width} gives {counted:,} parameters"
             f"{_without(config)}, not {scale.parameters:,} ± {scale.tolerance:.1%}; leave model.ff_width unset to have "
-            f"it solved, or set scale.parameters={counted}"
+            f"it solved, or type scale.parameters={counted}"
         )
     optim = replace(config.optim, lr=lr, embedding_lr=embedding_lr)
     if config.task == "translation":

@@ -125,7 +125,8 @@ def open_split(config: EvaluationConfig) -> SplitEvaluation:
         opened = SplitEvaluation(run, config, split, corpus.text(config.split), corpus.counts_words, context)
         called = f"the {config.split} split"
     if context > len(opened.split):
-        raise UserError(f"context={context} is longer than {called}, {len(opened.split):,} tokens")
+        shorter = f"; type context={len(opened.split)} or less" if len(opened.split) > 1 else ""
+        raise UserError(f"context={context} is longer than {called}, {len(opened.split):,} tokens{shorter}")
     if config.stride is not None and config.stride > context:
         raise UserError(
             f"stride={config.stride} is longer than the context of {context}: tokens would be left out; "

@@ -77,12 +77,15 @@ def of_evaluation(config: EvaluationConfig) -> str:
             asked, lower = f"{asked} beam={config.beam}", [*lower, f"beam={config.beam // 2}"]
         elif config.context is not None:
             asked = f"{asked} context={config.context}"
+            lower += [f"context={config.context // 2}"] if config.context > 3 else []
     elif config.task == "sample":
-        asked, lower = f"length={config.length}", [f"length={max(1, config.length // 2)}"]
+        asked, lower = f"length={config.length}", [f"length={config.length // 2}"] if config.length > 1 else []
     else:
-        asked, lower = "its windows have the context that the run was trained with", ["device=cpu"]
-    instead = lower[0] if lower else "a smaller context"
-    return f"out of memory: run={config.run} task={config.task}, {asked}; type {instead}"
+        asked, lower = "its windows have the context that the run was trained with", []
+    if not lower and torch.cuda.is_available() and config.device != "cpu":
+        lower = ["device=cpu"]
+    instead = f"type {lower[0]}" if lower else "free memory and type the same command"
+    return f"out of memory: run={config.run} task={config.task}, {asked}; {instead}"
 
 
 def of_benchmark(config: BenchmarkConfig) -> str:

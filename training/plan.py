@@ -54,7 +54,7 @@ def make_plan(config: RunConfig, place: Place | None = None) -> Plan:
     """
     place = place or Place(size=config.trainer.devices, local_size=config.trainer.devices)
     try:
-        kind = environment.device_kind(config, place.local_size)
+        kind = environment.device_kind(config, place)
     except UserError:
         if not config.plan:
             raise

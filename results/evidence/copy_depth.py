@@ -165,7 +165,10 @@ def _comparable(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
         same(f"{key} of the evaluation by copy depth", [entry[key] for entry in entries])
     for entry in entries:
         if any(_cut(entry)[key] != _cut(entries[0])[key] for key in _cut(entry)):
-            raise UserError("these evaluations by copy depth have different bins: type eval.py task=copy_depth again")
+            raise UserError(
+                "these evaluations by copy depth have different bins: for each type "
+                "python eval.py run=PATH task=copy_depth"
+            )
     return entries
 
 

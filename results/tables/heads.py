@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from configs.text_values import argument
 from measures.statistics import shown_difference, shown_mean
 from results.document import Document, Row, Table
 from results.evaluate.heads import LONGEST, NO_HEADS
@@ -187,7 +188,8 @@ def _missing(runs: Sequence[Run], evidence: Evidence) -> list[str]:
     if here:
         run, stage = here[0]
         assert run.path is not None
-        command = f"python eval.py run={run.path.parent} checkpoint={stage} split=validation task=synchrony"
+        folder = argument("run", str(run.path.parent))
+        command = f"python eval.py {folder} checkpoint={stage} split=validation task=synchrony"
         labels = [f"{run.label} {STAGES[stage]}" for run, stage in here]
         also = ", and so on" if len(here) > 1 else ""
         notes.append(f"Trained, not evaluated: {few(labels)}; type `{command}`{also}.")

@@ -1,7 +1,7 @@
 """The suggestions that errors make, followed."""
 
+import functools
 import re
-import shlex
 from collections.abc import Callable
 
 import pytest
@@ -9,16 +9,8 @@ import pytest
 from configs.compose import compose
 from configs.errors import UserError
 
-# key=value as it is printed: in quotes of either kind, or up to a space.
-TYPED = re.compile(r""""[^"]+"|'(?:[^']|'"'"')+'(?=[ ;,]|$)|[+\w./]+=(?:\[[^\]]*\]|[^\s,;]+)""")
+Suggestions = Callable[[str], list[str]]
 PLACEHOLDERS = ("VALUE", "FILE", "FOLDER", "PATH", "NAME", "N", "...")
-
-
-def suggestions(message: str) -> list[str]:
-    """The arguments that a message says to type, each as it leaves the shell."""
-    words = [word for part in re.split(r"\btype (?:for example )?", message)[1:] for word in TYPED.findall(part)]
-    arguments = [shlex.split(word)[0] for word in words]
-    return [text for text in arguments if "=" in text and text.partition("=")[2] not in PLACEHOLDERS]
 
 
 def error_of(entry: str, arguments: list[str]) -> str:
@@ -29,11 +21,11 @@ def error_of(entry: str, arguments: list[str]) -> str:
     return ""
 
 
-def _follow(entry: str, arguments: list[str], message: str) -> list[str]:
+def _follow(suggestions: Suggestions, entry: str, arguments: list[str], message: str) -> list[str]:
     """Follow each suggestion of a message: in place of what is wrong, or beside it. Raises AssertionError for one that
     is a mistake of its own key either way. Returns them.
     """
-    found = suggestions(message)
+    found = [text for text in suggestions(message) if text.partition("=")[2] not in PLACEHOLDERS]
     for argument in found:
         key = argument.partition("=")[0].lstrip("+")
         others = [text for text in arguments if re.split(r"[=@]", text.lstrip("+~"))[0] != key]
@@ -46,5 +38,5 @@ def _follow(entry: str, arguments: list[str], message: str) -> list[str]:
 
 
 @pytest.fixture
-def follow() -> Callable[[str, list[str], str], list[str]]:
-    return _follow
+def follow(suggestions: Suggestions) -> Callable[[str, list[str], str], list[str]]:
+    return functools.partial(_follow, suggestions)

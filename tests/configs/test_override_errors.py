@@ -55,7 +55,7 @@ MISTAKES = [
     ("a=b=c[", "unknown key 'a'"),
     ("seed=[c", "cannot read seed=[c: it takes a whole number; type for example seed=1"),
     ("model=[c", "model=[c: legal values are fsn"),
-    ("data.path=???", "??? stands for a value that is missing"),
+    ("seed=???", "??? stands for a value that is missing"),
     ("~seed", "a key cannot be left out"),
     ("+seed=3", "no + is needed; type seed=3"),
     ("seed=0,1", "seed=0,1: several values; add -m to run each"),

@@ -5,7 +5,9 @@ import os
 import pytest
 
 from configs.compose import compose
+from configs.entry import entry_point
 from configs.errors import UserError
+from configs.frozen import freeze, thaw
 from configs.paths import expanded
 from configs.sweeps import combined
 from configs.text_values import as_typed, path_keys, text_keys
@@ -25,6 +27,10 @@ AS_TYPED += [
     "-",
     "${",
     "${}",
+    "???",
+    "'???",
+    "\\???",
+    "\\\\???",
 ]
 # Free text that names no file: anything else is a path.
 NO_PATHS = {
@@ -67,6 +73,23 @@ def test_text_arrives_as_typed(text):
     assert as_typed("train", [argument]) == [argument], "twice is as once"
     assert value_of("train", f"run_dir={text}") == text
     assert value_of("eval", f"run={text}") == text
+
+
+@pytest.mark.parametrize("text", ["???", "\\???", "'???'", "null", "~", "${seed}", "${oc.env:HOME}", "a,b", "%s"])
+def test_a_prompt_arrives_as_typed(text, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr("sys.argv", ["eval.py", "run=x", "task=sample", f"prompt={text}"])
+    entry_point("eval", literal=("prompt",))(lambda config: seen.append(config.prompt))()
+    assert seen == [text]
+
+
+def test_a_text_of_question_marks_outlives_the_run():
+    config = compose("train", ["data=text", "data.path=???", "run_dir=\\\\???"])
+    assert (config.data.path, config.run_dir) == ("???", "\\\\???")
+    assert thaw(freeze(config)) == config, "by a file"
+    paths = [compose("train", list(job.overrides)).data.path for job in combined(["data=text", "data.path=a,???"]).jobs]
+    assert paths == ["a", "???"]
+    assert value_of("train", """data.path='???'""") == value_of("train", """data.path="???" """.strip()) == "???"
 
 
 def test_what_is_not_text_alone():

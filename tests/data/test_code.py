@@ -113,7 +113,7 @@ def test_a_data_set_that_cannot_be_had_says_what_to_type(open_code, monkeypatch)
     )
     assert "(Couldn't reach the Hub)" in line and line.endswith("--local-dir code; and here add data.path=code")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    assert "needs the package datasets; pip install datasets" in error_line(open_code)
+    assert "needs the package datasets; type pip install datasets, or data.path=FOLDER" in error_line(open_code)
 
 
 def test_a_folder_of_files(open_code, tmp_path):

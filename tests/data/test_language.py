@@ -41,7 +41,7 @@ def test_batches_start_anywhere_run_on_over_epochs_and_go_to_each_rank_in_part(c
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"context": 101}, "data.context=101 is longer than the validation split (100 tokens); give a shorter"),
+        ({"context": 101}, "data.context=101 is longer than the validation split (100 tokens); type data.context=100"),
         ({"context": 1}, "data.context=1 is too short"),
         ({"windows_per_pass": 5}, "windows_per_pass=5 does not divide batch_size=12"),
         ({"windows_per_pass": 0}, "windows_per_pass=0 does not divide batch_size=12"),

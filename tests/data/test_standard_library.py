@@ -143,5 +143,5 @@ def test_the_running_python_has_megabytes_of_it(tmp_path):
 def test_what_cannot_be_used_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"data=stdlib reads no file; for a\.txt type data=text data\.path=a\.txt"):
         open_standard_library(config(tmp_path, path="a.txt"))
-    with pytest.raises(UserError, match=r"this Python has no library source code at .*; use data=text"):
+    with pytest.raises(UserError, match=r"this Python has no library source code at .*; type data=text"):
         open_standard_library(config(tmp_path), tmp_path / "python311.zip")

@@ -102,7 +102,7 @@ def test_a_damaged_packed_file_is_one_line_and_leaves_no_cache(open_text, writte
 
 
 def test_what_cannot_be_read_is_one_line(open_text, written, tmp_path):
-    assert error_line(open_text, None).startswith("data=text needs a file; add data.path=FILE")
+    assert error_line(open_text, None).startswith("data=text needs a file; type data.path=FILE")
     missing = tmp_path / "missing.txt"
     assert error_line(open_text, missing).startswith(f"data.path={missing} does not exist")
     assert error_line(open_text, "~no-such-user-here/x").startswith("data.path=~no-such-user-here/x: there is no user ")

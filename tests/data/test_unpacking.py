@@ -179,7 +179,7 @@ def test_what_is_no_text_is_refused_by_every_reader_and_its_bytes_are_read_on_re
     def config(**more):
         return DataConfig("m", "text", str(path), [0.5, 0.25, 0.25], cache_dir=str(tmp_path / "cache"), **more)
 
-    assert error_line(open_corpus, config()) == f"{line}, or data.as_bytes=true for its bytes as they are"
+    assert error_line(open_corpus, config()) == f"{line}, or type data.as_bytes=true for its bytes as they are"
     corpus = open_corpus(config(as_bytes=True))
     assert b"".join(corpus.text(name).tobytes() for name in corpus.splits) == content
 

@@ -15,6 +15,7 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import RunConfig
+from training.processes.launcher import Place
 from training.run_record.record import Device, Git, without_absolute_paths
 
 SOURCES = Path(__file__).resolve().parents[2]
@@ -22,19 +23,20 @@ PACKAGES_THAT_TRAIN = ("configs", "data", "blocks", "baseline", "fsn", "ssa", "m
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "synchrony")
 
 
-def device_kind(config: RunConfig, devices: int) -> str:
-    """cpu or cuda. UserError when CUDA devices are asked for that are not there; `devices`: on this machine."""
+def device_kind(config: RunConfig, place: Place) -> str:
+    """cpu or cuda. UserError when CUDA devices are asked for that are not there."""
+    devices = place.local_size  # on this machine
     wanted, there = config.trainer.accelerator, torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "cuda":
-        several = config.trainer.devices > 1 or config.trainer.strategy != "auto"
-        require_cuda("trainer.accelerator", "trainer.accelerator=cpu" if several else "trainer=cpu")
+        require_cuda("trainer.accelerator", "trainer.accelerator=cpu")
     kind = "cpu" if wanted == "cpu" or not there else "cuda"
     if kind == "cpu" and config.trainer.cuda_graphs:
         raise UserError("trainer.cuda_graphs=true is for CUDA, and this run is on a CPU; leave it out")
     if kind == "cuda" and devices > there:
+        fewer = f"have {place.launcher} start {there}" if place.external else f"type trainer.devices={there}"
         raise UserError(
             f"trainer.devices={config.trainer.devices} puts {devices} processes here, where there are {there} CUDA "
-            f"device(s): type trainer.devices={there} or trainer.accelerator=cpu"
+            f"device(s): {fewer}, or type trainer.accelerator=cpu"
         )
     return kind
 

@@ -4,6 +4,9 @@ The run directory may be another person's, and name any file of this machine as 
 its config names is opened where it is the very file that the run was trained on, and no folder is gone through.
 """
 
+import contextlib
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -38,6 +41,25 @@ def data_of_run(data: Data, trained_on: DataInfo, moved: EvaluationDataConfig, r
         )
     # Another test set lies beside the text, which in the cache says that the run was made on this machine.
     return data, None if moved.test is not None else text
+
+
+@contextlib.contextmanager
+def as_evaluated(moved: EvaluationDataConfig, run: Path) -> Iterator[None]:
+    """What is wrong with data that a run is evaluated on, in words of `eval.py`: it has few of the keys of training.
+
+    UserError. One that names a key of training is about a file that is not what the run was trained on.
+    """
+    try:
+        yield
+    except UserError as error:
+        named = re.findall(r"\bdata(?:\.(\w+))?=", str(error))
+        if moved.path is None or all(key in vars(moved) for key in named):
+            raise
+        what = str(error).partition("; ")[0]
+        raise UserError(
+            f"data.path={moved.path} is not what the run in {run} was trained on ({what}); type the data.path=PATH of "
+            "that, or leave it out"
+        ) from error
 
 
 def _from_cache(data: Data, trained_on: DataInfo) -> Corpus | None:

@@ -16,6 +16,7 @@ from configs.schema import RunConfig
 from data.atomic_write import TEMPORARY, write_errors
 from data.file_lock import acquired, marker
 from data.files import user_path
+from data.tokenizers import TRAINED
 from training.run_record.record import RunRecord, load_record
 from training.run_record.recorder import read_rows
 
@@ -123,9 +124,12 @@ def earlier_run(folder: Path, ours: RunRecord, data_place: str) -> RunRecord | N
         )
     hashes = [[run.data.tokenizer.get(key) for key in ("sha256", "tokens_sha256")] for run in (record, ours)]
     if hashes[0] != hashes[1]:
+        name, commit = ours.data.tokenizer["name"], (record.git.commit or "unknown")[:7]
+        restore = f"restore it from {folder / TOKENIZER}, "
         raise UserError(
-            f"the tokenizer {ours.data.tokenizer['name']}, or the library that applies it, has changed since the run "
-            f"in {folder} began; restore it from {folder / TOKENIZER} or say overwrite=true"
+            f"the tokenizer {name}, or the library that applies it, has changed since the run in {folder} began; "
+            f"{'' if name in TRAINED else restore}install the release of tokenizers in constraints.txt of its commit, "
+            f"{commit}, or say overwrite=true"
         )
     return record
 
@@ -144,7 +148,10 @@ def require_nothing_lost(folder: Path, earlier: RunRecord | None, every: int) ->
         every = earlier.config.get("trainer", {}).get("checkpoint_every", every)
         interrupted = earlier.status == "interrupted" and earlier.throughput.seconds > 0
     if aside or interrupted or step > every:
-        back = f"move back the file that was set aside ({', '.join(aside)})" if aside else "put its last.ckpt back"
+        # What was set aside is damaged: as it is, it would be set aside again.
+        back = "put its last.ckpt back"
+        if aside:
+            back = f"put a whole copy of one that was set aside ({', '.join(aside)}) back as last.ckpt"
         raise UserError(
             f"the run in {folder} was at step {step:,} and none of its checkpoints is there and whole: {back}, "
             "or say overwrite=true to start over; what is there is kept beside it"

@@ -23,10 +23,16 @@ from data.sources import open_corpus
 from data.strings import Strings
 from data.tokenizers import CHARACTERS, ONE_BYTE, Tokenizer, open_tokenizer
 from training.attention_backend import set_backend
-from training.run_record.checkpoints import load_model, newest_whole, read_checkpoint, take_mean_weights
+from training.run_record.checkpoints import (
+    load_model,
+    newest_whole,
+    own_checkpoints,
+    read_checkpoint,
+    take_mean_weights,
+)
 from training.run_record.environment import require_cuda
 from training.run_record.record import RunRecord, load_record, record_path, save_record
-from training.run_record.run_data import data_of_run
+from training.run_record.run_data import as_evaluated, data_of_run
 from training.run_record.run_directory import LOCK, TOKENIZER
 
 INSTEAD = {  # what a run of a task is, and what to ask it
@@ -70,8 +76,9 @@ class TrainedRun:
         """The corpus the run was trained on. UserError when what is there now has another hash."""
         self.require("language")
         tokenizer = self.tokenizer_file if self.tokenizer.sha256 else self.tokenizer.name
-        data, text = data_of_run(self.config.data, self.record.data, moved, self.folder)
-        corpus = open_corpus(replace(data, tokenizer=tokenizer), text)
+        with as_evaluated(moved, self.folder):
+            data, text = data_of_run(self.config.data, self.record.data, moved, self.folder)
+            corpus = open_corpus(replace(data, tokenizer=tokenizer), text)
         if corpus.sha256 != self.record.data.sha256:
             raise UserError(
                 f"the data {corpus.name} has changed since the run in {self.folder}: its SHA-256 was "
@@ -81,7 +88,8 @@ class TrainedRun:
         if self.record.data.tokenizer.get("tokens_sha256") != corpus.tokens_sha256:
             raise UserError(
                 f"{self.tokenizer_file} cuts the text into other tokens than the run in {self.folder} was trained on; "
-                "restore it, or the release of the tokenizers library in its record"
+                "restore it, or install the release of tokenizers in constraints.txt of its commit, "
+                f"{(self.record.git.commit or 'unknown')[:7]}"
             )
         return corpus
 
@@ -103,8 +111,10 @@ class TrainedRun:
         or of `split`, unless another test set is asked for.
         """
         self.require("translation")
-        data, text = data_of_run(self.config.data, self.record.data, moved, self.folder)
-        corpus = open_parallel(data, self.joint_tokenizer, text)
+        tokenizer = self.joint_tokenizer
+        with as_evaluated(moved, self.folder):
+            data, text = data_of_run(self.config.data, self.record.data, moved, self.folder)
+            corpus = open_parallel(data, tokenizer, text)
         before = self.record.data.source["splits_sha256"]
         for name in {"train", split} - ({"test"} if moved.test else set()):
             if corpus.splits_sha256[name] != before[name]:
@@ -171,7 +181,9 @@ def open_run(
         raise UserError(f"{folder} has no whole checkpoint yet; let it train on, or type checkpoint=FILE")
     content = read_checkpoint(file)
     if content["config_hash"] != record.config_hash:
-        raise UserError(f"{file} is a checkpoint of another run than {folder}; type checkpoint=last")
+        own = file in own_checkpoints(folder)  # also what checkpoint=last and =average take
+        instead = "move it away" if own else "type checkpoint=last"
+        raise UserError(f"{file} is a checkpoint of another run than {folder}; {instead}")
     of_checkpoint, of_record = content.get("characters"), record.data.tokenizer.get("characters")
     if of_checkpoint != of_record or (getattr(config.data, "tokenizer", None) == CHARACTERS) != isinstance(
         of_record, str

@@ -53,7 +53,9 @@ def launch_with_submitit(
         executor = submitit.AutoExecutor(folder, cluster=cluster, **of_executor)
         executor.update_parameters(**{key if key in of_all else f"{cluster}_{key}": given[key] for key in given})
     except Exception as error:  # a key that submitit does not take so, or no SLURM: it has no type of its own for them
-        raise UserError(f"hydra.launcher: {' '.join(str(error).split())}; type launcher=joblib without one") from error
+        raise UserError(
+            f"hydra.launcher: {' '.join(str(error).split())}; type launcher=joblib without its keys"
+        ) from error
     with GracefulStop() as stop:
         stop.deferred = True
         take = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for what submitit starts here to wait for a job

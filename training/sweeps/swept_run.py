@@ -50,7 +50,9 @@ def look(jobs: Sequence[Job], axes: Sequence[str], recorded: Mapping[str, Path] 
         label = label_of(job, axes) or folder.name
         if folder in runs:
             if config.run_dir is not None:
-                raise UserError(f"{runs[folder].label} and {label} would both be in run_dir={folder}; type runs=FOLDER")
+                raise UserError(
+                    f"{runs[folder].label} and {label} would both be in run_dir={folder}; type runs=FOLDER in its place"
+                )
             raise UserError(f"{runs[folder].label} and {label} are one and the same run: leave one out")
         try:
             state, record = state_of(folder)
