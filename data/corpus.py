@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace

@@ -19,7 +19,10 @@ LARGEST = 1 << 26  # bytes of a tokenizer.json; the largest known have some 40 m
 WORD = " [^ ]*"  # of data.tokenizer=words
 # Of Llama 3 (tiktoken's cl100k_base) and of Qwen2. Each takes time in proportion to the text: what one alternative
 # tries and gives back, another takes whole.
-LLAMA_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 QWEN_2 = LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}")
 
 NEEDED = {  # by key of the file
