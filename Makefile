@@ -57,7 +57,7 @@ check: $(VENV)/installed ## formatting, lint and types
 audit: $(VENV)/installed ## whether what is installed is what constraints.txt locks: versions, files, known vulnerabilities
 	@$(BIN)/python -m results.audit
 
-fuzz: $(VENV)/installed ## 100,000 damaged and malicious files and command lines to their readers, about half an hour
+fuzz: $(VENV)/installed ## 100,000 damaged and malicious files and command lines to their readers, drawn anew each time; an hour
 	@SYNCHRONY_FUZZ=100 $(BIN)/python -m pytest --timeout=0 tests/fuzz
 
 bench: $(VENV)/installed ## time a training step of each model, alternating, in one process

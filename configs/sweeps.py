@@ -20,6 +20,7 @@ from configs.errors import UserError
 from configs.groups import LAUNCHERS, SWEEPERS, defaults, groups, options, schema
 from configs.hydra_private import BasicSweeper, Override
 from configs.overrides import OF_SWEEPS, parse
+from configs.printable import shortened
 from configs.search import SweeperConfig, sweeper_of
 from configs.strict import illegal_value, keys, nearest, unknown_key
 from configs.text_values import refuse_line_ends
@@ -232,11 +233,13 @@ def _overrides(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def _load(path: Path) -> dict[str, Any]:
     try:
         content: Any = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"cannot read the sweep {path}: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a sweep: it takes the parts {', '.join(PARTS)}")
     content = {"title": path.stem} | {part: {} for part in PARTS[1:]} | content
+    if not isinstance(content["title"], str):
+        raise UserError(f"{path}: 'title' is {shortened(content['title'])}, not a text")
     _check_parts(path, "", content, PARTS)
     _check_parts(path, "table.", content["table"], ("kind", "baseline", "own_corpus"))
     _legal(f"{path}: table.kind", content["table"].get("kind", "finals"), KINDS)
@@ -255,6 +258,10 @@ def _check_parts(path: Path, where: str, parts: Any, legal: Sequence[str]) -> No
             raise UserError(f"{path}: unknown part '{where}{key}'; legal are {', '.join(legal)}")
         if key in ("set", "grid", "rows", "table") and not isinstance(value, dict):
             raise UserError(f"{path}: '{where}{key}' is not a mapping of keys to values")
+        if key in ("set", "grid", "rows") and not all(isinstance(name, str) for name in value):
+            raise UserError(f"{path}: '{where}{key}' has a name that is no text; put it in quotation marks")
+        if key == "rows" and not all(row is None or isinstance(row, dict) for row in value.values()):
+            raise UserError(f"{path}: '{where}{key}' takes a mapping of keys to values for each row")
         if key == "grid" and not all(isinstance(values, list) and values for values in value.values()):
             raise UserError(f"{path}: '{where}{key}' takes a list of values for each key")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.printable import shortened
 from data.file_kind import ARROW, PARQUET, Kind
 from data.files import kind_of_file
 from data.lines import byte_lines
@@ -37,6 +38,11 @@ def parquet_pairs(path: Path, names: tuple[str, str]) -> Iterator[tuple[str, str
     def rows() -> Iterator[list[Any]]:
         for batch in _parquet_batches(path, lambda there: [TRANSLATION] if TRANSLATION in there else list(names)):
             nested = batch.schema.names == [TRANSLATION]
+            if nested:
+                kind = batch.column(0).type
+                fields = [kind.field(n).name for n in range(kind.num_fields)] if str(kind).startswith("struct<") else []
+                for name in names:
+                    _require(path, f"{TRANSLATION}.{name}", [f"{TRANSLATION}.{field}" for field in fields])
             for row in batch.column(0).to_pylist() if nested else batch.to_pylist():
                 yield [(row or {}).get(name) for name in names]
 
@@ -142,9 +148,12 @@ def _require_kind(path: Path, kind: Kind) -> None:
 
 
 def _require(path: Path, column: str, names: list[str]) -> None:
-    if column not in names:
+    """UserError where there is no such column, or two of the name."""
+    if (n := names.count(column)) != 1:
+        how_many = "no column" if n == 0 else f"{n} columns"
         raise UserError(
-            f"{path} has no column {column} (it has {', '.join(names)}); rename the one that holds the text"
+            f"{path} has {how_many} {column} (it has {shortened(', '.join(names) or 'none')}); rename the one that "
+            "holds the text"
         )
 
 

@@ -245,7 +245,7 @@ def _read_meta(path: Path, recipe: dict[str, Any] | None = None) -> dict[str, An
         meta = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         log.warning("the data cache's %s is damaged; building it again", path)
         return None
     whole = (
@@ -253,6 +253,7 @@ def _read_meta(path: Path, recipe: dict[str, Any] | None = None) -> dict[str, An
         and meta.get("format") == FORMAT
         and (recipe is None or meta.get("recipe") == json.loads(_canonical(recipe)))
         and isinstance(meta.get("sha256"), str)
+        and re.fullmatch("[0-9a-f]{64}", meta["sha256"]) is not None
         and isinstance(meta.get("facts"), dict)
         and isinstance(meta.get("lengths"), dict)
         and list(meta["lengths"]) == list(SPLITS)

@@ -22,6 +22,7 @@ from configs.printable import shortened
 from configs.strict import nearest
 from data.files import existing_file, kind_of_file, recorded_name, unreadable, user_path
 from data.split import NEWLINE, Split
+from data.tokenizer_file import library_of
 from data.unpacking import refused
 
 BYTES = "bytes"  # data.tokenizer
@@ -33,7 +34,6 @@ EOS = b" \n"  # of words, as WikiText's lines end
 NAMES = (BYTES, CHARACTERS, *TRAINED)  # any other is the path of a file
 ONE_BYTE = (BYTES, CHARACTERS)  # those whose tokens stand for one byte each
 BROKEN = re.compile("([\udc80-\udcff]+)")  # what surrogateescape makes of bytes that are not UTF-8
-LARGEST = 1 << 28  # bytes of a tokenizer.json; the largest known have some 40 million
 CHUNK = 1 << 20  # bytes that are tokenized at a time, cut after a newline (our choice)
 
 
@@ -107,7 +107,7 @@ class ByteLevelTokenizer(Tokenizer):
             return [encoding.ids for encoding in self.library.encode_batch(texts, add_special_tokens=False)]
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # as in `tokenizer_of`
+        except BaseException as error:  # as in `library_of`
             raise UserError(f"data.tokenizer={self.name} cannot cut the text: {shortened(str(error))}") from error
 
     def encode(self, text: bytes) -> np.ndarray:
@@ -196,28 +196,9 @@ def open_tokenizer(name: str) -> Tokenizer:
 
 def tokenizer_of(name: str, content: bytes) -> Tokenizer:
     """The tokenizer of the content of a tokenizer.json. UserError as of `open_tokenizer`."""
-    try:
-        from tokenizers import Tokenizer as Library
-        from tokenizers.decoders import ByteLevel
-        from tokenizers.models import WordLevel
-    except ImportError as error:
-        raise UserError("data.tokenizer needs the package tokenizers; pip install tokenizers") from error
-    if len(content) > LARGEST:
-        raise UserError(f"data.tokenizer={name} has {len(content):,} bytes, more than any tokenizer.json: give another")
-    try:
-        library = Library.from_str(content.decode())
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # plain exceptions; a panic of the library's Rust code is none of Python's Exception
-        reason = shortened(str(error))
-        raise UserError(f"data.tokenizer={name} is no tokenizer.json of the tokenizers library: {reason}") from error
-    if not isinstance(library.decoder, ByteLevel):
-        raise UserError(
-            f"data.tokenizer={name} does not work on bytes: its decoder has to be ByteLevel, as GPT-2's is; "
-            "type data.tokenizer=bytes, or give a byte-level one"
-        )
-    library.no_padding()
-    library.no_truncation()
+    library = library_of(name, content)
+    from tokenizers.models import WordLevel
+
     special = {token: added.content.encode() for token, added in library.get_added_tokens_decoder().items()}
     names = [library.id_to_token(token) for token in range(library.get_vocab_size())]
     texts = [text for text in names if text is not None]

@@ -22,6 +22,7 @@ from configs.heartbeat import doing
 from configs.schema import DataConfig, ParallelConfig
 from data.atomic_write import write_whole
 from data.corpus import Corpus, cache_errors, cache_folder
+from data.tokenizer_file import WORD
 from data.tokenizers import BPE, EOS, WORDS, Tokenizer, byte_level_name, chunks, tokenizer_of
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def _cached(path: Path) -> str | None:
             raise ValueError("its hash is another")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         log.warning("the data cache's %s is damaged; training the tokenizer again", path)
         return None
     return content
@@ -112,7 +113,7 @@ def _words(train: np.ndarray) -> str:
     vocabulary = {byte_level_name(b" " + word): token for token, word in enumerate(ordered)}
     unknown = byte_level_name(b" <unk>")
     model = models.WordLevel(vocabulary, unk_token=unknown if unknown in vocabulary else None)
-    return _byte_level(model, pre_tokenizers.Split(Regex(" [^ ]*"), "isolated")).to_str()
+    return _byte_level(model, pre_tokenizers.Split(Regex(WORD), "isolated")).to_str()
 
 
 def _not_spaced(where: bytes) -> UserError:

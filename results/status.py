@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import fcntl
 import json
-import math
 import os
 import platform
 import shutil
@@ -29,6 +28,7 @@ STATES = ("running", "dead", "failed", "interrupted", "damaged", "done")
 STATUS, RECORD, LOCK = "status.json", "record.json", ".lock"
 FAILED = "failed.txt"  # why a run of a sweep failed before it had a record
 QUIET = 600.0  # seconds without a heartbeat after which a run is dead whose lock and process cannot be asked
+MOST = 1e12  # no number of a run that is shown is larger; a damaged one is left out
 LEAST = 22  # characters of the last column: "0:12:34 left, 12 s ago"
 
 
@@ -113,7 +113,7 @@ def _by_status(folder: Path, name: str, status: dict[str, Any]) -> State:
     ago = "?" if age is None else _ago(age)
     left = _number(status.get("seconds_left"))
     told = {
-        "running": f"{'?' if left is None else duration(left)} left, {ago}",
+        "running": f"{'?' if left is None or left < 0 else duration(left)} left, {ago}",
         "dead": f"last heartbeat {ago}",
         "done": "",
     }.get(state, _text(status.get("error")))
@@ -159,7 +159,7 @@ def _age(status: dict[str, Any]) -> float | None:
     is asked too.
     """
     ages = []
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
+    with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
         ages.append((datetime.now(UTC) - datetime.fromisoformat(status["heartbeat"])).total_seconds())
     with contextlib.suppress(KeyError):
         monotonic = _number(status["monotonic"])
@@ -210,9 +210,8 @@ def _is_held(folder: Path) -> bool | None:
 
 
 def _number(value: Any) -> float | None:
-    with contextlib.suppress(OverflowError):
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST:
+        return float(value)
     return None
 
 

@@ -117,6 +117,26 @@ def test_mistakes_in_the_command_line(arguments: list[str], words: str) -> None:
         requested(arguments)
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("rows: {one: [1]}", "'rows' takes a mapping of keys to values for each row"),
+        ("profiles: {cpu: {rows: {one: 3}}}", "'profiles.cpu.rows' takes a mapping"),
+        ("rows: {1: {seed: 1}}", "'rows' has a name that is no text"),
+        ("grid: {1: [2]}", "'grid' has a name that is no text"),
+        ("title: [Mine]", r"'title' is \['Mine'\], not a text"),
+        ("&a [*a]", "cannot read the sweep"),
+        ("[" * 5000, "cannot read the sweep"),
+        ("title: \udcff", "cannot read the sweep .* 'utf-8' codec can't decode byte 0xff"),
+    ],
+    ids=range(8),
+)
+def test_damaged_files_are_one_line(content: str, says: str, written) -> None:
+    written(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(UserError, match=says):
+        expand("mine")
+
+
 def test_mistakes_in_a_file(written) -> None:
     written("titel: Mine\n")
     with pytest.raises(UserError, match="unknown part 'titel'; legal are title, set, grid, rows, profiles, table"):

@@ -105,6 +105,34 @@ def test_damaged_arrow_offsets_and_bytes_that_are_no_text(tmp_path):
     assert "holds bytes in content that are not UTF-8" in error_line(parquet_rows, tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pyarrow.string(), ["a"]),
+        (pyarrow.list_(pyarrow.string()), [["a", "b"]]),
+        (pyarrow.map_(pyarrow.string(), pyarrow.string()), [{"en": "a", "de": "b"}]),
+        (pyarrow.struct({"en": pyarrow.string(), "fr": pyarrow.string()}), [{"en": "a", "fr": "b"}]),
+    ],
+    ids=["string", "list", "map", "other languages"],
+)
+def test_a_translation_without_a_language_is_no_empty_text(kind, values, tmp_path):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"translation": pyarrow.array(values, kind)}), path)
+    has = "translation.en, translation.fr" if "fr" in str(kind) else "none"
+    missing = "de" if "fr" in str(kind) else "en"
+    line = error_line(parquet_pairs, path, ("en", "de"))
+    assert line.startswith(f"{path} has no column translation.{missing} (it has {has})")
+
+
+def test_two_columns_of_the_name_that_is_read(tmp_path):
+    path, table = tmp_path / "a", pyarrow.table([["a"], ["b"]], names=["content", "content"])
+    parquet.write_table(table, path)
+    assert "has 2 columns content (it has content, content)" in error_line(parquet_rows, path)
+    with pyarrow.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+    assert "has 2 columns content (it has content, content)" in error_line(arrow_rows, path)
+
+
 def test_a_column_that_repeats_one_long_text_is_a_bomb(tmp_path, monkeypatch):
     monkeypatch.setattr("data.unpacking.NEVER_REFUSED", 2_000_000)
     path = tmp_path / "a.parquet"

@@ -11,6 +11,7 @@ from configs.errors import UserError
 from configs.schema import DataConfig
 from data.sources import open_corpus, vocabulary_size
 from data.split import Split
+from data.tokenizer_file import LLAMA_3, QWEN_2
 from data.tokenizers import CHUNK, Tokenizer, chunks, open_tokenizer
 
 TEXTS = [b"the phase of an oscillator drifts\n", "über naïve 語 🜁".encode(), bytes(range(256)), b"\xff\xfe", b"\n" * 9]
@@ -51,27 +52,72 @@ def test_a_character_cut_in_two_is_its_bytes(pair_tokenizer):
     assert b"".join(tokenizer.decode(tokenizer.encode(text).tolist())) == text
 
 
+SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+CATASTROPHIC = {"Regex": "(x+x+)+y"}  # 2^n steps on a line of n x
+
+
 @pytest.mark.parametrize(
     "parts",
-    [
-        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": False}},
-        {"normalizer": {"type": "Replace", "pattern": {"String": "aa"}, "content": "a"}},
-        {"normalizer": {"type": "Strip", "strip_left": True, "strip_right": True}},
-        {"normalizer": {"type": "Lowercase"}},
-    ],
+    [{"pre_tokenizer": {**BYTE_LEVEL, "add_prefix_space": True}}, {"normalizer": {"type": "NFC"}}],
+    ids=["prefix", "NFC"],
 )
 def test_a_tokenizer_that_changes_the_text_is_refused(parts, pair_tokenizer, tmp_path):
     tokenizer = open_tokenizer(changed(pair_tokenizer, tmp_path, **parts))
     with pytest.raises(UserError, match="changes the text"):
-        tokenizer.encode(b"aab A\n")
+        tokenizer.encode("aab A e\N{COMBINING ACUTE ACCENT}\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"pre_tokenizer": SPLIT | {"pattern": CATASTROPHIC}}, "its pre-tokenizer has to be ByteLevel"),
+        (
+            {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT | {"pattern": CATASTROPHIC}, BYTE_LEVEL]}},
+            "its pre-tokenizer has to be ByteLevel",
+        ),
+        ({"pre_tokenizer": {"pattern": CATASTROPHIC, "behavior": "Isolated", "invert": False}}, "its pre-tokenizer"),
+        ({"pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "never"}}, "its pre-tokenizer"),
+        ({"normalizer": {"type": "Replace", "pattern": CATASTROPHIC, "content": ""}}, "it has to be null, or NFC"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]}}, "it has to be null, or NFC"),
+        ({"normalizer": {"type": "Lowercase"}}, "it has to be null, or NFC"),
+        ({"decoder": {"type": "Replace", "pattern": CATASTROPHIC, "content": ""}}, "its decoder has to be ByteLevel"),
+        ({"model": {"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 0}}, "its model has to be BPE"),
+        ({"model": {"vocab": [["a", 0.0]], "unk_id": 0}}, "its model has to be BPE"),  # as files without a type have it
+        ({"model": {"type": "BPE", "dropout": 0.5, "vocab": {"a": 0}, "merges": []}}, "BPE without dropout"),
+    ],
+    ids=range(11),
+)
+def test_parts_that_no_byte_level_tokenizer_needs_are_refused(parts, says, pair_tokenizer, tmp_path):
+    with pytest.raises(UserError, match=says) as caught:
+        open_tokenizer(changed(pair_tokenizer, tmp_path, **parts))
+    assert "\n" not in str(caught.value) and "type data.tokenizer=bpe" in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", [LLAMA_3, QWEN_2], ids=["Llama 3", "Qwen2"])
+def test_the_parts_of_known_tokenizers_are_taken(pattern, pair_tokenizer, tmp_path):
+    split = SPLIT | {"pattern": {"Regex": pattern}}
+    # What comes after the tokens, a catastrophic pattern in a post-processor say, is never given to the library.
+    parts = {
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, BYTE_LEVEL]},
+        "post_processor": {"type": "Unheard-of", "pattern": CATASTROPHIC},
+        "truncation": {"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"unheard": "of"},
+    }
+    tokenizer = open_tokenizer(changed(pair_tokenizer, tmp_path, **parts))
+    text = "We're at 12345, é! \n\n  x".encode()
+    assert b"".join(tokenizer.decode(tokenizer.encode(text))) == text
+    digits = {LLAMA_3: [b"12", b"3", b"45"], QWEN_2: [b"1", b"2", b"3", b"4", b"5"]}[pattern]
+    assert list(tokenizer.decode(tokenizer.encode(b"12345"))) == digits
 
 
 def test_what_is_no_byte_level_tokenizer_is_refused(pair_tokenizer, tmp_path):
     with pytest.raises(UserError, match=r"data.tokenizer=\S+ does not exist"):
         open_tokenizer(str(tmp_path / "none.json"))
-    (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(UserError, match=r"is no tokenizer\.json"):
-        open_tokenizer(str(tmp_path / "other.json"))
+    for content in ("{}", "[]", "{", "[" * 100_000, '{"model": 3}', "\ud800"):
+        (tmp_path / "other.json").write_text(content, errors="surrogatepass")
+        with pytest.raises(UserError, match=r"is no tokenizer\.json"):
+            open_tokenizer(str(tmp_path / "other.json"))
     words = Library(models.WordLevel({"a": 0, "<unk>": 1}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.save(str(tmp_path / "words.json"))

@@ -1,11 +1,24 @@
-"""Damaged and malicious variants of good input, drawn from a seed: the same number gives the same variant."""
+"""Damaged and malicious input for readers, and the check that all of it is answered with one line.
+
+Hypothesis (hypothesis.readthedocs.io) draws the input and makes what fails as small as it can. In the suite it draws
+the same every time; SYNCHRONY_FUZZ=100, as `make fuzz` has it, draws 100 times as many, others each time. What failed
+is printed with the line that makes it again.
+"""
 
 import copy
 import json
-import random
+import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from configs.errors import UserError
+
+TIMES = int(os.environ.get("SYNCHRONY_FUZZ", "1"))  # as many inputs as in the suite
 
 SCALARS = [
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**12, 10**400, 1e308, 1e-320, -0.0),
@@ -41,19 +54,7 @@ SCALARS = [
     ),
     *("_target_", "os.system", "bytes", "words", "characters", "fsn", "translation", "recall", "numbers", "repeat"),
 ]
-NESTED = [
-    [],
-    {},
-    [[]],
-    [None],
-    [1, 2, 3],
-    ["a"],
-    {"a": 1},
-    {"": None},
-    {"name": "fsn"},
-    {"_target_": "os.abort"},
-    [[1.5]],
-]
+KEYS = ["_target_", "hydra", "x", "name", "defaults", "__class__", "", "\ud800", "a b", "split", "task"]
 PIECES = [
     *(
         b"[",
@@ -91,50 +92,44 @@ PIECES = [
 ]
 
 
-def mutated_text(good: bytes, draw: random.Random) -> bytes:
-    """One to four changes of bytes: flipped, cut, doubled, put in."""
-    content = bytearray(good)
-    for _ in range(draw.randint(1, 4)):
-        at = draw.randrange(len(content) + 1)
-        to = min(len(content), at + draw.choice((1, 1, 2, 8, 64, len(content))))
-        match draw.randrange(6):
-            case 0:
-                content[at : at + 1] = bytes([draw.randrange(256)])
-            case 1:
-                del content[at:to]
-            case 2:
-                content[at:at] = content[at:to][:2000]
-            case 3:
-                content[at : at + draw.randrange(4)] = draw.choice(PIECES)
-            case 4:
-                content[at:at] = draw.choice(PIECES)
-            case 5:
-                del content[at:]
-    return bytes(content)
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Hypothesis would keep tables in the folder where it was started."""
+    set_hypothesis_home_dir(tmp_path_factory.mktemp("hypothesis"))
 
 
-def mutated_values(good: Any, draw: random.Random) -> Any:
-    """One to three changes in a tree of mappings and lists: a value replaced, left out, doubled, renamed, nested."""
-    tree = [copy.deepcopy(good)]
-    for _ in range(draw.randint(1, 3)):
-        branch, key = draw.choice(list(_places(tree)))
+def _anything() -> st.SearchStrategy[Any]:
+    """JSON of any kind, and numbers that JSON has not."""
+    keys = st.sampled_from(KEYS) | st.text(max_size=5)
+    return st.recursive(
+        st.sampled_from(SCALARS) | st.integers() | st.floats() | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+        max_leaves=5,
+    )
+
+
+@st.composite
+def damaged_values(draw: st.DrawFn, goods: list[Any]) -> Any:
+    """A tree of mappings and lists with one to three changes: a value replaced, left out, renamed, nested."""
+    tree = [copy.deepcopy(draw(st.sampled_from(goods)))]
+    for _ in range(draw(st.integers(1, 3))):
+        branch, key = draw(st.sampled_from(list(_places(tree))))
         value = branch[key]
-        match draw.randrange(7):
-            case 0 | 1:
-                branch[key] = draw.choice(SCALARS)
-            case 2:
-                branch[key] = copy.deepcopy(draw.choice(NESTED))
-            case 3 if branch is not tree:
+        match draw(st.sampled_from(("replaced", "replaced", "left out", "renamed", "nested"))):
+            case "replaced":
+                branch[key] = draw(_anything())
+            case "left out" if branch is not tree:
                 del branch[key]
-            case 4 if isinstance(branch, dict):
-                branch[str(draw.choice(SCALARS))[:40]] = branch.pop(key)
-            case 5 if isinstance(branch, dict):
-                branch[draw.choice(("_target_", "hydra", "x", "name", "defaults", "__class__"))] = value
-            case 6:
-                branch[key] = draw.choice(
-                    ([value], {"x": value}, [value, value], str(value), json.dumps(value, default=str))
-                )
+            case "renamed" if isinstance(branch, dict):
+                branch[draw(st.sampled_from(KEYS))] = branch.pop(key)
+            case _:
+                text = json.dumps(value, default=str)
+                branch[key] = draw(st.sampled_from(([value], {"x": value}, [value, value], str(value), text)))
     return tree[0]
+
+
+def as_json(value: Any) -> bytes:
+    return json.dumps(value).encode(errors="surrogatepass")
 
 
 def _places(tree: Any) -> Any:
@@ -144,11 +139,66 @@ def _places(tree: Any) -> Any:
             yield from _places(tree[key])
 
 
-@pytest.fixture(name="mutated_text", scope="session")
-def _text() -> Any:
-    return mutated_text
+@st.composite
+def damaged_bytes(draw: st.DrawFn, goods: list[bytes]) -> bytes:
+    """One to four changes of bytes: flipped, cut, doubled, put in."""
+    content = bytearray(draw(st.sampled_from(goods)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(content)))
+        to = min(len(content), at + draw(st.sampled_from((1, 2, 8, 64, len(content)))))
+        match draw(st.integers(0, 5)):
+            case 0:
+                content[at : at + 1] = bytes([draw(st.integers(0, 255))])
+            case 1:
+                del content[at:to]
+            case 2:
+                content[at:at] = content[at:to][:2000]
+            case 3:
+                content[at : at + draw(st.integers(0, 3))] = draw(st.sampled_from(PIECES))
+            case 4:
+                content[at:at] = draw(st.sampled_from(PIECES))
+            case 5:
+                del content[at:]
+    return bytes(content)
 
 
-@pytest.fixture(name="mutated_values", scope="session")
-def _values() -> Any:
-    return mutated_values
+def only_clean_errors(
+    n: int, inputs: st.SearchStrategy[Any], read: Callable[[Any], None], refused: float = 0.1
+) -> None:
+    """Fails where `read` answers one of n inputs with anything but a value or one readable line; and where fewer than
+    that share of them are refused, because then the inputs are no test.
+    """
+    answers = {"taken": 0, "refused": 0}
+
+    @settings(
+        max_examples=n * TIMES,
+        derandomize=TIMES == 1,
+        database=None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(inputs)
+    def check(content: Any) -> None:
+        try:
+            read(content)
+            answers["taken"] += 1
+        except UserError as error:
+            answers["refused"] += 1
+            assert str(error).strip() and len(str(error)) < 2000 + 2 * len(str(content))
+
+    check()
+    assert answers["refused"] >= refused * n, answers
+
+
+@pytest.fixture(scope="session")
+def damaged() -> Any:
+    """What draws, and what checks."""
+
+    class Damaged:
+        values = staticmethod(damaged_values)
+        bytes = staticmethod(damaged_bytes)
+        json = staticmethod(as_json)
+        only_clean_errors = staticmethod(only_clean_errors)
+
+    return Damaged

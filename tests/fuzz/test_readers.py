@@ -1,19 +1,16 @@
 """Whatever a file or a command line holds, its reader takes it or says in one line what is wrong with it.
 
-A few hundred inputs to a reader here; `make fuzz` runs 100,000 in all. An input is drawn from its reader's name and its
-number alone: a failure names both, and `SYNCHRONY_FUZZ_ONLY=NUMBER` makes that one again.
+A few hundred inputs to a reader here; `make fuzz` runs more than 100,000 in all.
 """
 
 import json
-import os
-import random
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import strategies as st
 
 from configs.compose import compose, config_dict, resolve_saved
-from configs.errors import UserError
 from configs.saved import read_saved
 from configs.sweeps import requested
 from data.joint_tokenizer import joint_tokenizer_of
@@ -22,41 +19,14 @@ from results.document import Document, Table
 from training.run_record.record import load_record
 
 ROOT = Path(__file__).parents[2]
-ONLY = os.environ.get("SYNCHRONY_FUZZ_ONLY")
-TIMES = int(os.environ.get("SYNCHRONY_FUZZ", "1"))  # as many inputs as here
-CONFIGS = (["model=fsn"], ["model=osn", "data=text", "data.path=x"], ["model=fsn", "task=recall", "data=mqar"])
 CONFIGS = (
-    CONFIGS[0],
-    CONFIGS[1],
-    [*CONFIGS[2], "trainer.max_steps=9"],
+    ["model=fsn"],
+    ["model=osn", "data=text", "data.path=x"],
+    ["model=fsn", "task=recall", "data=mqar", "trainer.max_steps=9"],
     ["model=osn", "task=translation", "data=numbers"],
 )
 KEYS = "seed model scale data data.path data.split optim.lr model.width trainer.max_steps run_dir hydra.run.dir x"
 VALUES = "0 1e-3 fsn 1m text null true [1,2] {a:1} ${seed} 'a' 'a,b choice(1,2) range(3) ${oc.env:HOME} 9999999999"
-
-
-def draws(reader, n):
-    """(number, source of chance) of each input of a reader."""
-    numbers = range(n * TIMES) if ONLY is None else [int(ONLY)]
-    return ((number, random.Random(f"{reader} {number}")) for number in numbers)
-
-
-def only_clean_errors(reader, n, make, read):
-    """Fails for the first input that a reader answers with anything but a value or one readable line."""
-    clean = 0
-    for number, draw in draws(reader, n):
-        given = make(draw)
-        try:
-            read(given)
-        except UserError as error:
-            clean += 1
-            assert str(error).strip() and len(str(error)) < 2000 + 2 * len(str(given)), (
-                f"{reader} {number}: {str(error)[:200]}"
-            )
-        except BaseException as error:
-            error.add_note(f"SYNCHRONY_FUZZ_ONLY={number}, of {reader}: {given!r:.2000}")
-            raise
-    assert ONLY is not None or clean > n // 10, "the inputs are hardly ever wrong"
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +53,11 @@ def shorter(content):
     return [shorter(value) for value in content[:2]] if isinstance(content, list) else content
 
 
-def test_configs_of_checkpoints(saved, mutated_values):
-    only_clean_errors("checkpoint", 40, lambda draw: mutated_values(draw.choice(saved), draw), resolve_saved)
+def test_configs_of_checkpoints(saved, damaged):
+    damaged.only_clean_errors(25, damaged.values(saved), resolve_saved)
 
 
-def test_config_yaml(saved, mutated_text, tmp_path):
+def test_config_yaml(saved, damaged, tmp_path):
     path, goods = tmp_path / "config.yaml", []
     for values in saved:
         values["model"]["tuned"] = {}
@@ -97,7 +67,7 @@ def test_config_yaml(saved, mutated_text, tmp_path):
         path.write_bytes(content)
         resolve_saved(read_saved(path), path)
 
-    only_clean_errors("yaml", 60, lambda draw: mutated_text(draw.choice(goods), draw), read)
+    damaged.only_clean_errors(40, damaged.bytes(goods), read)
 
 
 def read_and_show(path):
@@ -109,24 +79,15 @@ def read_and_show(path):
     document.markdown(), document.latex(), document.csv(table)
 
 
-def test_values_of_records(records, mutated_values, tmp_path):
-    path = tmp_path / "record.json"
-
-    def read(content):
-        path.write_bytes(json.dumps(content).encode(errors="surrogatepass"))
-        read_and_show(path)
-
-    only_clean_errors("record", 300, lambda draw: mutated_values(draw.choice(records), draw), read)
-
-
-def test_bytes_of_records(records, mutated_text, tmp_path):
-    path, goods = tmp_path / "record.json", [json.dumps(record).encode() for record in records]
+def test_records(records, damaged, tmp_path):
+    path, goods = tmp_path / "record.json", [damaged.json(record) for record in records]
 
     def read(content):
         path.write_bytes(content)
         read_and_show(path)
 
-    only_clean_errors("record bytes", 300, lambda draw: mutated_text(draw.choice(goods), draw), read)
+    damaged.only_clean_errors(120, damaged.values(records).map(damaged.json), read)
+    damaged.only_clean_errors(120, damaged.bytes(goods), read)
 
 
 @pytest.fixture(scope="module")
@@ -142,35 +103,24 @@ def tokenizers():
 
 
 @pytest.mark.parametrize("opened", [tokenizer_of, joint_tokenizer_of], ids=["text", "joint"])
-def test_tokenizers(opened, tokenizers, mutated_text, mutated_values):
-    values = [json.loads(content) for content in tokenizers]
-
-    def make(draw):
-        if draw.random() < 0.5:
-            return json.dumps(mutated_values(draw.choice(values), draw)).encode(errors="surrogatepass")
-        return mutated_text(draw.choice(tokenizers).encode(), draw)
-
+def test_tokenizers(opened, tokenizers, damaged):
     def read(content):
         tokenizer = opened("tokenizer.json", content) if opened is tokenizer_of else opened(content)
         text = "the phase é\n".encode()
         assert b"".join(tokenizer.decode(tokenizer.encode(text))) == text
 
-    only_clean_errors(f"tokenizer {opened.__name__}", 150, make, read)
+    values = damaged.values([json.loads(content) for content in tokenizers]).map(damaged.json)
+    damaged.only_clean_errors(60, values | damaged.bytes([content.encode() for content in tokenizers]), read)
 
 
-def test_overrides(mutated_text):
-    keys, values = KEYS.split(), VALUES.split()
-
-    def make(draw):
-        given = []
-        for _ in range(draw.randint(1, 3)):
-            text = f"{draw.choice(('', '', '', '+', '~', '++'))}{draw.choice(keys)}={draw.choice(values)}"
-            text = mutated_text(text.encode(), draw).decode(errors="surrogateescape") if draw.random() < 0.6 else text
-            given.append(text)
-        return given
+def test_overrides(damaged):
+    typed = [f"{key}={value}".encode() for key in KEYS.split() for value in VALUES.split()]
+    good = st.sampled_from(typed) | damaged.bytes(typed)
+    text = st.tuples(st.sampled_from(("", "", "", "+", "~", "++")), good)
+    texts = text.map(lambda parts: parts[0] + parts[1].decode(errors="surrogateescape"))
 
     def read(given):
         requested(given)
         compose("train", given)
 
-    only_clean_errors("overrides", 30, make, read)
+    damaged.only_clean_errors(20, st.lists(texts, min_size=1, max_size=3), read)

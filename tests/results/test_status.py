@@ -147,6 +147,22 @@ def test_what_is_damaged_is_a_line(made, text):
     assert state_of(made("c", status=text), "c").state == "damaged"
 
 
+@pytest.mark.parametrize("key", status())
+def test_a_key_that_lacks_is_no_traceback(made, key):
+    content = {name: value for name, value in status().items() if name != key}
+    state = state_of(made("a", status=content, record={"status": "running"}), "a")
+    expected = "running" if key in ("heartbeat", "error", "step", "total_steps", "validation", "seconds_left") else None
+    assert state.state in ([expected] if expected else ["running", "dead"])
+
+
+def test_numbers_that_no_run_has_are_not_shown(made):
+    huge = status(validation=1e308, seconds_left=1e300, step=1e308, total_steps=1e-320, monotonic=-1e308)
+    state = state_of(made("a", status=huge), "a")
+    assert (state.done, state.loss, state.told) == (None, None, "? left, 0 s ago")
+    assert state_of(made("b", status=status(seconds_left=-5)), "b").told == "? left, 0 s ago"
+    assert all(len(line) < 80 for line in lines([state], None))
+
+
 @pytest.mark.parametrize("value", ["x", [], {}, True, None, -1, 10**400, 1e999, float("nan")])
 def test_values_of_another_kind_are_left_out(made, value):
     content = status() | dict.fromkeys(

@@ -45,7 +45,6 @@ def read_strictly(path: Path, kind: TypeAdapter[Content], name: str) -> tuple[Co
             raise OSError("it is no regular file")
         text = path.read_text(encoding="utf-8")
         content = strict_json(text)
-        json.dumps(content, ensure_ascii=False).encode()  # half a character, "\ud800", could be written nowhere
         return kind.validate_python(content), content
     except FileNotFoundError:
         raise
@@ -56,13 +55,15 @@ def read_strictly(path: Path, kind: TypeAdapter[Content], name: str) -> tuple[Co
 
 
 def strict_json(text: str) -> Any:
-    """Plain JSON. ValueError for a key that is there twice and a number that is not finite or beyond 64 bits;
-    RecursionError.
+    """Plain JSON. ValueError for a key that is there twice, a number that is not finite or beyond 64 bits and half a
+    character; RecursionError.
     """
     # Not with Pydantic's own parser, which keeps the last of two equal keys and reads 1e999 as infinity.
-    return json.loads(
+    content = json.loads(
         text, object_pairs_hook=_once_each, parse_float=_finite, parse_int=_of_64_bits, parse_constant=_finite
     )
+    json.dumps(content, ensure_ascii=False).encode()  # half a character, "\ud800", could be written nowhere
+    return content
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
