@@ -24,8 +24,9 @@ from training.loop import Loop
 from training.meter import Meter
 from training.out_of_memory import OutOfMemory, of_run, out_of_memory_named
 from training.plan import Plan, make_plan
-from training.processes.group import Group, RankDied
+from training.processes.group import Group
 from training.processes.launcher import Place, PlacedEnvironment, placed
+from training.processes.watch import RankDied
 from training.progress import Progress
 from training.run_record import environment
 from training.run_record.checkpoints import (
@@ -196,7 +197,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
         recorder.finish("interrupted" if killed else "failed", text)
         progress.stop()
 
-    group.at_forced_end = lambda death: end(death, str(death))
+    group.watch.at_forced_end = lambda death: end(death, str(death))
     module = plan.task.module(plan.model, config.optim, plan.total_steps, plan.data.n_micro, config.trainer.cuda_graphs)
     loop = make_loop(plan, recorder, progress, stop)
     trainer = make_trainer(plan, loop)
