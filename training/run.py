@@ -38,7 +38,7 @@ from training.run_record.checkpoints import (
     require_weights_of,
     set_aside_damaged,
 )
-from training.run_record.record import RunRecord, without_absolute_paths
+from training.run_record.record import STOPPED, RunRecord, without_absolute_paths
 from training.run_record.recorder import Recorder
 from training.run_record.run_directory import (
     TOKENIZER,
@@ -194,7 +194,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
 
     def end(death: BaseException, text: str) -> None:
         killed = isinstance(death, RankDied) and not death.its_own
-        recorder.finish("interrupted" if killed else "failed", text)
+        recorder.finish("interrupted" if killed or isinstance(death, Interrupted) else "failed", text)
         progress.stop()
 
     group.watch.at_forced_end = lambda death: end(death, str(death))
@@ -218,7 +218,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
                 loop.complete(module, torch.device(plan.kind))
         recorder.finish("done")
     except Interrupted as error:
-        recorder.finish("interrupted", f"stopped by {error}")
+        recorder.finish("interrupted", f"{STOPPED}{error}")
         raise
     except BaseException as error:
         cause = group.cause(error)
