@@ -24,8 +24,9 @@ from training.loop import Loop
 from training.meter import Meter
 from training.out_of_memory import OutOfMemory, of_run, out_of_memory_named
 from training.plan import Plan, make_plan
-from training.processes.group import Group, RankDied
+from training.processes.group import Group
 from training.processes.launcher import Place, PlacedEnvironment, placed
+from training.processes.watch import RankDied
 from training.progress import Progress
 from training.run_record import environment
 from training.run_record.checkpoints import (
@@ -37,7 +38,7 @@ from training.run_record.checkpoints import (
     require_weights_of,
     set_aside_damaged,
 )
-from training.run_record.record import RunRecord, without_absolute_paths
+from training.run_record.record import STOPPED, RunRecord, without_absolute_paths
 from training.run_record.recorder import Recorder
 from training.run_record.run_directory import (
     TOKENIZER,
@@ -193,10 +194,10 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
 
     def end(death: BaseException, text: str) -> None:
         killed = isinstance(death, RankDied) and not death.its_own
-        recorder.finish("interrupted" if killed else "failed", text)
+        recorder.finish("interrupted" if killed or isinstance(death, Interrupted) else "failed", text)
         progress.stop()
 
-    group.at_forced_end = lambda death: end(death, str(death))
+    group.watch.at_forced_end = lambda death: end(death, str(death))
     module = plan.task.module(plan.model, config.optim, plan.total_steps, plan.data.n_micro, config.trainer.cuda_graphs)
     loop = make_loop(plan, recorder, progress, stop)
     trainer = make_trainer(plan, loop)
@@ -217,7 +218,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
                 loop.complete(module, torch.device(plan.kind))
         recorder.finish("done")
     except Interrupted as error:
-        recorder.finish("interrupted", f"stopped by {error}")
+        recorder.finish("interrupted", f"{STOPPED}{error}")
         raise
     except BaseException as error:
         cause = group.cause(error)

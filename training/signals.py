@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -40,6 +41,7 @@ class GracefulStop:
         self.group: dist.ProcessGroup | None = None  # of the hosts of a run's processes: no step waits for the devices
         self.relayed = 0.0  # seconds in which a second signal is a launcher's copy of the first one
         self.speaks = True
+        self.at_second: Callable[[], None] = lambda: None  # what is done before the second one ends the process
         self._at = 0.0
 
     def __enter__(self) -> "GracefulStop":
@@ -61,6 +63,7 @@ class GracefulStop:
         if self.signum is not None:
             if time.monotonic() - self._at < self.relayed:
                 return
+            self.at_second()
             os._exit(128 + signum)
         self.signum, self._at = signum, time.monotonic()
         if not self.deferred:

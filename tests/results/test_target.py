@@ -1,13 +1,20 @@
 """A target from the command line: what it trains, what it writes, and what it says of mistakes."""
 
+import os
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from configs.compose import compose
 from configs.errors import UserError
+from configs.sweeps import expand
 from results.evidence.runs import COMMITTED
 from results.target import main, parse, targets
+from training.run import run
+from training.run_record.record import load_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -195,3 +202,45 @@ def test_smoke_of_every_target(smoke, capsys, in_this_process):
     assert losses.count("one seed") == 11 and costs.count("| transformer ") == 1
     said = capsys.readouterr().out
     assert said.count("its record is there") == 0 and said.count("done before") > 10
+
+
+@pytest.mark.timeout(900)
+def test_make_trains_missing_runs_on_two_devices(tmp_path, text_file, cache_dir):
+    """As it is typed. The run that is there, of one device, is not made again; the numbers are those of one device."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "venv" / "installed").touch()
+    tiny = ["model=transformer", "seed=0,1", "data.split=[0.8,0.1,0.1]", f"data.cache_dir={cache_dir}"]
+    tiny += ["data.context=16", "trainer.max_epochs=null", "trainer.progress=false"]
+
+    def runs(folder):
+        typed = [*tiny, "data=text", f"data.path={text_file}", f"runs={folder}"]
+        sweep = expand("fsn-enwik8", "smoke", typed)
+        return [compose("train", job.overrides) for job in sweep.jobs]
+
+    of_both, alone = runs(tmp_path / "runs"), runs(tmp_path / "alone")
+    run(of_both[0])
+    expected = run(alone[1])
+    devices = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+    arguments = shlex.join([*tiny, *devices, f"runs={tmp_path / 'runs'}", f"output={tmp_path / 'tables'}"])
+    command = ["make", "-s", "table-fsn-enwik8", f"VENV={tmp_path / 'venv'}", "PROFILE=smoke", "DATA=text"]
+    done = subprocess.run(
+        [*command, f"DATA_PATH={text_file}", f"ARGS={arguments}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done before: ") == 1 and "2 runs: 2 done" in done.stdout
+    first, second = (load_record(next((tmp_path / "runs").glob(f"*seed{seed}*"))) for seed in (0, 1))
+    assert (first.device.count, second.device.count, expected.device.count) == (1, 2, 1)
+    assert second.command.startswith("python -m results.target table-fsn-enwik8 profile=smoke data=text ")
+    assert [row["step"] for row in second.metrics] == [row["step"] for row in expected.metrics]
+    for ours, theirs in zip(second.metrics, expected.metrics, strict=True):
+        assert ours["nats"] == pytest.approx(theirs["nats"], abs=1e-5)
+    assert abs(first.final["nats"] - second.final["nats"]) > 1e-3, "those of another run would be seen"
+    mean = (first.final["bits_per_byte"] + second.final["bits_per_byte"]) / 2
+    assert f"{mean:.4f}" in next((tmp_path / "tables").glob("*.md")).read_text()

@@ -114,7 +114,9 @@ typed: str | None = None  # the command of the sweep that started this process, 
 
 def command() -> str:
     """The command line, to be typed again; of absolute paths only the names."""
-    return typed or shlex.join(["python", Path(sys.argv[0]).name, *without_absolute_paths(sys.argv[1:])])
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m, whose argv[0] is a file deep inside
+    program = ["-m", spec.name.removesuffix(".__main__")] if spec else [Path(sys.argv[0]).name]
+    return typed or shlex.join(["python", *program, *without_absolute_paths(sys.argv[1:])])
 
 
 def source_sha256() -> str:

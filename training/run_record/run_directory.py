@@ -17,7 +17,7 @@ from data.atomic_write import TEMPORARY, write_errors
 from data.file_lock import acquired, marker
 from data.files import user_path
 from data.tokenizers import TRAINED
-from training.run_record.record import RunRecord, load_record
+from training.run_record.record import STOPPED, RunRecord, load_record
 from training.run_record.recorder import read_rows
 
 TOKENIZER = "tokenizer.json"  # in the run directory, of a run whose tokens are not bytes
@@ -29,6 +29,12 @@ NAMES = (
     *(TOKENIZER, "wandb", TEMPORARY),
 )
 NAMES_OF_CHECKPOINTS = ("last.ckpt", "previous.ckpt", "epoch-*.ckpt", "*.ckpt.damaged-*", "*.tmp")
+
+
+class Taken(UserError):
+    """Another process has the run directory, which says nothing of the run."""
+
+    its_own = False
 
 
 def run_directory(config: RunConfig) -> Path:
@@ -45,7 +51,8 @@ def run_directory(config: RunConfig) -> Path:
 def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
     """Hold the run directory for this process; with `overwrite` a run that is there is moved aside first.
 
-    Raises UserError when another process holds it or it is no run directory, WriteError when it cannot be made.
+    Raises Taken when another process holds it, UserError when it is no run directory, WriteError when it cannot be
+    made.
     """
     require_ours(folder)
     lock = _lock(folder)
@@ -101,7 +108,7 @@ def _lock(folder: Path) -> BaseFileLock:
     except Timeout:
         left = marker(folder / LOCK)
         stale = f"; if there is none, delete {left}" if left.exists() else ""
-        raise UserError(f"another process is using the run directory {folder}; wait for it or stop it{stale}") from None
+        raise Taken(f"another process is using the run directory {folder}; wait for it or stop it{stale}") from None
 
 
 def earlier_run(folder: Path, ours: RunRecord, data_place: str) -> RunRecord | None:
@@ -137,17 +144,17 @@ def earlier_run(folder: Path, ours: RunRecord, data_place: str) -> RunRecord | N
 def require_nothing_lost(folder: Path, earlier: RunRecord | None, every: int) -> None:
     """UserError where a run without a whole checkpoint has had one: it must not start over by itself.
 
-    It has had one when a file was set aside, when it was interrupted while training, which writes one, or when its
+    It has had one when a file was set aside, when a signal stopped it while training, which writes one, or when its
     rows go beyond the first step that one was due at; `every`: as checkpoint_every is now.
     """
     aside = sorted(path.name for path in (folder / "checkpoints").glob("*.ckpt.damaged-*"))
     rows = [*read_rows(folder / "metrics.jsonl"), *(earlier.metrics if earlier else [])]
     step = max((row["step"] for row in rows), default=0)
-    interrupted = False
+    stopped = False
     if earlier is not None:
         every = earlier.config.get("trainer", {}).get("checkpoint_every", every)
-        interrupted = earlier.status == "interrupted" and earlier.throughput.seconds > 0
-    if aside or interrupted or step > every:
+        stopped = (earlier.error or "").startswith(STOPPED) and earlier.throughput.seconds > 0
+    if aside or stopped or step > every:
         # What was set aside is damaged: as it is, it would be set aside again.
         back = "put its last.ckpt back"
         if aside:

@@ -4,6 +4,7 @@ Our own launcher: that of hydra-submitit-launcher, whose keys these are, ends wi
 leaves the others alone.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -61,25 +62,27 @@ def launch_with_submitit(
         take = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for what submitit starts here to wait for a job
         jobs = executor.map_array(Sent(cluster), [freeze(config) for config in configs], [command] * len(configs))
         signal.signal(signal.SIGINT, take)
+        stop.at_second = lambda: _stop(cluster, jobs)
         try:
             while not all(job.done() for job in jobs):
                 stop.check()
                 time.sleep(0.5)
         except Interrupted as interrupted:
-            for job in jobs:
-                _stop(cluster, job)
+            _stop(cluster, jobs)
             for job in jobs:
                 job.wait()
             raise SystemExit(interrupted.exit_code) from None
     return [_outcome(job) for job in jobs]
 
 
-def _stop(cluster: str, job: Any) -> None:
-    """SIGTERM, as `scancel` sends it."""
-    if cluster == "slurm":
-        job.cancel()
-    elif not job.done():
-        os.kill(int(job.job_id), signal.SIGTERM)  # a job on this machine is named by its process
+def _stop(cluster: str, jobs: Sequence[Any]) -> None:
+    """SIGTERM to each, as `scancel` sends it."""
+    for job in jobs:
+        if cluster == "slurm":
+            job.cancel()
+        elif not job.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(job.job_id), signal.SIGTERM)  # a job on this machine is named by its process
 
 
 def _outcome(job: Any) -> Failure | None:

@@ -9,8 +9,9 @@ import pytest
 
 from configs.errors import UserError
 from training.processes import group as group_module
-from training.processes.group import Group, RankDied
+from training.processes.group import Group
 from training.processes.launcher import Place
+from training.processes.watch import RankDied
 
 
 @pytest.fixture

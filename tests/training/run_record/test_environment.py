@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import torch
 
@@ -18,9 +19,14 @@ def test_versions_are_those_of_what_runs():
     assert versions["torch"] == torch.__version__
 
 
-def test_the_command_names_the_entry_point_without_its_folder(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/somewhere/private/train.py", "model=fsn", "data.path=/somewhere/private/a.txt"])
+def test_the_command_can_be_typed_again(monkeypatch):
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__spec__", None)
+    monkeypatch.setattr(sys, "argv", ["/home/someone/train.py", "model=fsn", "data.path=/home/someone/a.txt"])
     assert environment.command() == "python train.py model=fsn data.path=a.txt"
+    monkeypatch.setattr(main, "__spec__", SimpleNamespace(name="results.target"))
+    monkeypatch.setattr(sys, "argv", ["/home/someone/results/target.py", "table-ssa-lm"])
+    assert environment.command() == "python -m results.target table-ssa-lm"
 
 
 def test_the_commit_is_that_of_this_source_whatever_the_environment_says(monkeypatch, tmp_path):

@@ -2,14 +2,18 @@
 
 import os
 import shutil
+import signal
 
 import pytest
 
 from configs.errors import UserError
 from training.meter import Meter
+from training.processes.group import Group
+from training.processes.watch import RankDied
 from training.run import make_plan, run
 from training.run_record.record import load_record, save_record
 from training.run_record.run_directory import run_directory
+from training.signals import Interrupted
 
 
 def fill(folder, names):
@@ -154,3 +158,38 @@ def test_rows_that_a_damaged_line_took_come_back_from_the_record(stopped, make_c
     assert [(row["step"], row["split"], row["nats"]) for row in record.metrics] == [
         (row["step"], row["split"], row["nats"]) for row in expected
     ]
+
+
+@pytest.mark.parametrize("ended", [RankDied("rank 1 died: killed by SIGKILL"), Interrupted(signal.SIGTERM)], ids=repr)
+def test_a_run_whose_rank_died_before_its_first_checkpoint_begins_again(ended, make_config, tmp_path, monkeypatch):
+    """Unlike one that a signal stopped, it has never had one."""
+    often = ("trainer.val_every=3", "trainer.checkpoint_every=100", "trainer.max_steps=8")
+
+    def die(*_):
+        raise RuntimeError("[gloo] Connection closed by peer")
+
+    with monkeypatch.context() as patch:
+        measure = Meter.measure
+        patch.setattr(Meter, "measure", lambda *given: die() if given[1].global_step == 5 else measure(*given))
+        patch.setattr(Group, "cause", lambda self, error: ended)
+        with pytest.raises(type(ended)):
+            run(make_config(*often))
+    record = load_record(tmp_path / "run")
+    assert record.status == "interrupted" and record.throughput.seconds > 0
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    assert run(make_config(*often)).status == "done"
+
+
+def test_a_run_that_was_stopped_and_lost_its_checkpoint_does_not_start_over(make_config, tmp_path, monkeypatch):
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    often = ("trainer.val_every=3", "trainer.checkpoint_every=100", "trainer.max_steps=8")
+    with monkeypatch.context() as patch:
+        measure = Meter.measure
+        patch.setattr(Meter, "measure", lambda *given: (given[1].global_step == 5 and stop(), measure(*given))[1])
+        with pytest.raises(Interrupted):
+            run(make_config(*often))
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(UserError, match=r"was at step 4 .* put its last.ckpt back"):
+        run(make_config(*often))

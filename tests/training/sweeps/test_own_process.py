@@ -14,7 +14,7 @@ from configs.compose import compose
 from configs.errors import UserError
 from configs.frozen import FLAG
 from configs.sweeps import requested
-from training.processes.group import RankDied
+from training.processes.watch import RankDied
 from training.run import run
 from training.run_record.record import load_record
 from training.sweeps import own_process

@@ -1,7 +1,13 @@
 """A sweep can be stopped and started at any time, and one failure does not stop the others."""
 
+import os
+import select
 import signal
+import sys
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +19,7 @@ from training.run_record.record import load_record
 from training.run_record.run_directory import claimed
 from training.sweeps.own_process import OwnProcesses
 from training.sweeps.ray_launcher import RayLauncherConfig
+from training.sweeps.submitit_launcher import launch_with_submitit
 from training.sweeps.sweep import by_one_process, conduct, time_left
 from training.sweeps.swept_run import look
 
@@ -145,6 +152,26 @@ def test_a_run_that_another_process_took_meanwhile_did_not_fail(sweep, tmp_path,
     assert sweep() == 0
     said = capsys.readouterr()
     assert "left alone, another process took it: seed=0" in said.out and "failed" not in said.err
+
+
+def test_a_run_that_another_process_takes_before_it_has_a_record_did_not_fail(sweep, tmp_path, monkeypatch, capsys):
+    """Nor has it later, when that process was killed: the same command makes it."""
+    from training.sweeps import sweep as module
+
+    assert sweep("seed=0", "status=true") == 0
+    folder = Path(capsys.readouterr().out.split()[-1])
+    launch = module.launch
+
+    def late(configs, launcher):
+        with claimed(folder, overwrite=False):
+            return launch(configs, launcher)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "launch", late)
+        assert sweep("seed=0") == 1
+    assert "another process is using the run directory" in capsys.readouterr().err
+    assert sweep("seed=0") == 0
+    assert "1 runs: 1 done" in capsys.readouterr().out
 
 
 def test_a_run_that_fails_before_it_has_a_record_has_failed(sweep, tmp_path, capsys):
@@ -309,3 +336,49 @@ def test_time_left_is_in_proportion(sweep, tmp_path, overrides):
     runs[1].record, runs[1].state = runs[0].record, "interrupted"
     assert time_left(runs) == pytest.approx(10.0)
     assert time_left(runs[2:]) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="Linux alone has it")
+def test_a_second_signal_reaches_the_jobs_of_submitit(tmp_path, monkeypatch):
+    """It ends the conductor at once, and no job may train on that nobody waits for."""
+    import submitit
+
+    job = os.fork()
+    if job == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pause()
+    (told, tell), (never, _), waits = os.pipe(), os.pipe(), []
+
+    def done():
+        if not waits:
+            waits.append(os.write(tell, b"waits\n"))
+            os.read(never, 1)
+        return False
+
+    class Executor:
+        def __init__(self, *_, **__):
+            self.update_parameters = lambda **_: None
+            self.map_array = lambda *_: [SimpleNamespace(done=done, job_id=str(job))]
+
+    conductor = os.fork()
+    if conductor == 0:
+        try:
+            monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+            monkeypatch.setattr(sys, "stderr", os.fdopen(tell, "w", buffering=1))
+            launch_with_submitit("local", [], "", {"submitit_folder": str(tmp_path)})
+        finally:
+            os._exit(99)
+    try:
+        os.close(tell)
+        with os.fdopen(told) as said:
+            assert said.readline() == "waits\n"
+            os.kill(conductor, signal.SIGINT)
+            assert said.readline() == "\n" and "once more to stop at once" in said.readline()
+            os.kill(conductor, signal.SIGINT)
+        assert os.waitstatus_to_exitcode(os.waitpid(conductor, 0)[1]) == 130
+        assert select.select([os.pidfd_open(job)], [], [], 60)[0], "the job goes on"
+        assert os.waitstatus_to_exitcode(os.waitpid(job, 0)[1]) == -signal.SIGTERM
+    finally:
+        for pid in (conductor, job):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
