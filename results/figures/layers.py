@@ -25,7 +25,7 @@ LAYER_STYLES: dict[str, tuple[str, Any, str]] = {
 
 
 def plot_layers(
-    timings: Sequence[LayerTiming], path: Path, flops: Mapping[tuple[str, int], int] | None = None
+    timings: Sequence[LayerTiming], path: Path, flops: Mapping[tuple[str, int], int] | None = None, title: str = ""
 ) -> list[Path]:
     """Panels of milliseconds and MiB against tokens, on log axes; the files written: `path`.png and .svg.
 
@@ -71,5 +71,6 @@ def plot_layers(
             panel.set_title(title, fontsize=10)
             panel.grid(alpha=0.25, linewidth=0.6)
             panel.spines[["top", "right"]].set_visible(False)
+        figure.suptitle(title, fontsize=12)
         axes[0].legend(frameon=False, fontsize=9, handlelength=3.2)
         return write_figure(figure, path)

@@ -21,7 +21,7 @@ class Panel:
     by_length: Mapping[str, Series]
 
 
-def plot_recall(panels: Sequence[Panel], path: Path) -> list[Path]:
+def plot_recall(panels: Sequence[Panel], path: Path, title: str = "") -> list[Path]:
     """A column a kind: above accuracy against training steps, below at the end against length; the files written."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -53,6 +53,7 @@ def plot_recall(panels: Sequence[Panel], path: Path) -> list[Path]:
             rank.spines[["top", "right"]].set_visible(False)
         for row in axes:
             row[0].set_ylabel("accuracy at scored symbols")
+        figure.suptitle(title, fontsize=12)
         models = list(dict.fromkeys(m for panel in panels for m, points in panel.by_step.items() if points))
         looks = {model: STYLES.get(model, OTHER) for model in models}
         handles: list[Any] = [
