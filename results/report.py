@@ -31,6 +31,7 @@ from training.run_record.environment import git
 from training.run_record.record import RunRecord
 
 PAGE = Path("docs/report.html")
+HEADLINE = "headline"
 CLAIMS = "What is claimed"  # the title of a table of claims
 # The verdicts on a claim; each is told by its sign and its words, colour only helps.
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "~", "not run": "○", "not comparable": "≠"}
@@ -44,7 +45,7 @@ LONG_FIRST = 16  # likewise, of the first column: on a phone it stays in sight w
 class Section:
     """What one target made. `error`: why it could not be made."""
 
-    target: str  # "headline" of what the page opens with
+    target: str  # HEADLINE: of what the page opens with
     document: Document
     images: list[tuple[str, str, int]] = field(default_factory=list)  # (data URI, caption, width in CSS pixels)
     runs: dict[int, RunRecord] = field(default_factory=dict)  # by their number on the page
@@ -90,10 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output = Path(value)
         else:
             overrides.append(text)
-    first, *sections = collect(targets(), overrides)
-    page = render(first, sections, source_tree())
+    sections = collect(targets(), overrides)
+    page = render(sections, source_tree())
     write_atomically(output, page.encode())
-    figures = sum(len(section.images) for section in [first, *sections])
+    figures = sum(len(section.images) for section in sections)
     print(f"written: {output}, {len(sections)} sections, {figures} figures, {len(page.encode()) / 1e6:.2f} MB")
     failed = [section for section in sections if section.error]
     for section in failed:
@@ -106,7 +107,7 @@ def collect(wanted: Sequence[str], overrides: Sequence[str] = ()) -> list[Sectio
     numbers: dict[Path | None, int] = {}  # by record file: a run that several targets show has one number
     with tempfile.TemporaryDirectory() as folder:
         found = headline(Path(folder))
-        sections = [Section("headline", found.document, images_of(found.document, Path(folder)))]
+        sections = [Section(HEADLINE, found.document, images_of(found.document, Path(folder)))]
     for path, record in found.records.items():
         sections[0].runs[numbers.setdefault(path, len(numbers) + 1)] = record
     for target in wanted:
@@ -159,8 +160,8 @@ def source_tree() -> SourceTree:
     return SourceTree(state.commit, date, state.dirty)
 
 
-def render(first: Section, sections: Sequence[Section], tree: SourceTree) -> str:
-    """The page, which opens with the headline `first`."""
+def render(sections: Sequence[Section], tree: SourceTree) -> str:
+    """The page, which opens with the headline where that is one of the sections."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -177,11 +178,11 @@ def render(first: Section, sections: Sequence[Section], tree: SourceTree) -> str
         "runs_text": runs_text,
         "sentence": lambda text: text[:1].upper() + text[1:],
     }
-    runs = {number: record for section in [first, *sections] for number, record in section.runs.items()}
+    runs = {number: record for section in sections for number, record in section.runs.items()}
     corpora = {record.data.sha256: record.data for record in runs.values()}
     return environment.get_template("report.html.j2").render(
-        first=first,
-        sections=[section for section in sections if section.error or section.tables],
+        first=next((section for section in sections if section.target == HEADLINE), None),
+        sections=[section for section in sections if section.target != HEADLINE and (section.error or section.tables)],
         not_run=[(section, *part) for section in sections for part in section.document.not_run],
         claims=claims_by_verdict(sections),
         legend=claims_legend(sections),

@@ -31,7 +31,7 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
     far = Bins.added([bins_of_class for depths, bins_of_class in classes.items() if start(depths) >= COPIES])
     far = far.chosen([k for k in range(len(far.labels)) if far.share(k) >= LEAST])
     with rc_context(REPRODUCIBLE):
-        figure = Figure(figsize=(12.6, 4.9), layout=ConstrainedLayoutEngine(w_pad=0.1))
+        figure = Figure(figsize=(10.8, 4.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
         loss, by_depth_, by_distance_ = figure.subplots(1, 3)
         _losses(loss, bins)
         _differences(by_depth_, bins)
@@ -44,9 +44,9 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
         figure.suptitle(
             f"Loss by copy depth on the first {entry['bytes']:,} bytes of {entry['split']}\n{runs}", fontsize=12
         )
-        loss.set_title(f"Loss by depth{means}", fontsize=10.5)
-        by_depth_.set_title("Difference by depth, 95 % interval", fontsize=10.5)
-        by_distance_.set_title(f"Difference by distance, depth {COPIES} or more", fontsize=10.5)
+        loss.set_title(f"Loss by depth{means}", fontsize=9.5)
+        by_depth_.set_title("Difference by depth, 95 % interval", fontsize=9.5)
+        by_distance_.set_title(f"Difference by distance, depth {COPIES} or more", fontsize=9.5)
         loss.set_xlabel(f"copy depth ({unit} of context that match)")
         by_depth_.set_xlabel(f"copy depth ({unit} of context that match)")
         by_distance_.set_xlabel(f"distance of the nearest match ({unit})")

@@ -29,7 +29,7 @@ def plot_recall(panels: Sequence[Panel], path: Path, title: str = "") -> list[Pa
     from matplotlib.ticker import NullFormatter, NullLocator
 
     with rc_context(REPRODUCIBLE):
-        figure = Figure(figsize=(max(4.4, 3.1 * len(panels)), 5.6), layout="constrained")
+        figure = Figure(figsize=(max(4.8, 2.75 * len(panels)), 5.6), layout="constrained")
         axes: Any = figure.subplots(2, len(panels), squeeze=False, sharey=True)
         for column, panel in enumerate(panels):
             above, below = axes[:, column]

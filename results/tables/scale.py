@@ -73,7 +73,7 @@ def add_scale(evidence: Evidence, document: Document, folder: Path, stem: str) -
                 document.tables[-1].notes = []  # those of the last stand for all
             document.tables.append(costs)
     if finals:
-        title = f"Validation loss by size: {evidence.corpus}{protocol}\nmeans ± 95 % interval over seeds; "
+        title = f"Validation loss by size, means ± 95 % interval over seeds\n{evidence.corpus}{protocol}\n"
         plot_ladder(points, fits, folder / stem, title + trained_on([record for _, record, _ in finals]))
         caption = f"{evidence.corpus}: final validation loss{protocol}, against parameters, both axes logarithmic; "
         caption += "mean over seeds ± 95 % interval" + (", with power laws" if any(fits.values()) else "")

@@ -38,7 +38,7 @@ def test_so_are_the_claims(tmp_path, capsys):
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_browser_shows_every_figure_of_the_whole_page(width, opened, sections, tmp_path):
     file = tmp_path / "report.html"
-    file.write_text(render(sections[0], sections[1:], source_tree()), encoding="utf-8")
+    file.write_text(render(sections, source_tree()), encoding="utf-8")
     tab = opened(file, width, 800)
     assert width > 400 or tab.evaluate("document.documentElement.scrollHeight") < 7700  # before anything is unfolded
     tab.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")

@@ -37,7 +37,7 @@ def sections(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(sections):
-    return render(sections[0], sections[1:], TREE)
+    return render(sections, TREE)
 
 
 class Elements(HTMLParser):
@@ -126,7 +126,7 @@ def test_claims_are_a_list_by_verdict_each_with_sign_and_words(page):
 
 
 def test_the_same_records_give_the_same_bytes_but_for_the_line_of_the_commit(sections, page):
-    other = render(sections[0], sections[1:], SourceTree("f" * 40, "2026-02-03", True))
+    other = render(sections, SourceTree("f" * 40, "2026-02-03", True))
     lines = list(zip(page.splitlines(), other.splitlines(), strict=True))
     (different,) = [pair for pair in lines if pair[0] != pair[1]]
     assert "0123456789ab" in different[0] and "2026-02-03" in different[1] and "uncommitted" in different[1]
@@ -140,7 +140,7 @@ def test_a_target_that_cannot_be_made_says_why_on_the_page_and_in_the_exit_code(
     monkeypatch.setattr(report, "targets", lambda: ["table-ssa-mt", "table-ssa-cost"])  # of a sweep, of a benchmark
     assert main([f"output={tmp_path / 'new' / 'page.html'}"]) == 1
     text = (tmp_path / "new" / "page.html").read_text()
-    assert text.count("could not be made: these runs differ") == 2 and layer_cost.TITLE in text
+    assert text.count("Could not be made: these runs differ") == 2 and layer_cost.TITLE in text
     assert "table-ssa-mt could not be made: these runs differ" in capsys.readouterr().err
     monkeypatch.setattr(report, "make_document", lambda asked: Document(asked.sweep, "Translation"))
     assert main([f"output={tmp_path / 'page.html'}", "runs=elsewhere"]) == 0
