@@ -48,3 +48,7 @@ def test_a_browser_shows_every_figure_of_the_whole_page(width, opened, sections,
         figure.scroll_into_view_if_needed()
         assert figure.is_visible() and figure.evaluate("image => image.complete && image.naturalWidth > 0")
         assert figure.bounding_box()["width"] > 300 and figure.bounding_box()["height"] > 150
+    # On paper (A4 less its margins, in CSS pixels) no table is cut.
+    tab.emulate_media(media="print")
+    tab.set_viewport_size({"width": 688, "height": 1000})
+    assert max(tab.locator("table").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")) <= 688
