@@ -18,13 +18,16 @@ Row = dict[str, str]  # column -> cell
 
 @dataclass
 class Table:
-    """Rows of one protocol under a title. `left`: columns of words; `data`: the numbers behind them, for CSV."""
+    """Rows of one protocol under a title. `left`: columns of words; `data`: the numbers behind them, for CSV;
+    `recorded`: whether there is a run behind it at all.
+    """
 
     title: str
     rows: list[Row]
     left: tuple[str, ...] = ("model", "settings")
     notes: list[str] = field(default_factory=list)
     data: list[dict[str, Any]] = field(default_factory=list)
+    recorded: bool = True
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Document:
     notes: list[str] = field(default_factory=list)  # what holds for all of it: command, missing runs, footnotes
     runs: list[Run] = field(default_factory=list)  # those that it asks for, with and without a record
     left_out: list[str] = field(default_factory=list)  # records that cannot be read, and why
+    not_run: list[tuple[str, str]] = field(default_factory=list)  # parts without any record, each with its command
 
     def markdown(self) -> str:
         """The whole document; figures lie beside it."""

@@ -1,15 +1,16 @@
-"""All tables and figures on one page: `python -m results.report [output=docs/report.html] [runs=runs]`.
+"""The answer, then all tables and figures: `python -m results.report [output=docs/report.html] [runs=runs]`.
 
-The page is a single HTML file that asks no network for anything: style and figures are in it. It is made from the
-committed records, and those in a folder of runs where one is typed; the same records give the same bytes, except in the
-line that names the commit. That line has the commit's date, never the clock's.
+The page opens with the headline, which is always of the committed records. Everything else is folded: of a target only
+its title and its outcome in one line are in sight. The page is a single HTML file that asks no network for anything:
+style and figures are in it. It is made from the committed records, and those in a folder of runs where one is typed;
+the same records give the same bytes, except in the line that names the commit. That line has the commit's date, never
+the clock's.
 """
 
 import base64
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +22,16 @@ from configs.command import end_with
 from configs.errors import UserError
 from configs.printable import in_one_line, printable
 from data.atomic_write import write_atomically
-from results.document import Document, Table
+from results.document import Document, Row, Table
 from results.figures.style import DPI
+from results.headline import headline
+from results.outcome import outcome
 from results.target import Asked, make_document, targets, title
 from training.run_record.environment import git
 from training.run_record.record import RunRecord
 
 PAGE = Path("docs/report.html")
+HEADLINE = "headline"
 CLAIMS = "What is claimed"  # the title of a table of claims
 # The verdicts on a claim; each is told by its sign and its words, colour only helps.
 SIGNS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "~", "not run": "○", "not comparable": "≠"}
@@ -41,7 +45,7 @@ LONG_FIRST = 16  # likewise, of the first column: on a phone it stays in sight w
 class Section:
     """What one target made. `error`: why it could not be made."""
 
-    target: str
+    target: str  # HEADLINE: of what the page opens with
     document: Document
     images: list[tuple[str, str, int]] = field(default_factory=list)  # (data URI, caption, width in CSS pixels)
     runs: dict[int, RunRecord] = field(default_factory=dict)  # by their number on the page
@@ -58,7 +62,13 @@ class Section:
 
     @property
     def tables(self) -> list[Table]:
-        return [table for table in self.document.tables if CLAIMS not in table.title]
+        """Those with a run behind them, other than claims."""
+        return [table for table in self.document.tables if table.recorded and CLAIMS not in table.title]
+
+    @property
+    def outcome(self) -> str:
+        """What came out of it, in one line."""
+        return f"could not be made: {self.error}" if self.error else outcome(self.tables)
 
 
 @dataclass(frozen=True)
@@ -93,9 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def collect(wanted: Sequence[str], overrides: Sequence[str] = ()) -> list[Section]:
-    """Make each target, its figures as data URIs, and number the runs behind them in the order they are met."""
-    sections: list[Section] = []
+    """The headline, then each target, their figures as data URIs; the runs behind them are numbered as they are met."""
     numbers: dict[Path | None, int] = {}  # by record file: a run that several targets show has one number
+    with tempfile.TemporaryDirectory() as folder:
+        found = headline(Path(folder))
+        sections = [Section(HEADLINE, found.document, images_of(found.document, Path(folder)))]
+    for path, record in found.records.items():
+        sections[0].runs[numbers.setdefault(path, len(numbers) + 1)] = record
     for target in wanted:
         name = target.partition("-")[2]
         with tempfile.TemporaryDirectory() as folder:
@@ -104,14 +118,19 @@ def collect(wanted: Sequence[str], overrides: Sequence[str] = ()) -> list[Sectio
             except UserError as error:
                 sections.append(Section(target, Document(name, title(name)), error=str(error)))
                 continue
-            paths = [(Path(folder) / stem, caption) for stem, caption in document.figures]
-            images = [(data_uri(path), caption, natural_width(path)) for path, caption in paths]
+            images = images_of(document, Path(folder))
         section = Section(target, document, images)
         for run in document.runs:
             if run.record is not None:
                 section.runs[numbers.setdefault(run.path, len(numbers) + 1)] = run.record
         sections.append(section)
     return sections
+
+
+def images_of(document: Document, folder: Path) -> list[tuple[str, str, int]]:
+    """The figures of a document that were written into `folder`, as `Section.images` holds them."""
+    paths = [(folder / stem, caption) for stem, caption in document.figures]
+    return [(data_uri(path), caption, natural_width(path)) for path, caption in paths]
 
 
 def data_uri(path: Path) -> str:
@@ -142,7 +161,7 @@ def source_tree() -> SourceTree:
 
 
 def render(sections: Sequence[Section], tree: SourceTree) -> str:
-    """The page."""
+    """The page, which opens with the headline where that is one of the sections."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -157,13 +176,16 @@ def render(sections: Sequence[Section], tree: SourceTree) -> str:
         "attributes": attributes,
         "badge": badge,
         "runs_text": runs_text,
+        "sentence": lambda text: text[:1].upper() + text[1:],
     }
     runs = {number: record for section in sections for number, record in section.runs.items()}
     corpora = {record.data.sha256: record.data for record in runs.values()}
     return environment.get_template("report.html.j2").render(
-        sections=sections,
-        claimed=[section for section in sections if section.claims],
-        counts=count_verdicts(sections),
+        first=next((section for section in sections if section.target == HEADLINE), None),
+        sections=[section for section in sections if section.target != HEADLINE and (section.error or section.tables)],
+        not_run=[(section, *part) for section in sections for part in section.document.not_run],
+        claims=claims_by_verdict(sections),
+        legend=claims_legend(sections),
         signs=SIGNS,
         runs=sorted(runs.items()),
         corpora=sorted(corpora.values(), key=lambda data: (data.name, data.sha256)),
@@ -172,17 +194,31 @@ def render(sections: Sequence[Section], tree: SourceTree) -> str:
     )
 
 
-def count_verdicts(sections: Sequence[Section]) -> dict[str, int]:
-    """How many claims have each verdict, in the order of SIGNS; those that no claim has are left out."""
-    rows = [row for section in sections for table in section.claims for row in table.rows]
-    cells = Counter(text for row in rows for text in row.values())
-    return {verdict: cells[verdict] for verdict in SIGNS if verdict in cells}
+def claims_by_verdict(sections: Sequence[Section]) -> dict[str, list[tuple[Row, str, list[str]]]]:
+    """By verdict, in the order of SIGNS: each claim's row, its target, and what the notes of its table say to it."""
+    found: dict[str, list[tuple[Row, str, list[str]]]] = {}
+    for section in sections:
+        for table in section.claims:
+            for row in table.rows:
+                about = [note for note in table.notes if note.startswith(f"{row['claim']}: ")]
+                found.setdefault(row["status"], []).append((row, section.target, about))
+    return {verdict: found[verdict] for verdict in SIGNS if verdict in found}
 
 
-def cell(text: str, table: Table) -> Markup:
-    """A cell's text: a verdict on a claim as a badge, "not run" elsewhere in grey."""
-    if CLAIMS in table.title and text in SIGNS:
-        return badge(text)
+def claims_legend(sections: Sequence[Section]) -> list[str]:
+    """The notes under tables of claims that are about no single claim."""
+    notes = [
+        note
+        for section in sections
+        for table in section.claims
+        for note in table.notes
+        if not any(note.startswith(f"{row['claim']}: ") for row in table.rows)
+    ]
+    return list(dict.fromkeys(notes))
+
+
+def cell(text: str) -> Markup:
+    """A cell's text, "not run" in grey."""
     return Markup('<span class="none">{}</span>').format(text) if text == "not run" else prose(text)
 
 

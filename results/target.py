@@ -206,7 +206,10 @@ def make_document(asked: Asked) -> Document:
             for table in document.tables[before:]:
                 table.title = f"{section}: {table.title}"
                 table.data = [{**_section(evidence), **row} for row in table.data]
-            document.notes += _provenance(evidence, section, asked.settings)
+                table.recorded = bool(evidence.records)
+            command = _command(evidence, asked.settings)
+            document.not_run += [] if evidence.records else [(section, command)]
+            document.notes += _provenance(evidence, section, command)
             document.runs += evidence.runs
     document.left_out = damaged
     document.notes += [f"Left out, because it cannot be read: {reason}." for reason in damaged]
@@ -271,8 +274,8 @@ def _corpus(data: Any) -> str:
     return _hash(json.dumps(asdict(data)))
 
 
-def _provenance(evidence: Evidence, section: str, settings: Sequence[str]) -> list[str]:
-    """How the numbers of one section were made."""
+def _command(evidence: Evidence, settings: Sequence[str]) -> str:
+    """What makes the runs of one section."""
     records = evidence.records
     own = evidence.runs[0].config.data
     if records and (source := records[0].config["data"].get("source")) != own.source:
@@ -282,9 +285,14 @@ def _provenance(evidence: Evidence, section: str, settings: Sequence[str]) -> li
     typed = " ".join(
         [f"+sweeps={evidence.sweep.name}", f"profile={evidence.sweep.profile}", *map(shlex.quote, settings)]
     )
-    command = f"`python train.py {typed}`"
+    return f"python train.py {typed}"
+
+
+def _provenance(evidence: Evidence, section: str, command: str) -> list[str]:
+    """How the numbers of one section were made."""
+    records = evidence.records
     if not records:
-        return [f"{section}: no run is recorded; {command} makes them."]
+        return [f"{section}: no run is recorded; `{command}` makes them."]
     corpora = sorted({f"SHA-256 {record.data.sha256[:16]}..." for record in records})
     commits = sorted({(record.git.commit or "no git")[:7] for record in records})
     devices = sorted({f"{record.device.count} {record.device.kind} ({record.device.name})" for record in records})
@@ -294,7 +302,7 @@ def _provenance(evidence: Evidence, section: str, settings: Sequence[str]) -> li
     runs = f"{len(records)} of {len(evidence.runs)} runs" + (f" ({beside} not of the sweep's grid)" if beside else "")
     return [
         f"{section}: {runs}, {seconds / 3600:.1f} hours of training on {', '.join(devices)}; "
-        f"data {', '.join(corpora)}; commits {', '.join(commits)}; made by {command}."
+        f"data {', '.join(corpora)}; commits {', '.join(commits)}; made by `{command}`."
     ]
 
 

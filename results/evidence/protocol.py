@@ -77,6 +77,26 @@ def _version(name: str, part: dict[str, Any]) -> str:
     return str(part["versions"].get(name, "unknown"))
 
 
+def described(records: Sequence[RunRecord]) -> str:
+    """Of the runs behind a figure: corpus, size, tokens, seeds, and what they were trained on."""
+    tokens = sorted({record.final["tokens"] for record in records if record.final})
+    seeds = len({record.seed for record in records})
+    parts = [
+        ", ".join(dict.fromkeys(record.data.name for record in records)),
+        " and ".join(dict.fromkeys(record.config["scale"]["name"] for record in records)) + " parameters",
+        *([f"{tokens[-1]:,} tokens"] if tokens else []),
+        f"{seeds} seed{'s'[: seeds != 1]}",
+    ]
+    return f"{', '.join(parts)}; {trained_on(records)}"
+
+
+def trained_on(records: Sequence[RunRecord]) -> str:
+    """`trained on AMD EPYC (3 runs), NVIDIA H100 (9 runs)`, without numbers where all had one device."""
+    names = Counter(record.device.name for record in records)
+    shown = (name if len(names) == 1 else f"{name} ({n} run{'s'[: n != 1]})" for name, n in sorted(names.items()))
+    return f"trained on {', '.join(shown)}"
+
+
 def _device(device: dict[str, Any]) -> str:
     threads = int(device["threads"])
     return f"{device['kind']} {device['name']}, {threads} thread{'s'[: threads != 1]}"

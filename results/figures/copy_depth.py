@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from results.evidence.copy_depth import COPIES, Bins, by_depth, by_distance, start
+from results.evidence.protocol import described
 from results.evidence.settings import TRANSFORMER, positions_of
 from results.evidence.stored import Evaluated
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
@@ -30,7 +31,7 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
     far = Bins.added([bins_of_class for depths, bins_of_class in classes.items() if start(depths) >= COPIES])
     far = far.chosen([k for k in range(len(far.labels)) if far.share(k) >= LEAST])
     with rc_context(REPRODUCIBLE):
-        figure = Figure(figsize=(12.6, 4.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
+        figure = Figure(figsize=(10.8, 4.6), layout=ConstrainedLayoutEngine(w_pad=0.1))
         loss, by_depth_, by_distance_ = figure.subplots(1, 3)
         _losses(loss, bins)
         _differences(by_depth_, bins)
@@ -39,10 +40,13 @@ def plot_copy_depth(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
             _labelled(axes, drawn)
         seeds = max(map(len, bins.bits.values()))
         means = f", means of {seeds} seeds" if seeds > 1 else ""
-        run = f"{record.data.name}, {record.config['scale']['name']} parameters{means}"
-        loss.set_title(f"{run}\nfirst {entry['bytes']:,} bytes of {entry['split']}", fontsize=10.5)
-        by_depth_.set_title("Difference by depth, 95 % interval", fontsize=10.5)
-        by_distance_.set_title(f"Difference by distance, depth {COPIES} or more", fontsize=10.5)
+        runs = described([record for record, _ in evaluated])
+        figure.suptitle(
+            f"Loss by copy depth on the first {entry['bytes']:,} bytes of {entry['split']}\n{runs}", fontsize=12
+        )
+        loss.set_title(f"Loss by depth{means}", fontsize=9.5)
+        by_depth_.set_title("Difference by depth, 95 % interval", fontsize=9.5)
+        by_distance_.set_title(f"Difference by distance, depth {COPIES} or more", fontsize=9.5)
         loss.set_xlabel(f"copy depth ({unit} of context that match)")
         by_depth_.set_xlabel(f"copy depth ({unit} of context that match)")
         by_distance_.set_xlabel(f"distance of the nearest match ({unit})")

@@ -16,6 +16,7 @@ from torch import Tensor
 from fsn.coupling import ATTENDED, SUCCESSOR, kernel_function
 from measures.coupling import ATTENTION, COPYING, LOCAL, Harmonic, Kernel, Order, harmonic, heads_of
 from results.evidence.coupling import by_model, stored_kernels
+from results.evidence.protocol import described
 from results.evidence.stored import Evaluated
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 
@@ -91,7 +92,7 @@ def draw_coupling(model: str, title: str, found: Sequence[Kernel], order: Order,
                     panel.set_xlabel("phase difference Δ (rad)", fontsize=9.5)
         if has_heads:
             _order_panel(figure.add_subplot(grid[:, len(columns)]), order, found, color)
-        figure.suptitle(f"Coupling functions: {title}", fontsize=11)
+        figure.suptitle(f"Coupling functions\n{title}", fontsize=11 if len(columns) > 1 else 9.5)
         if first is not None:
             handles, _ = first.get_legend_handles_labels()
             figure.legend(
@@ -224,12 +225,15 @@ def plot_coupling(evaluated: Sequence[Evaluated], path: Path) -> list[Path]:
     for model, entries in by_model(evaluated).items():
         seed = min(entries)
         shown = f"{model}, seed {seed}" + (f" (first of {len(entries)} seeds)" if len(entries) > 1 else "")
-        files += draw_evaluation(model, shown, entries[seed], path.with_name(f"{path.name}-{model}"))
+        protocol = described([record for record, _ in evaluated if record.config["model"]["name"] == model])
+        own = path.with_name(f"{path.name}-{model}")
+        # In two lines: a network with one column of coupling functions has a narrow figure.
+        files += draw_evaluation(model, shown, entries[seed], own, protocol.replace("; ", "\n"))
     return files
 
 
-def draw_evaluation(model: str, title: str, entry: dict[str, Any], path: Path) -> list[Path]:
-    """The figure of one entry as `path`.png and .svg; the files."""
+def draw_evaluation(model: str, title: str, entry: dict[str, Any], path: Path, protocol: str = "") -> list[Path]:
+    """The figure of one entry as `path`.png and .svg, `protocol` under its title; the files."""
     order = Order(entry["order_parameter"], entry["null"], entry["gate"])
-    title = f"{title}, {entry['checkpoint']} (step {entry['step']:,})"
+    title = "\n".join(filter(None, [f"{title}, {entry['checkpoint']} (step {entry['step']:,})", protocol]))
     return draw_coupling(model, title, stored_kernels(entry), order, path)

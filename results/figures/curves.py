@@ -7,6 +7,7 @@ from typing import Any
 
 from data.tokenizers import ONE_BYTE
 from results.evidence.curves import Curve, curve_bytes, validation_curves
+from results.evidence.protocol import trained_on
 from results.evidence.settings import CIRCUMSTANCES, differing_settings, label, same_data, tokenizer_of
 from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 from training.run_record.record import RunRecord
@@ -49,13 +50,14 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
         one = "a token is a byte" if tokenizer in ONE_BYTE else f"tokenizer {tokenizer}"
         axes.set_xlabel(f"training tokens ({one})")
         axes.set_ylabel("validation loss (bits per byte)")
-        axes.set_title(f"{records[0].data.name}, {records[0].config['scale']['name']} parameters", fontsize=11)
+        corpus, scale = records[0].data.name, records[0].config["scale"]["name"]
+        axes.set_title(f"Validation loss on {corpus}, {scale} parameters", fontsize=11)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         # Curves fall, so the upper right is free; the legend's order is that of the curves' ends, top to bottom.
         axes.legend(loc="upper right", frameon=False, title="model, last value drawn", handlelength=3.5)
-        figure.supxlabel("\n".join(drawn(records).split("; ")), fontsize=8, color="0.3")
+        figure.supxlabel("\n".join([*drawn(records).split("; "), trained_on(records)]), fontsize=8, color="0.3")
         return write_figure(figure, path)
 
 

@@ -25,7 +25,7 @@ LAYER_STYLES: dict[str, tuple[str, Any, str]] = {
 
 
 def plot_layers(
-    timings: Sequence[LayerTiming], path: Path, flops: Mapping[tuple[str, int], int] | None = None
+    timings: Sequence[LayerTiming], path: Path, flops: Mapping[tuple[str, int], int] | None = None, title: str = ""
 ) -> list[Path]:
     """Panels of milliseconds and MiB against tokens, on log axes; the files written: `path`.png and .svg.
 
@@ -42,9 +42,9 @@ def plot_layers(
     if flops is not None:
         shown.append(("forward FLOPs per token (millions)", lambda t: flops[t.layer, t.tokens] / 1e6))
     with rc_context(REPRODUCIBLE):
-        figure = Figure(figsize=(4.2 * len(shown), 3.8), layout="constrained")
+        figure = Figure(figsize=(3.6 * len(shown), 4.2), layout="constrained")
         axes: Any = figure.subplots(1, len(shown))
-        for panel, (title, of) in zip(axes, shown, strict=True):
+        for panel, (quantity, of) in zip(axes, shown, strict=True):
             for name in dict.fromkeys(t.layer for t in timings):
                 color, line, marker = LAYER_STYLES[name]
                 own = [t for t in timings if t.layer == name]
@@ -68,8 +68,11 @@ def plot_layers(
                 LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5))
             )  # 6 where there are few decades
             panel.set_xlabel("tokens")
-            panel.set_title(title, fontsize=10)
+            panel.set_title(quantity, fontsize=10)
             panel.grid(alpha=0.25, linewidth=0.6)
             panel.spines[["top", "right"]].set_visible(False)
-        axes[0].legend(frameon=False, fontsize=9, handlelength=3.2)
+        figure.suptitle(title, fontsize=12)
+        handles, labels = axes[0].get_legend_handles_labels()
+        look: dict[str, Any] = {"frameon": False, "fontsize": 9.5, "handlelength": 3.2}
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), **look)
         return write_figure(figure, path)

@@ -21,7 +21,7 @@ class Panel:
     by_length: Mapping[str, Series]
 
 
-def plot_recall(panels: Sequence[Panel], path: Path) -> list[Path]:
+def plot_recall(panels: Sequence[Panel], path: Path, title: str = "") -> list[Path]:
     """A column a kind: above accuracy against training steps, below at the end against length; the files written."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def plot_recall(panels: Sequence[Panel], path: Path) -> list[Path]:
     from matplotlib.ticker import NullFormatter, NullLocator
 
     with rc_context(REPRODUCIBLE):
-        figure = Figure(figsize=(max(4.4, 3.1 * len(panels)), 5.6), layout="constrained")
+        figure = Figure(figsize=(max(4.8, 2.75 * len(panels)), 5.6), layout="constrained")
         axes: Any = figure.subplots(2, len(panels), squeeze=False, sharey=True)
         for column, panel in enumerate(panels):
             above, below = axes[:, column]
@@ -53,6 +53,7 @@ def plot_recall(panels: Sequence[Panel], path: Path) -> list[Path]:
             rank.spines[["top", "right"]].set_visible(False)
         for row in axes:
             row[0].set_ylabel("accuracy at scored symbols")
+        figure.suptitle(title, fontsize=12)
         models = list(dict.fromkeys(m for panel in panels for m, points in panel.by_step.items() if points))
         looks = {model: STYLES.get(model, OTHER) for model in models}
         handles: list[Any] = [

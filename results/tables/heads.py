@@ -14,7 +14,7 @@ from configs.text_values import argument
 from measures.statistics import shown_difference, shown_mean
 from results.document import Document, Row, Table
 from results.evaluate.heads import LONGEST, NO_HEADS
-from results.evidence.protocol import UNPAIRED, Protocol, footnotes, require_one
+from results.evidence.protocol import UNPAIRED, Protocol, described, footnotes, require_one
 from results.evidence.runs import Evidence, Run, few
 from results.evidence.settings import tokenizer_of
 from results.evidence.stored import stored_evaluation
@@ -102,7 +102,8 @@ def add_heads(evidence: Evidence, document: Document, folder: Path, stem: str) -
             axis: {variant: _series(measured, variant, measure) for variant in variants}
             for measure, (_, axis) in MEASURES.items()
         }
-        plot_synchrony(panels, folder / stem, evidence.corpus)
+        records = list({id(one.run.record): one.run.record for one in measured if one.run.record}.values())
+        plot_synchrony(panels, folder / stem, f"Heads before and after training\n{described(records)}")
         caption = f"{evidence.corpus}: heads by layer, mean over seeds, with the range of seeds; hollow at the start, "
         document.figures.append((stem, caption + "filled after training"))
     add_locking(evidence, document, folder, stem)

@@ -34,9 +34,11 @@ def layer_cost_document(profile: str | None, benches: Path, folder: Path) -> Doc
         add_layer_cost(group, document, folder)
     if not measurements:
         rows = [{"layer": name, "N": "", "tokens/s": "not run"} for name in LAYERS]
-        document.tables.append(Table("Attention layers against length", rows, ("layer",)))
-        typed = f"profile={profile or '|'.join(PROFILES)}"
-        document.notes.append(f"Nothing is measured; `python -m results.target table-ssa-cost {typed}` measures.")
+        title = "Attention layers against length"
+        document.tables.append(Table(title, rows, ("layer",), recorded=False))
+        command = f"python -m results.target table-ssa-cost profile={profile or '|'.join(PROFILES)}"
+        document.not_run.append((title, command))
+        document.notes.append(f"Nothing is measured; `{command}` measures.")
     return document
 
 
@@ -62,7 +64,7 @@ def add_layer_cost(group: Sequence[Measurement], document: Document, folder: Pat
         title = f"Growth with length, {of}: b of a N^b, fitted from {FIT_FROM:,} tokens on"
         document.tables.append(Table(title, grown, ("layer", "fitted at N =")))
     stem = f"ssa-cost-{first.path.stem.removeprefix('layers-')}"
-    plot_layers(timings, folder / stem, flops)
+    plot_layers(timings, folder / stem, flops, f"{things}: {of}")
     caption = f"{things}, {of}; those with the same count of operations lie on one line"
     document.figures.append((stem, caption))
     document.notes += [_provenance(one) for one in group]

@@ -13,6 +13,7 @@ from typing import Any
 from measures.statistics import shown_mean
 from results.document import Document, Row, Table
 from results.evidence.locking import LOCKED, locked_rows
+from results.evidence.protocol import described
 from results.evidence.runs import Evidence, Run
 from results.figures.locking import LEAST, plot_locking
 
@@ -27,7 +28,8 @@ def add_locking(evidence: Evidence, document: Document, folder: Path, stem: str)
         title += "over heads ± 95 % interval over seeds (least to largest head, each a mean over seeds)"
         document.tables.append(Table(title, _rows(of_variant, wanted), ("tokens",), data=_data(variant, of_variant)))
         name = f"{stem}-locking" if variant == of_variant[0].model else f"{stem}-locking-{variant.replace(' ', '-')}"
-        plot_locking(of_variant, folder / name, f"{evidence.corpus}, {variant}")
+        records = [run.record for run in of_variant if run.record]
+        plot_locking(of_variant, folder / name, f"Locked fraction of {variant}, by head\n{described(records)}")
         caption = f"{evidence.corpus}, {variant}: locked fraction over training, a line for each head of each seed"
         caption += f"; less than {LEAST:g} is drawn as that"
         document.figures.append((name, caption))

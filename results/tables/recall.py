@@ -10,7 +10,7 @@ from configs.sweeps import Sweep
 from data.strings import Strings
 from measures.statistics import mean_over_seeds, shown_mean
 from results.document import Document, Row, Table
-from results.evidence.protocol import footnotes
+from results.evidence.protocol import described, footnotes
 from results.evidence.runs import Evidence, RecordFile, Run, gather
 from results.figures.recall import Panel, Series, plot_recall
 from training.run_record.record import RunRecord
@@ -129,7 +129,8 @@ def add_recall(evidence: Evidence, document: Document, folder: Path, stem: str) 
         title = f"accuracy {after} on strings of other lengths (symbols) than trained on{over}"
         document.tables.append(Table(title, longer, LEFT))
     if any(run.record for run in evidence.runs):
-        plot_recall(panels(kinds, models), folder / stem)
+        title = f"Accuracy of recall {after}\n{described(evidence.records)}"
+        plot_recall(panels(kinds, models), folder / stem, title)
         caption = (
             f"{evidence.corpus}: accuracy at the scored symbols, a column a kind. Above against training steps, below "
         )

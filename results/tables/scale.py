@@ -10,7 +10,7 @@ from pathlib import Path
 
 from measures.statistics import shown_difference, shown_mean
 from results.document import Document, Table
-from results.evidence.protocol import UNPAIRED, footnotes, require_one, row_protocol
+from results.evidence.protocol import UNPAIRED, footnotes, require_one, row_protocol, trained_on
 from results.evidence.runs import Evidence
 from results.figures.scale import Points, mean_points, plot_ladder
 from results.tables.equal_cost import by_name, cost_table
@@ -73,7 +73,8 @@ def add_scale(evidence: Evidence, document: Document, folder: Path, stem: str) -
                 document.tables[-1].notes = []  # those of the last stand for all
             document.tables.append(costs)
     if finals:
-        plot_ladder(points, fits, folder / stem, f"{evidence.corpus}{protocol}")
+        title = f"Validation loss by size, means ± 95 % interval over seeds\n{evidence.corpus}{protocol}\n"
+        plot_ladder(points, fits, folder / stem, title + trained_on([record for _, record, _ in finals]))
         caption = f"{evidence.corpus}: final validation loss{protocol}, against parameters, both axes logarithmic; "
         caption += "mean over seeds ± 95 % interval" + (", with power laws" if any(fits.values()) else "")
         document.figures.append((stem, caption))

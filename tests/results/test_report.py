@@ -1,4 +1,4 @@
-"""The report is one page that asks no network for anything, holds all that its targets made, fits phone and paper."""
+"""The report opens with the answer, asks no network for anything, holds what targets made, fits phone and paper."""
 
 import base64
 from html.parser import HTMLParser
@@ -26,9 +26,12 @@ def sections(tmp_path_factory):
     for section in found:
         section.document.tables = section.tables
     claims = [{"claim": f"{number} {FIRST}", "status": status} for number, status in enumerate(SIGNS)]
-    found[0].document.tables.insert(0, Table(CLAIMS, [*claims, claims[0]], ("claim", "status"), ["a note on claims"]))
+    notes = ["a note on claims", f"0 {FIRST}: who says so"]
+    found[1].document.tables.insert(0, Table(CLAIMS, [*claims, claims[0]], ("claim", "status"), notes))
+    found[1].document.tables.append(Table("without a run", [{"model": "none of it"}], recorded=False))
+    found[1].document.not_run.append(("enwik8, 1m", "python train.py +sweeps=<b>"))
     wide = {f"column {number}": "a longer cell" for number in range(12)} | {"text": "words " * 30}
-    found[1].document.tables.append(Table("wide", [wide, wide], ("column 0", "text")))
+    found[2].document.tables.append(Table("wide", [wide, wide], ("column 0", "text")))
     return found
 
 
@@ -76,28 +79,49 @@ def test_the_page_is_self_contained_and_its_links_lead_somewhere(page):
 def test_all_tables_figures_notes_and_runs_are_on_it(sections, page):
     text, elements = Elements(page).text, Elements(page).elements
     for section in sections:
-        for table in section.document.tables:
+        for table in section.document.tables if section.target != "table-fsn-enwik8" else section.tables:
             assert table.title in text
             for row in table.rows:
                 assert all(value.replace("`", "") in text for part in row.items() for value in part)
         for note in section.document.notes:
             assert note.replace("`", "") in text
     figures = [attributes for tag, attributes in elements if tag == "img"]
-    assert len(figures) == len(sections[0].document.figures) == 1 and all(figure["alt"] for figure in figures)
-    assert base64.b64decode(figures[0]["src"].partition(",")[2]).rstrip().endswith(b"</svg>")
-    assert len(sections[0].runs) == 12
-    for run in sections[0].runs.values():
+    assert len(figures) == sum(len(section.images) for section in sections) == 2
+    assert all(figure["alt"] for figure in figures)
+    assert base64.b64decode(figures[1]["src"].partition(",")[2]).rstrip().endswith(b"</svg>")
+    assert len(sections[0].runs) == len(sections[1].runs) == 12
+    for run in [*sections[0].runs.values(), *sections[1].runs.values()]:
         assert run.command in text and run.git.commit[:12] in text and run.data.sha256 in text
         assert f"{run.device.count} {run.device.kind} ({run.device.name})" in text
 
 
-def test_claims_come_first_each_with_the_sign_and_words_of_its_verdict(page):
+def test_each_target_is_folded_under_its_title_and_what_came_of_it(sections, page):
+    """Every number of the line stands in a cell."""
+    assert Elements(page).elements.count(("details", {"class": "part", "id": "table-fsn-enwik8"})) == 1
     text = Elements(page).text
-    assert text.index("a note on claims") < text.index("bits per byte on the first") and text.count(CLAIMS) == 2
+    for section in sections[1:]:
+        assert section.outcome[1:] in text
+        cells = {
+            word for table in section.tables for row in table.rows for cell in row.values() for word in cell.split()
+        }
+        numbers = [word.strip("();,:") for word in section.outcome.split() if any(map(str.isdigit, word))]
+        assert numbers and all(number in cells or f"({number}" in cells for number in numbers), section.outcome
+    assert "fsn -0.0961 ± 0.0331 below" in sections[1].outcome and "BLEU: transformer 38.18" in sections[2].outcome
+
+
+def test_what_has_no_run_is_one_list_of_commands(page):
+    text = Elements(page).text
+    assert "1 experiments have no record" not in text and "1 experiment has no record" in text
+    assert text.count("python train.py +sweeps=<b>") == 1 and "without a run" not in text and "none of it" not in text
+
+
+def test_claims_are_a_list_by_verdict_each_with_sign_and_words(page):
+    text = " ".join(Elements(page).text.split())
     for number, (verdict, sign) in enumerate(SIGNS.items()):
-        # In the count and in its row; the first claim stands there twice.
-        assert text.count(f"{sign} {verdict}") == (3 if number == 0 else 2)
-    assert " ".join(text.split()).count("2 ✓ reproduced") == 1
+        start = text.index(f"{1 + (number == 0)} {sign} {verdict}")  # the first claim stands there twice
+        assert text.index(f"{number} <script>", start) > start
+    assert text.count("a note on claims") == 1
+    assert text.count("who says so") == 2 and "No claim of the papers is decided" not in text
     assert "<script>" not in page and "&lt;script&gt;alert(1)&lt;/script&gt; &amp; <code>code</code>" in page
 
 
@@ -116,7 +140,7 @@ def test_a_target_that_cannot_be_made_says_why_on_the_page_and_in_the_exit_code(
     monkeypatch.setattr(report, "targets", lambda: ["table-ssa-mt", "table-ssa-cost"])  # of a sweep, of a benchmark
     assert main([f"output={tmp_path / 'new' / 'page.html'}"]) == 1
     text = (tmp_path / "new" / "page.html").read_text()
-    assert text.count("could not be made: these runs differ") == 2 and layer_cost.TITLE in text
+    assert text.count("Could not be made: these runs differ") == 2 and layer_cost.TITLE in text
     assert "table-ssa-mt could not be made: these runs differ" in capsys.readouterr().err
     monkeypatch.setattr(report, "make_document", lambda asked: Document(asked.sweep, "Translation"))
     assert main([f"output={tmp_path / 'page.html'}", "runs=elsewhere"]) == 0
@@ -142,23 +166,62 @@ def test_a_browser_shows_every_figure_without_network_or_errors(size, opened, pa
     file.write_text(page)
     width, height = SIZES[size]
     tab = opened(file, width, height)
+    tab.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
     figures = tab.locator("figure img")
-    assert figures.count() == 1
+    assert figures.count() == 2
     for figure in figures.all():
         assert figure.is_visible() and figure.evaluate("image => image.complete && image.naturalWidth > 0")
         box, around = figure.bounding_box(), figure.locator("..").bounding_box()
         assert box["width"] > 300 and box["height"] > 150
         assert box["x"] >= around["x"] and around["x"] + around["width"] <= width
-        natural = sections[0].images[0][2]
+        natural = sections[1].images[0][2]
+        assert natural == sections[0].images[0][2]
         if size == "phone":  # letters of their own size; what is wider scrolls by itself
             assert box["width"] == pytest.approx(max(natural, around["width"]), abs=2) and natural > width
             assert figure.locator("..").evaluate("box => box.scrollWidth > box.clientWidth")
         else:
             assert box["x"] + box["width"] <= around["x"] + around["width"]
-    # The wide table scrolls in its own container.
-    over = tab.locator(".wide").evaluate_all("all => all.map(e => e.scrollWidth > e.clientWidth)")
-    assert over[-1]
-    # On paper (A4 less its margins, in CSS pixels) no table is cut.
+    # The wide table scrolls in its own container, and words say so where there is something to scroll.
+    tables = tab.locator(".wide").evaluate_all(
+        "all => all.map(e => [e.scrollWidth > e.clientWidth, getComputedStyle(e.querySelector('.cue')).opacity == 1])"
+    )
+    assert tables[-1][0] and all(over == told for over, told in tables)
+    assert size == "phone" or not tables[0][0]
+
+
+def test_a_phone_shows_the_answer_within_a_few_screens(opened, page, tmp_path):
+    """The page of all targets was 77,000 pixels high; a tenth of that is kept by what two targets leave of it."""
+    file = tmp_path / "report.html"
+    file.write_text(page)
+    tab = opened(file, 390, 844)
+    assert tab.evaluate("document.documentElement.scrollHeight") < 4500
+    assert tab.locator("h1").bounding_box()["y"] < 100
+    assert tab.locator("section table").first.bounding_box()["y"] < 844
+    assert tab.locator("section figure").first.bounding_box()["y"] < 2 * 844
+    assert not tab.locator("#table-fsn-enwik8 table").first.is_visible()
+    tab.locator("#table-fsn-enwik8 > summary").click()
+    assert tab.locator("#table-fsn-enwik8 table").first.is_visible()
+
+
+def test_on_paper_all_is_unfolded_and_no_table_is_cut(opened, page, tmp_path):
+    """A4 less its margins, in CSS pixels."""
+    file = tmp_path / "report.html"
+    file.write_text(page)
+    tab = opened(file, 688, 1000)
     tab.emulate_media(media="print")
-    tab.set_viewport_size({"width": 688, "height": 1000})
-    assert max(tab.locator("table").evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")) <= 688
+    tables = tab.locator("table")
+    assert max(tables.evaluate_all("all => all.map(e => e.getBoundingClientRect().right)")) <= 688
+    assert all(tables.evaluate_all("all => all.map(e => e.checkVisibility())"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_in_both_colour_schemes(scheme, opened, page, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(page)
+    tab = opened(file, 390, 844)
+    tab.emulate_media(color_scheme=scheme)
+    ink, paper = (
+        sum(map(int, tab.evaluate(f"getComputedStyle(document.body).{key}").strip("rgb()").split(",")))
+        for key in ("color", "backgroundColor")
+    )
+    assert (ink < 200 < 600 < paper) if scheme == "light" else (paper < 200 < 600 < ink)

@@ -18,6 +18,8 @@ def test_files_are_whole_and_name_models_and_units(record, tmp_path):
     assert files[0].read_bytes().startswith(b"\x89PNG")
     text = " ".join(ET.parse(files[1]).getroot().itertext())
     for words in (
+        "Validation loss on stdlib, 250k parameters",
+        "trained on a processor",
         "transformer  2.500",
         "fsn  2.250",
         "training tokens (a token is a byte)",

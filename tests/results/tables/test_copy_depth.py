@@ -159,6 +159,8 @@ def test_the_figure_names_models_depths_and_units(evaluated, tmp_path):
     assert [file.name for file in files] == ["copy.png", "copy.svg"]
     text = " ".join(ET.parse(files[1]).getroot().itertext())
     for words in (
+        "Loss by copy depth on the first",
+        "250k parameters, 122,880 tokens, 1 seed; trained on a processor",
         "kuramoto",
         "5+",
         "validation loss (bits per byte)",

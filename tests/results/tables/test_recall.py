@@ -135,8 +135,17 @@ def test_the_figure_holds_every_kind_and_model(recorded, tmp_path):
     assert repeat.by_step["fsn"][0][2:] == (0.1, 0.3) and repeat.by_step["osn"] == []
     assert [place for place, *_ in mqar.by_length["fsn"]] == [64, 128] and mqar.trained == 64
     assert (repeat.guess, mqar.guess) == (1 / 64, 1 / 128)
-    text = " ".join(ET.parse(plot_recall([repeat, mqar], tmp_path / "a")[1]).getroot().itertext())
-    for words in ("repeat64", "mqar", "training steps", "accuracy at scored symbols", "transformer", "fsn", "a guess"):
+    text = " ".join(ET.parse(plot_recall([repeat, mqar], tmp_path / "a", "a title")[1]).getroot().itertext())
+    for words in (
+        "repeat64",
+        "mqar",
+        "training steps",
+        "accuracy at scored symbols",
+        "transformer",
+        "fsn",
+        "a guess",
+        "a title",
+    ):
         assert words in text
     assert "osn" not in text
 
@@ -148,7 +157,7 @@ def test_the_report_tells_of_such_runs_without_bytes(recorded, tmp_path):
     section = Section("table-recall", document, runs=dict(enumerate(evidence.records, 1)))
     page = render([section], SourceTree(None, "", None))
     assert "accuracy 0.3000, 1.7000 nats per scored symbol after 15,360 tokens" in page
-    assert "strings that are made, 256 symbols" in page and "0 bytes" not in page
+    assert "synthetic strings, 256 symbols" in page and "0 bytes" not in page
 
 
 def test_comparing_them_in_bits_per_byte_is_refused(recorded, tmp_path):
