@@ -238,6 +238,8 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a sweep: it takes the parts {', '.join(PARTS)}")
     content = {"title": path.stem} | {part: {} for part in PARTS[1:]} | content
+    if isinstance(content["title"], int | float):
+        content["title"] = str(content["title"])
     if not isinstance(content["title"], str):
         raise UserError(f"{path}: 'title' is {shortened(content['title'])}, not a text")
     _check_parts(path, "", content, PARTS)

@@ -21,9 +21,9 @@ from configs.errors import UserError
 from configs.schema import ParallelConfig
 from configs.text_values import argument
 from data.columns import parquet_pairs
-from data.files import existing_file, missing_file, user_path
+from data.files import existing_file, kind_of_file, missing_file, user_path
 from data.lines import text_lines
-from data.unpacking import SUFFIXES, compression_of
+from data.unpacking import SUFFIXES, compression_of, refused
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,8 @@ def _is_part(name: str, of: str) -> bool:
 def _missing(config: ParallelConfig, split: str) -> UserError:
     path, name = user_path(str(config.path)), getattr(config, split) or NAMES[split][0]
     if path.is_file():
+        if (kind := kind_of_file(path)) is not None and kind.advice:  # an archive, say
+            raise refused(path, kind)
         given = argument("data.path", str(Path(str(config.path)).parent))
         return UserError(
             f"data.path={config.path} is one file; give the folder of the files of all splits: type {given}"

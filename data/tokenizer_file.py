@@ -1,9 +1,9 @@
 """What of a tokenizer.json of the `tokenizers` library is taken: the parts that byte-level tokenizers have, no others.
 
 The library runs whatever regular expression a file holds, in a normalizer, a pre-tokenizer or a decoder, and one of a
-few characters can take longer than the age of the universe on a line of text. So its parts are those of GPT-2, Llama 3
-and Qwen2 and of the ones that are trained here, and nothing else of a file reaches the library. Padding, truncation and
-post-processors are left out: they change no token of a text.
+few characters can take longer than the age of the universe on a line of text. So its parts are those that hold none,
+and those with the patterns of Llama 3, of Qwen2 and of the tokenizers trained here; nothing else of a file reaches the
+library. Padding, truncation and post-processors are left out: they change no token of a text.
 """
 
 import json
@@ -29,7 +29,8 @@ NEEDED = {  # by key of the file
     "model": "its model has to be BPE without dropout, or WordLevel",
     "decoder": "it does not work on bytes: its decoder has to be ByteLevel, as GPT-2's is",
     "normalizer": "a normalizer changes the text: it has to be null, or NFC",
-    "pre_tokenizer": "its pre-tokenizer has to be ByteLevel, alone or after a Split by the pattern of Llama 3 or Qwen2",
+    "pre_tokenizer": "its pre-tokenizer has to be ByteLevel, alone or after one that splits at digits, punctuation, "
+    "white space or a fixed text, or by the pattern of Llama 3 or Qwen2",
 }
 
 
@@ -46,20 +47,46 @@ class Pattern(TypedDict):
     Regex: Literal[WORD, LLAMA_3, QWEN_2]  # type: ignore[valid-type]
 
 
+class Literally(TypedDict):
+    String: str
+
+
 class Split(TypedDict):
     type: Literal["Split"]
-    pattern: Pattern
+    pattern: Pattern | Literally
     behavior: str
     invert: bool
 
 
+class Digits(TypedDict):
+    type: Literal["Digits"]
+    individual_digits: NotRequired[bool]
+
+
+class Punctuation(TypedDict):
+    type: Literal["Punctuation"]
+    behavior: NotRequired[str]
+
+
+class WhitespaceSplit(TypedDict):
+    type: Literal["WhitespaceSplit"]
+
+
+Part = Annotated[ByteLevel | Split | Digits | Punctuation | WhitespaceSplit, Field(discriminator="type")]
+
+
 class Sequence(TypedDict):
     type: Literal["Sequence"]
-    pretokenizers: list[Annotated[ByteLevel | Split, Field(discriminator="type")]]
+    pretokenizers: list[Part]
 
 
 class NFC(TypedDict):
     type: Literal["NFC"]
+
+
+class Normalizers(TypedDict):
+    type: Literal["Sequence"]
+    normalizers: list[NFC]
 
 
 @with_config(extra="allow")
@@ -67,7 +94,7 @@ class Model(TypedDict):
     """Older files name no type. Dropout draws other tokens each time."""
 
     type: NotRequired[Literal["BPE", "WordLevel"]]
-    dropout: NotRequired[None]
+    dropout: NotRequired[Literal[0] | None]
 
 
 class TokenizerFile(TypedDict):
@@ -75,8 +102,11 @@ class TokenizerFile(TypedDict):
     added_tokens: NotRequired[Any]
     model: Model
     decoder: ByteLevel
-    normalizer: NotRequired[NFC | None]
-    pre_tokenizer: NotRequired[Annotated[ByteLevel | Split | Sequence, Field(discriminator="type")] | None]
+    normalizer: NotRequired[Annotated[NFC | Normalizers, Field(discriminator="type")] | None]
+    pre_tokenizer: NotRequired[
+        Annotated[ByteLevel | Split | Digits | Punctuation | WhitespaceSplit | Sequence, Field(discriminator="type")]
+        | None
+    ]
 
 
 FILE = TypeAdapter(TokenizerFile)
@@ -103,13 +133,18 @@ def library_of(name: str, content: bytes) -> Any:
         if key not in NEEDED or fault["loc"] == ("model",):
             raise _none(name, f"{key or 'it'}: {fault['msg']}") from None
         raise _refused(name, str(key)) from None
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # plain exceptions; a panic of the library's Rust code is none of Python's Exception
+    except BaseException as error:
+        if not of_library(error):
+            raise
         raise _none(name, str(error)) from error
     if not isinstance(library.model, BPE | WordLevel):
         raise _refused(name, "model")
     return library
+
+
+def of_library(error: BaseException) -> bool:
+    """Whether it is the library's, not a signal's: a panic of its Rust code is none of Python's Exception."""
+    return isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime"
 
 
 def _none(name: str, reason: str) -> UserError:

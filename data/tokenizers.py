@@ -22,7 +22,7 @@ from configs.printable import shortened
 from configs.strict import nearest
 from data.files import existing_file, kind_of_file, recorded_name, unreadable, user_path
 from data.split import NEWLINE, Split
-from data.tokenizer_file import library_of
+from data.tokenizer_file import library_of, of_library
 from data.unpacking import refused
 
 BYTES = "bytes"  # data.tokenizer
@@ -105,9 +105,9 @@ class ByteLevelTokenizer(Tokenizer):
         """The tokens of each text, as the library has them. UserError where it cannot cut one."""
         try:
             return [encoding.ids for encoding in self.library.encode_batch(texts, add_special_tokens=False)]
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # as in `library_of`
+        except BaseException as error:
+            if not of_library(error):
+                raise
             raise UserError(f"data.tokenizer={self.name} cannot cut the text: {shortened(str(error))}") from error
 
     def encode(self, text: bytes) -> np.ndarray:

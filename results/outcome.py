@@ -32,10 +32,12 @@ def _variants(table: Table) -> str:
     if not {"variant", LOSS} <= table.rows[0].keys():
         return ""
     run = [row for row in table.rows if row[LOSS] != "not run"]
+    if not run:
+        return ""
     minus = _column(table, "minus ")
 
     def said(row: Row) -> str:
-        return f"{row['variant']}, {row[LOSS]}" + (f" ({minus}: {row[minus]})" if row[minus] else "")
+        return f"{row['variant']}, {row[LOSS]}" + (f" ({minus}: {row[minus]})" if minus and row[minus] else "")
 
     words = f"lowest loss, {LOSS}: {said(run[0])}"
     if len(run) > 1:

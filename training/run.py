@@ -38,7 +38,7 @@ from training.run_record.checkpoints import (
     require_weights_of,
     set_aside_damaged,
 )
-from training.run_record.record import STOPPED, RunRecord, without_absolute_paths
+from training.run_record.record import NO_CHECKPOINT, RunRecord, without_absolute_paths
 from training.run_record.recorder import Recorder
 from training.run_record.run_directory import (
     TOKENIZER,
@@ -194,7 +194,10 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
 
     def end(death: BaseException, text: str) -> None:
         killed = isinstance(death, RankDied) and not death.its_own
-        recorder.finish("interrupted" if killed or isinstance(death, Interrupted) else "failed", text)
+        interrupted = killed or isinstance(death, Interrupted)
+        if interrupted and main and (newest := describe_newest(folder)) == NO_CHECKPOINT:
+            text = f"{text}; {newest}"
+        recorder.finish("interrupted" if interrupted else "failed", text)
         progress.stop()
 
     group.watch.at_forced_end = lambda death: end(death, str(death))
@@ -218,7 +221,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
                 loop.complete(module, torch.device(plan.kind))
         recorder.finish("done")
     except Interrupted as error:
-        recorder.finish("interrupted", f"{STOPPED}{error}")
+        recorder.finish("interrupted", f"stopped by {error}")
         raise
     except BaseException as error:
         cause = group.cause(error)
@@ -244,7 +247,7 @@ def describe_newest(folder: Path) -> str:
     try:
         newest = newest_whole(folder)
         if newest is None:
-            return "no checkpoint was written yet"
+            return NO_CHECKPOINT
         step = read_checkpoint(newest)["global_step"]
     except UserError as error:  # the failure that is being told says more
         return str(error)

@@ -63,8 +63,10 @@ class GracefulStop:
         if self.signum is not None:
             if time.monotonic() - self._at < self.relayed:
                 return
-            self.at_second()
-            os._exit(128 + signum)
+            try:
+                self.at_second()
+            finally:
+                os._exit(128 + signum)
         self.signum, self._at = signum, time.monotonic()
         if not self.deferred:
             raise Interrupted(signum)

@@ -7,6 +7,7 @@ import lzma
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -416,3 +417,10 @@ def test_multi30k_has_no_official_source():
     config = compose("train", ["task=translation", "data=multi30k"]).data
     with pytest.raises(UserError, match=r"https://github.com/multi30k/dataset and type data\.path=FOLDER"):
         open_parallel(config)
+
+
+def test_an_archive_of_pairs_is_named_with_what_unpacks_it(config, tmp_path):
+    path = tmp_path / "pairs.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("train.en", "a\n")
+    assert "unzip" in error_line(config(path), tmp_path)

@@ -1,6 +1,7 @@
 """Tokenizers: every byte is behind exactly one token, whatever the text, and what would change the text is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from configs.schema import DataConfig
 from data.sources import open_corpus, vocabulary_size
 from data.split import Split
 from data.tokenizer_file import LLAMA_3, QWEN_2
-from data.tokenizers import CHUNK, Tokenizer, chunks, open_tokenizer
+from data.tokenizers import CHUNK, ByteLevelTokenizer, Tokenizer, chunks, open_tokenizer
 
 TEXTS = [b"the phase of an oscillator drifts\n", "über naïve 語 🜁".encode(), bytes(range(256)), b"\xff\xfe", b"\n" * 9]
 
@@ -79,7 +80,7 @@ def test_a_tokenizer_that_changes_the_text_is_refused(parts, pair_tokenizer, tmp
         ({"pre_tokenizer": {"pattern": CATASTROPHIC, "behavior": "Isolated", "invert": False}}, "its pre-tokenizer"),
         ({"pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "never"}}, "its pre-tokenizer"),
         ({"normalizer": {"type": "Replace", "pattern": CATASTROPHIC, "content": ""}}, "it has to be null, or NFC"),
-        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]}}, "it has to be null, or NFC"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}]}}, "it has to be null, or NFC"),
         ({"normalizer": {"type": "Lowercase"}}, "it has to be null, or NFC"),
         ({"decoder": {"type": "Replace", "pattern": CATASTROPHIC, "content": ""}}, "its decoder has to be ByteLevel"),
         ({"model": {"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 0}}, "its model has to be BPE"),
@@ -92,6 +93,40 @@ def test_parts_that_no_byte_level_tokenizer_needs_are_refused(parts, says, pair_
     with pytest.raises(UserError, match=says) as caught:
         open_tokenizer(changed(pair_tokenizer, tmp_path, **parts))
     assert "\n" not in str(caught.value) and "type data.tokenizer=bpe" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        [{"type": "Digits", "individual_digits": True}],
+        [{"type": "Punctuation", "behavior": "Contiguous"}, {"type": "Digits", "individual_digits": False}],
+        [SPLIT | {"pattern": {"String": "\n"}}],
+    ],
+    ids=["digits", "punctuation and digits", "a fixed text"],
+)
+def test_parts_that_hold_no_regular_expression_are_taken(splits, pair_tokenizer, tmp_path):
+    parts = {
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*splits, BYTE_LEVEL]},
+        "normalizer": {"type": "Sequence", "normalizers": []},
+    }
+    tokenizer = open_tokenizer(changed(pair_tokenizer, tmp_path, **parts))
+    text = "We're at 12345, é! \n\n  x".encode()
+    assert b"".join(tokenizer.decode(tokenizer.encode(text))) == text
+
+
+def test_a_signal_is_no_error_of_the_library(pair_tokenizer, monkeypatch):
+    tokenizer = open_tokenizer(str(pair_tokenizer))
+
+    class Stopped(BaseException):
+        """As `training.signals.Interrupted`."""
+
+    class Library:
+        def encode_batch(self, *_, **__):
+            raise Stopped
+
+    assert isinstance(tokenizer, ByteLevelTokenizer)
+    with pytest.raises(Stopped):
+        replace(tokenizer, library=Library()).encode(b"x")
 
 
 @pytest.mark.parametrize("pattern", [LLAMA_3, QWEN_2], ids=["Llama 3", "Qwen2"])

@@ -115,7 +115,10 @@ typed: str | None = None  # the command of the sweep that started this process, 
 def command() -> str:
     """The command line, to be typed again; of absolute paths only the names."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m, whose argv[0] is a file deep inside
-    program = ["-m", spec.name.removesuffix(".__main__")] if spec else [Path(sys.argv[0]).name]
+    program = [Path(sys.argv[0]).name]
+    # `python -m cProfile train.py` runs a module too, but another file than argv[0] names.
+    if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == Path(sys.argv[0]).resolve():
+        program = ["-m", spec.name.removesuffix(".__main__")]
     return typed or shlex.join(["python", *program, *without_absolute_paths(sys.argv[1:])])
 
 

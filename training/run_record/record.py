@@ -18,7 +18,7 @@ from training.run_record.strict_json import CheckedAs, Count, Number, read_stric
 
 # An absolute path, alone or after `key=`, in quotes or not.
 ABSOLUTE = re.compile(r"""([^=/'"]*=)?(['"]?)(/.*)\2""", re.DOTALL)
-STOPPED = "stopped by "  # so begins the error of a run that a signal stopped, after a checkpoint
+NO_CHECKPOINT = "no checkpoint was written yet"  # so ends the error of a run that was interrupted before its first one
 # How a config cuts a batch into parts.
 PARTS = (("trainer", "strategy"), ("trainer", "micro_batch_size"), ("data", "micro_batches"))
 

@@ -17,7 +17,7 @@ from data.atomic_write import TEMPORARY, write_errors
 from data.file_lock import acquired, marker
 from data.files import user_path
 from data.tokenizers import TRAINED
-from training.run_record.record import STOPPED, RunRecord, load_record
+from training.run_record.record import NO_CHECKPOINT, RunRecord, load_record
 from training.run_record.recorder import read_rows
 
 TOKENIZER = "tokenizer.json"  # in the run directory, of a run whose tokens are not bytes
@@ -144,8 +144,8 @@ def earlier_run(folder: Path, ours: RunRecord, data_place: str) -> RunRecord | N
 def require_nothing_lost(folder: Path, earlier: RunRecord | None, every: int) -> None:
     """UserError where a run without a whole checkpoint has had one: it must not start over by itself.
 
-    It has had one when a file was set aside, when a signal stopped it while training, which writes one, or when its
-    rows go beyond the first step that one was due at; `every`: as checkpoint_every is now.
+    It has had one when a file was set aside, when it was interrupted while training and its error does not say
+    otherwise, or when its rows go beyond the first step that one was due at; `every`: as checkpoint_every is now.
     """
     aside = sorted(path.name for path in (folder / "checkpoints").glob("*.ckpt.damaged-*"))
     rows = [*read_rows(folder / "metrics.jsonl"), *(earlier.metrics if earlier else [])]
@@ -153,7 +153,8 @@ def require_nothing_lost(folder: Path, earlier: RunRecord | None, every: int) ->
     stopped = False
     if earlier is not None:
         every = earlier.config.get("trainer", {}).get("checkpoint_every", every)
-        stopped = (earlier.error or "").startswith(STOPPED) and earlier.throughput.seconds > 0
+        interrupted = earlier.status == "interrupted" and earlier.throughput.seconds > 0
+        stopped = interrupted and not (earlier.error or "").endswith(NO_CHECKPOINT)
     if aside or stopped or step > every:
         # What was set aside is damaged: as it is, it would be set aside again.
         back = "put its last.ckpt back"

@@ -24,9 +24,12 @@ def test_the_command_can_be_typed_again(monkeypatch):
     monkeypatch.setattr(main, "__spec__", None)
     monkeypatch.setattr(sys, "argv", ["/home/someone/train.py", "model=fsn", "data.path=/home/someone/a.txt"])
     assert environment.command() == "python train.py model=fsn data.path=a.txt"
-    monkeypatch.setattr(main, "__spec__", SimpleNamespace(name="results.target"))
-    monkeypatch.setattr(sys, "argv", ["/home/someone/results/target.py", "table-ssa-lm"])
+    monkeypatch.setattr(main, "__spec__", SimpleNamespace(name="results.target", origin=__file__))
+    monkeypatch.setattr(sys, "argv", [__file__, "table-ssa-lm"])
     assert environment.command() == "python -m results.target table-ssa-lm"
+    monkeypatch.setattr(main, "__spec__", SimpleNamespace(name="cProfile", origin="/usr/lib/python3/cProfile.py"))
+    monkeypatch.setattr(sys, "argv", ["train.py", "model=fsn"])
+    assert environment.command() == "python train.py model=fsn"
 
 
 def test_the_commit_is_that_of_this_source_whatever_the_environment_says(monkeypatch, tmp_path):

@@ -193,3 +193,26 @@ def test_a_run_that_was_stopped_and_lost_its_checkpoint_does_not_start_over(make
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     with pytest.raises(UserError, match=r"was at step 4 .* put its last.ckpt back"):
         run(make_config(*often))
+
+
+def test_a_resumed_run_whose_rank_died_has_had_a_checkpoint(make_config, tmp_path, monkeypatch):
+    often = ("trainer.val_every=3", "trainer.checkpoint_every=100", "trainer.max_steps=8")
+    with monkeypatch.context() as patch:
+        measure = Meter.measure
+
+        def stop_or_die(*given):
+            if given[1].global_step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            if given[1].global_step == 5:
+                raise RuntimeError("[gloo] Connection closed by peer")
+            return measure(*given)
+
+        patch.setattr(Meter, "measure", stop_or_die)
+        with pytest.raises(Interrupted):
+            run(make_config(*often))
+        patch.setattr(Group, "cause", lambda self, error: RankDied("rank 1 died: killed by SIGKILL"))
+        with pytest.raises(RankDied):
+            run(make_config(*often))
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(UserError, match="none of its checkpoints is there and whole"):
+        run(make_config(*often))

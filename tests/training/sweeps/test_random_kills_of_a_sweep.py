@@ -72,7 +72,10 @@ def forked(main, log):
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     pid = os.fork()
     if pid == 0:
-        in_child(main, log)
+        try:
+            in_child(main, log)
+        finally:  # a second SIGINT may come while `in_child` ends
+            os._exit(130)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     return pid
 
