@@ -113,7 +113,7 @@ def _hashes() -> str:
 def test_each_pin_is_needed_and_each_need_is_pinned() -> None:
     """From pyproject.toml on, through what each package that is installed requires."""
     extras, needed = PROJECT["optional-dependencies"], set()
-    waiting = [Requirement(text) for text in [*PROJECT["dependencies"], *sum(extras.values(), [])]]
+    waiting = [Requirement(text) for texts in (PROJECT["dependencies"], *extras.values()) for text in texts]
     while waiting:
         one = waiting.pop()
         name, wanted = audit.normal(one.name), {"", *one.extras}
