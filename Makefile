@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 TABLES := table-learning-rates table-fsn-enwik8 table-fsn-code table-fsn-scale table-fsn-ablation table-fsn-local table-fsn-text27 table-ssa-lm table-ssa-ablation table-lm-tokens table-ssa-mt table-ssa-synchrony table-ssa-cost table-recall
@@ -26,18 +27,21 @@ override export DATA_PATH := $(call typed,DATA_PATH)
 override export DATA_NAME := $(call typed,DATA_NAME)
 override export DIR := $(or $(call typed,DIR),runs)
 
-.PHONY: help setup demo test check audit fuzz bench status clean tables claims report $(TABLES) $(FIGURES)
+.PHONY: help setup demo test check lock audit fuzz bench status clean tables claims report $(TABLES) $(FIGURES)
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
-# Made again only when the dependencies change. Editable, so that the sources in this folder are what runs.
-$(VENV)/installed: pyproject.toml constraints.txt
+# Made again only when the dependencies change. Files whose hash is not in hashes.txt are refused; torch is without hashes,
+# because each CUDA build of it has its own. Editable, so that the sources in this folder are what runs.
+$(VENV)/installed: pyproject.toml constraints.txt hashes.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; type make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once, a few minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) --no-deps --require-hashes --requirement hashes.txt
+	@$(PIP) --constraint constraints.txt torch
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check --disable-pip-version-check
 	@touch $@
 
 setup: $(VENV)/installed ## create .venv and install everything into it
@@ -53,6 +57,9 @@ check: $(VENV)/installed ## formatting, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo "type $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
+
+lock: ## write hashes.txt anew, from constraints.txt; needs uv (pip install uv)
+	@uv --no-config pip compile --quiet --universal --python-version 3.11 --no-deps --generate-hashes --no-annotate --no-emit-package torch --custom-compile-command "make lock" --output-file hashes.txt constraints.txt >/dev/null
 
 audit: $(VENV)/installed ## whether what is installed is what constraints.txt locks: versions, files, known vulnerabilities
 	@$(BIN)/python -m results.audit

@@ -21,7 +21,7 @@ from configs.printable import in_one_line
 
 LOCK = Path(__file__).resolve().parent.parent / "constraints.txt"
 # What makes the environment, and this project; other packages of the same index are of torch's CUDA build.
-OURS = {"synchrony", "pip", "setuptools", "wheel", "packaging"}
+OURS = {"synchrony-attention", "pip", "wheel"}
 OF_TORCH = re.compile(r"nvidia-.*|cuda-.*|triton")
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9._+!-]*)")
 TIMEOUT = 300  # seconds, of pip and of pip-audit

@@ -88,14 +88,23 @@ def mixing_weights(S: Tensor, top_k: int | None, floor: float) -> Tensor:
     return S / torch.where(total > 0, total, 1.0)
 
 
+def lambert_w(x: Tensor) -> Tensor:
+    """W0(x), the w with w e^w = x, of float64 x >= 0, to 1e-15 of the value.
+
+    Newton's method on w + log w = log x (Iacono and Boyd, 2017), so that the layers need torch and not SciPy.
+    """
+    w = torch.log1p(x)
+    for _ in range(5):
+        w = w / (1 + w) * (1 + torch.log(x / w))
+    return torch.where(x < 1e-16, x, w)  # W0(x) = x - x^2 + ..., and 0 / 0 is none
+
+
 def locking_radius(alpha: Any, K: Any, r: Any, theta: Any = math.pi / 2) -> Tensor:
     """The largest |omega_i - omega_j| that locks (in the unit of omega), from numbers or tensors that broadcast.
 
     sqrt(W0(2 rho sin^2 theta) / (2 alpha)), rho = alpha (K r)^2. Not differentiable; float64. Raises ValueError unless
     alpha > 0, K > 0, r >= 0 and 0 < theta <= pi/2.
     """
-    from scipy.special import lambertw
-
     alpha, K, r, theta = (torch.as_tensor(x, dtype=torch.float64).detach().cpu() for x in (alpha, K, r, theta))
     for name, value, fits in (
         ("alpha", alpha, alpha > 0),
@@ -109,5 +118,5 @@ def locking_radius(alpha: Any, K: Any, r: Any, theta: Any = math.pi / 2) -> Tens
                 f"{name}={wrong:g}: a locking radius takes alpha > 0, K > 0, r >= 0 and theta in (0, pi/2]"
             )
     rho = alpha * (K * r).square()
-    u = torch.as_tensor(lambertw((2 * rho * theta.sin().square()).numpy()).real) / 2
+    u = lambert_w(2 * rho * theta.sin().square()) / 2
     return (u / alpha).sqrt()

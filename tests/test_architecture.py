@@ -1,4 +1,4 @@
-"""Imports flow one way: configs -> data -> blocks -> models -> measures -> training -> results -> entry points."""
+"""Imports flow one way: configs -> data -> blocks -> models -> measures -> training -> results."""
 
 import ast
 import sys

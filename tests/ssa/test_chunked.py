@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.special import lambertw
 from torch import Tensor
 
 from ssa import reference, synchrony
@@ -105,6 +106,12 @@ def test_the_locking_radius_is_where_the_strength_ends():
         for factor, locks in ((0.999, True), (1.001, False)):
             u = torch.tensor(alpha * (factor * radius) ** 2, dtype=torch.double)
             assert bool(synchrony.strength(u, 1 / rho, math.cos(theta)) > 0) == locks
+
+
+def test_lambert_w_is_scipys():
+    x = torch.cat([torch.logspace(-300, 300, 6001, dtype=torch.double), torch.tensor([0.0, 5e-324]).double()])
+    expected = torch.as_tensor(lambertw(x.numpy()).real)
+    assert torch.allclose(synchrony.lambert_w(x), expected, rtol=1e-15, atol=0)
 
 
 def test_gradcheck_without_a_cap():

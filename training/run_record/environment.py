@@ -8,6 +8,7 @@ import resource
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import lightning as L
@@ -20,7 +21,7 @@ from training.run_record.record import Device, Git, without_absolute_paths
 
 SOURCES = Path(__file__).resolve().parents[2]
 PACKAGES_THAT_TRAIN = ("configs", "data", "blocks", "baseline", "fsn", "ssa", "measures", "training")
-PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "synchrony")
+PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy")
 
 
 def device_kind(config: RunConfig, place: Place) -> str:
@@ -79,14 +80,16 @@ def cpu_name() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python's version and that of each package that can change a result."""
+    """Python's version, that of each package that can change a result, and that of the sources that run."""
     by_package = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             by_package[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return by_package
+    # Not what is installed, which may be another copy, under another name.
+    project = tomllib.loads((SOURCES / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return by_package | {"synchrony": project["version"]}
 
 
 def git() -> Git:

@@ -14,6 +14,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.frozen import freeze
 from configs.schema import RunConfig
+from training.run_record.environment import SOURCES
 from training.signals import GracefulStop, Interrupted
 from training.sweeps.own_process import Failure, train_sent
 
@@ -46,6 +47,8 @@ def launch_with_submitit(
     import submitit
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
+    # The process of a job may start in any folder, and the experiments are not installed.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
     given = dict(settings)
     folder, timeouts = given.pop("submitit_folder"), given.pop("max_num_timeout", None)
     of_executor = {} if timeouts is None else {f"{cluster}_max_num_timeout": timeouts}

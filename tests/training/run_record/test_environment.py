@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ def test_versions_are_those_of_what_runs():
     versions = environment.versions()
     assert versions["python"] == sys.version.split()[0]
     assert versions["torch"] == torch.__version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", versions["synchrony"])  # of the sources, installed or not
 
 
 def test_the_command_can_be_typed_again(monkeypatch):
