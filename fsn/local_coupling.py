@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blocks import checks
+from blocks.transforms import differentiated_again, follows_operations, plain_gradients
 from fsn.kernel import KINDS
 from fsn.padding import phases_without, without
 from fsn.phases import Features, features, harmonics
@@ -81,7 +82,7 @@ class LocalCoupling(nn.Module):
     def couple(self, state: Features, padding_mask: Tensor | None = None) -> Tensor:
         """dtheta (B, N, d) from the features of theta."""
         cos, sin = _powers(without(state, padding_mask), self.harmonics)
-        summed = sum_over_windows if cos.is_cuda else _SumOverDistances.apply
+        summed = sum_over_windows if cos.is_cuda or follows_operations() else _SumOverDistances.apply
         a, b = (kernel.flatten(1) for kernel in self.kernels())
         if self.causal:
             real, imag = summed(cos, sin, a, b)
@@ -155,9 +156,10 @@ class _SumOverDistances(torch.autograd.Function):
         return out_real, out_imag
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_x: Tensor, grad_y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_x: Tensor, grad_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         cos, sin, real, imag = ctx.saved_tensors
+        if differentiated_again():
+            return tuple(plain_gradients(sum_over_windows, ctx.saved_tensors, (grad_x, grad_y)))
         grad_cos, grad_sin, grad_real, grad_imag = (torch.zeros_like(x) for x in (cos, sin, real, imag))
         for tau, a, b in _distances(cos, real, imag):
             c, s, x, y = cos[:, :-tau], sin[:, :-tau], grad_x[:, tau:], grad_y[:, tau:]
