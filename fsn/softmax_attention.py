@@ -144,13 +144,8 @@ class _ChunkedAttention(torch.autograd.Function):
         if differentiated_again():
 
             def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-                weights = attention_weights(
-                    *(x[:, None] for x in (q, k)),
-                    ctx.scale,
-                    causal=ctx.causal,
-                    key_mask=ctx.key_mask,
-                    barred=ctx.barred,
-                )
+                pairs = {"causal": ctx.causal, "key_mask": ctx.key_mask, "barred": ctx.barred}
+                weights = attention_weights(q[:, None], k[:, None], ctx.scale, **pairs)
                 return weights[:, 0] @ v
 
             return *plain_gradients(plain, (q, k, v), (grad,)), None, None, None, None

@@ -86,8 +86,7 @@ def operate(
                 raise
             _flex_failed(error)
     operator = opaque.attend if torch.compiler.is_compiling() else None
-    settings = {"causal": causal, "key_mask": key_mask, "cap": cap, "top_k": top_k, "floor": floor}
-    return synchronize(*inputs, **settings, operator=operator)
+    return synchronize(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor, operator=operator)
 
 
 @torch.library.custom_op("synchrony::inferred", mutates_args=())

@@ -118,15 +118,16 @@ class _Synchronize(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        *inputs, out, Z, key_mask = ctx.saved_tensors
+        q, k, v, inverse_rho, cos_theta, out, Z, key_mask = ctx.saved_tensors
         causal, cap, top_k, floor, chunk = ctx.settings
         if differentiated_again():
             plain = functools.partial(
                 synchronize_dense, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor
             )
-            return *plain_gradients(plain, inputs, (grad,)), *[None] * 8
+            return *plain_gradients(plain, (q, k, v, inverse_rho, cos_theta), (grad,)), *[None] * 8
         # Autocast may be on where backward is called, and would have u computed otherwise than in the forward pass.
         with torch.autocast("cpu" if grad.is_meta else grad.device.type, enabled=False):
+            inputs = (q, k, v, inverse_rho, cos_theta)
             return *gradients_of_attend(grad, *inputs, out, Z, key_mask, causal, cap, top_k, chunk), *[None] * 8
 
 
@@ -181,7 +182,7 @@ def gradients_of_attend(
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
     """Those of q, k, v, inverse_rho and cos_theta, from that of `out`, which `attend` gave. Not under autocast."""
     same = k is None
-    k = q if same else k
+    k = q if k is None else k
     grad_k, grad_v = torch.zeros_like(k), torch.zeros_like(v)
     grad_q = grad_k if same else torch.zeros_like(q)
     grad_rho, grad_cos = torch.empty_like(inverse_rho), torch.zeros_like(cos_theta)

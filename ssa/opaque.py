@@ -28,9 +28,7 @@ def _attend(
     floor: float,
     chunk: int,
 ) -> tuple[Tensor, Tensor]:
-    return chunked.attend(
-        q, k, v, inverse_rho, cos_theta, first_q, first_k, key_mask, causal, cap, top_k, floor, chunk
-    )
+    return chunked.attend(q, k, v, inverse_rho, cos_theta, first_q, first_k, key_mask, causal, cap, top_k, floor, chunk)
 
 
 @_attend.register_fake
