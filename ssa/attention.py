@@ -44,7 +44,7 @@ class SelectiveSynchronizationAttention(Configured):
     at once (`ssa.chunked`, our choice). `backend`: auto, chunked, flex or dense (`ssa.backends`). `ssa.published` sets
     all of this as the paper has it; the defaults are the plainest causal layer, and `OSN` starts its own with a lag, a
     delayed head and larger shares, which trained far better (EXPERIMENTS.md).
-    Gradients are of first order: to differentiate them again, and transforms of torch.func, raise RuntimeError.
+    Gradients of gradients, transforms of torch.func and torch.export take a form that holds all pairs of tokens.
     The weight of `omega` is used without calling the module: what wraps or hooks a Linear does not see it.
     Raises ValueError for an impossible count, threshold, share, alpha, K, top_k, cap, floor or name, TypeError for one
     that is no number or no whole one.
