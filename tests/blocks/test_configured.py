@@ -59,7 +59,7 @@ def test_a_device_a_dtype_and_a_fresh_start(name: str) -> None:
 def test_what_is_not_at_its_default_is_printed() -> None:
     assert repr(CopyingHead(8, causal=False)) == "CopyingHead(n_phases=8, causal=False)"
     assert repr(FSN(20, 8, 1, reach=3)).splitlines()[1] == "  vocabulary_size=20, n_phases=8, n_layers=1, reach=3"
-    with pytest.raises(TypeError, match="missing a required argument: 'n_phases'"):
+    with pytest.raises(TypeError, match=r"missing a required argument: 'n_phases'"):
         partial(CopyingHead)()
 
 

@@ -357,7 +357,7 @@ def test_a_layer_takes_the_phases_of_a_memory_as_they_are() -> None:
         with pytest.raises(ValueError, match=f"^{line}"):
             layer(**{"theta": theta, "memory": memory, "padding_mask": mask, **wrong})
     (alone,) = LayerForm().layers(4, 1, 2, 4)
-    with pytest.raises(ValueError, match="^memory is for a layer with a cross"):
+    with pytest.raises(ValueError, match=r"^memory is for a layer with a cross"):
         alone(theta, memory=memory)
 
 
