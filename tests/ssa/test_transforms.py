@@ -8,6 +8,7 @@ from torch.library import opcheck
 
 from ssa import SelectiveSynchronizationAttention, opaque
 from ssa.chunked import synchronize
+from ssa.dense import capped_root
 
 
 def inputs(separate: bool) -> list[Tensor | None]:
@@ -38,3 +39,11 @@ def test_the_node_gives_what_the_function_gives(separate: bool, causal: bool) ->
 def test_other_weights_for_a_call_are_fine() -> None:
     layer, x = SelectiveSynchronizationAttention(12, 2), torch.randn(2, 7, 12)
     assert torch.equal(functional_call(layer, dict(layer.named_parameters()), (x,)), layer(x))
+
+
+def test_the_cap_bounds_the_slope_and_leaves_the_root() -> None:
+    y = torch.tensor([-1.0, 0.0, 1e-12, 0.004, 0.009, 0.011, 4.0], dtype=torch.double, requires_grad=True)
+    root = capped_root(y, 5.0)  # 1 / (2 sqrt(y)) is 5 at y = 0.01
+    torch.testing.assert_close(root.detach(), y.detach().clamp_min(0).sqrt(), rtol=0, atol=1e-15)
+    (slope,) = torch.autograd.grad(root.sum(), y)
+    torch.testing.assert_close(slope, torch.tensor([0, 0, 5, 5, 5, 0.5 / 0.011**0.5, 0.25], dtype=torch.double))
