@@ -7,19 +7,22 @@ Legend: B batch, N tokens, M tokens of the memory, H heads, d head width, D = H 
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from blocks.cache import MemoryCache
+from blocks.configured import Configured
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(Configured):
     """x (B, N, D) and a memory (B, M, D) -> (B, N, D). No bias.
 
     Raises ValueError when d_model is not divisible by n_heads.
     """
 
-    def __init__(self, d_model: int, n_heads: int) -> None:
+    def __init__(self, d_model: int, n_heads: int, *, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         if d_model % n_heads:
             raise ValueError(f"width {d_model} does not split into {n_heads} heads")

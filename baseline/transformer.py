@@ -9,10 +9,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from baseline.cross_attention import CrossAttention
+from blocks import checks
 from blocks.adaptive import TiedBands
 from blocks.cache import TokenBuffer
+from blocks.configured import Configured
 from blocks.decoder import Decoder, DecoderBlock
 from blocks.rotary import Rotary
 from blocks.swiglu import SwiGLU
@@ -21,7 +24,7 @@ LAG_LADDER = (8, 100.0)  # pairs and base of the ladder of positional parts: 1 t
 LAG_STRENGTH = 6.0  # beta at the start: the token beside the peak weighs e^-4 of it (our choice, as FSN's lag heads)
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(Configured):
     """Multi-head attention with rotary positions: (B, N, D) -> (B, N, D). `causal`: of tokens u <= t, else of all.
 
     `delayed_heads` (our choice, for comparison with OSN): so many heads' keys have the content of the token before; the
@@ -43,8 +46,11 @@ class SelfAttention(nn.Module):
         lag_heads: int = 0,
         *,
         causal: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        checks.sizes(d_model=d_model, n_heads=n_heads)
         if d_model % n_heads or d_model // n_heads % 2:
             raise ValueError(f"width {d_model} does not split into {n_heads} heads of an even width")
         for name, heads in (("delayed_heads", delayed_heads), ("lag_heads", lag_heads)):
@@ -177,7 +183,11 @@ class Transformer(Decoder):
         *,
         cross: bool = False,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
+        checks.sizes(vocabulary_size=vocabulary_size, d_model=d_model, n_layers=n_layers, n_heads=n_heads)
+        checks.whole("ff_width", ff_width, 1, optional=True)
         layers = transformer_blocks(
             *(d_model, n_layers, n_heads, ff_width),
             rope_base=rope_base,

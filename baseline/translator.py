@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import torch
 from torch import nn
+from torch.types import Device
 
 from baseline.transformer import Transformer, initialise, transformer_blocks
 from blocks.translator import Translator
@@ -25,6 +27,8 @@ class TransformerTranslator(Translator):
         ff_width: int | None = None,
         *,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:
         encoder = nn.ModuleList(

@@ -77,6 +77,30 @@ def sequences(name: str, x: Any, memory: Any, padding_mask: Any, width: int) -> 
             raise ValueError(f"padding_mask has shape {tuple(padding_mask.shape)}, not {tuple(source.shape[:2])}")
 
 
+def sizes(**sizes: Any) -> None:
+    """TypeError or ValueError for what is no whole number from 1 on."""
+    for name, value in sizes.items():
+        whole(name, value, 1)
+
+
+def vectors(name: str, x: Any, width: int) -> None:
+    """ValueError or TypeError for what is not x (..., width), of floating-point numbers."""
+    tensor(name, x)
+    if not x.is_floating_point():
+        raise ValueError(f"{name} is {x.dtype}, not of floating-point numbers")
+    if not x.ndim or x.shape[-1] != width:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, not (..., {width})")
+
+
+def tokens(name: str, x: Any) -> None:
+    """ValueError or TypeError for what is not tokens (B, N), of whole numbers."""
+    tensor(name, x)
+    if x.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"{name} is {x.dtype}, not torch.int64: a token is a whole number")
+    if x.ndim != 2:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, not (batch, tokens)")
+
+
 def same_batch(name: str, x: Tensor, kept: Tensor | TokenBuffer) -> None:
     """ValueError where x (B, ...), which the caller calls `name`, has another batch than what a cache keeps."""
     batch = kept.batch if isinstance(kept, TokenBuffer) else len(kept)

@@ -8,14 +8,19 @@ Legend: B batch, N tokens, M tokens of a memory, D width of a state, V vocabular
 """
 
 from collections.abc import Iterable
-from typing import Any, Protocol, cast
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
+from blocks import checks, saved
 from blocks.adaptive import Bands
+from blocks.configured import Configured
 from blocks.cross_entropy import cross_entropy, exceeds_bound
+from blocks.sampling import continued
 
 Cache = list[dict[str, Any]]
 
@@ -94,7 +99,7 @@ class DecoderBlock(nn.Module):
         return self.mixer.diagnostics(self.mixer_norm(x))
 
 
-class Decoder(nn.Module):
+class Decoder(Configured):
     """tokens (B, N) int64 -> logits (B, N, V), by a readout that is tied to the embedding.
 
     `embedding`: a table of vectors, or for a vocabulary of words `blocks.adaptive.TiedBands`. `norm` is taken of the
@@ -133,14 +138,29 @@ class Decoder(nn.Module):
         """Parameters that weight decay must leave alone: it grows with the rate, and embeddings take a larger one."""
         return self.embeddings()
 
+    @overload
+    def forward(
+        self, tokens: Tensor, return_diagnostics: Literal[False] = False, targets: Tensor | None = None
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self, tokens: Tensor, return_diagnostics: Literal[True], targets: Tensor | None = None
+    ) -> tuple[Tensor, list[dict[str, Tensor]]]: ...
+
     def forward(self, tokens: Tensor, return_diagnostics: bool = False, targets: Tensor | None = None) -> Any:
         """tokens (B, N) int64 -> logits (B, N, V), or with `targets` (B, N) the loss of each in nats (B, N), 0 where it
-        is -100; with `return_diagnostics` also a list of what each block reports.
+        is -100; with `return_diagnostics` also a list of what each block reports. ValueError or TypeError for what is
+        not tokens (B, N).
         """
+        checks.tokens("tokens", tokens)
         diagnostics: list[dict[str, Tensor]] | None = [] if return_diagnostics else None
         hidden = self.hidden(tokens, diagnostics)
         read = self.logits(hidden) if targets is None else self.nats(hidden, targets)
         return (read, diagnostics) if return_diagnostics else read
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def reads_in_parts(self, n_tokens: int) -> bool:
         """Whether the loss of so many tokens is to be had of `forward(tokens, targets=)`: all logits are too many."""
@@ -195,6 +215,36 @@ class Decoder(nn.Module):
         for layer, layer_cache in zip(self._blocks(), cache, strict=True):
             x = layer.step(x, layer_cache)
         return self.logits(self.norm(x)), cache
+
+    def generate(
+        self,
+        prompt: Tensor,
+        n_tokens: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """prompt (B, N) int64 -> (B, N + n_tokens), on the network's device: the prompt, and what is drawn after it,
+        with the cached step. Arguments and what is raised: see `blocks.sampling.continued`; IndexError
+        for a token beyond the vocabulary.
+        """
+        checks.tokens("prompt", prompt)
+        prompt = prompt.to(next(self.parameters()).device)
+        if prompt.numel() and not 0 <= int(prompt.min()) <= int(prompt.max()) < self.vocabulary_size:
+            raise IndexError(f"prompt has tokens out of range: there are 0 to {self.vocabulary_size - 1}")
+        options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "generator": generator}
+        return torch.cat((prompt, *(x[:, None] for x in continued(self, prompt, n_tokens, **options))), dim=1)
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write weights and arguments as data into a folder; see `blocks.saved.save`."""
+        saved.save(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str], device: Device = None) -> Self:
+        """The network that `save` wrote; see `blocks.saved.load`."""
+        return saved.load(cls, folder, device)
 
     def compile(self, *arguments: Any, **options: Any) -> None:
         """As of every module. What takes other shapes with every batch, or has to hold little, stays as it is."""

@@ -6,6 +6,8 @@ Legend: B batch, H heads, N tokens, P coordinate pairs of a head, nu (P,) drift 
 import torch
 from torch import Tensor, nn
 
+from blocks.transforms import follows_operations
+
 
 class Rotary(nn.Module):
     """The ladder nu_p = base^(-p/P) and the rotation of pairs by nu * t.
@@ -41,6 +43,8 @@ class Rotary(nn.Module):
 
     def table(self, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """`phase(0, length)`, kept from call to call because training asks for the same one every time."""
+        if follows_operations():  # what is made there must not outlive it
+            return self.phase(0, length, dtype)
         table = self._table
         if table is None or table[0] != length or table[1].dtype != dtype or table[1].device != self.drift.device:
             table = (length, *self.phase(0, length, dtype))

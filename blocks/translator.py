@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from blocks.cache import reorder
+from blocks.configured import Configured
 from blocks.decoder import Block, Cache, Decoder
 
 __all__ = ["Translator", "reorder"]
 
 
-class Translator(nn.Module):
+class Translator(Configured):
     """source (B, M) and inputs (B, N), both int64 -> logits (B, N, V) of the target's next token.
 
     `encoder`: blocks that attend to the whole source; `norm` is taken of their last state, None leaves it as it is.

@@ -23,14 +23,17 @@ Legend: B batch, N tokens, L tokens of a memory, S slots, H heads, d phases, d_h
 kernel, g gate, nu RoPE drift.
 """
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from blocks import checks
 from blocks.cache import MemoryCache, TokenBuffer
+from blocks.configured import Configured
 from blocks.rotary import Rotary
 from fsn.kernel import initial_kernel
 from fsn.padding import couple_real_tokens, phases_without, without
@@ -40,7 +43,7 @@ from fsn.softmax_attention import attention_weights, softmax_attention
 NEVER = -1e4  # a score whose weight is exactly zero beside any other
 
 
-class SynchronizationAttention(nn.Module):
+class SynchronizationAttention(Configured):
     """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape.
 
     `causal`: a token couples to tokens before it (without a delay, to itself too), else to all of its sequence. Of a
@@ -72,12 +75,17 @@ class SynchronizationAttention(nn.Module):
         quadratures: int = 2,
         causal: bool = True,
         predecessor: bool | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         for name, number in (("n_phases", n_phases), ("n_heads", n_heads), ("harmonics", harmonics)):
             checks.whole(name, number, 1)
-        for name, switch in (("delay", delay), ("causal", causal)):
+        for name, switch in (("delay", delay), ("frustration", frustration), ("causal", causal)):
             checks.switch(name, switch)
+        for name, value in (("coupling", coupling), ("gate_spread", gate_spread)):
+            checks.number(name, value, math.isfinite, "is not finite")
+        checks.number("rope_base", rope_base, lambda base: 0 < base < math.inf, "is not positive and finite")
         if n_phases % n_heads:
             raise ValueError(f"{n_phases} phases do not split into {n_heads} heads")
         if gate not in ("constant", "content"):
@@ -123,6 +131,28 @@ class SynchronizationAttention(nn.Module):
         """The gate, which may take a rate of its own."""
         return [self.gate_constant] if self.gate_content is None else [self.gate_constant, self.gate_content.weight]
 
+    @overload
+    def forward(
+        self,
+        theta: Tensor,
+        *,
+        memory: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        offset: int = 0,
+        return_diagnostics: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        theta: Tensor,
+        *,
+        memory: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        offset: int = 0,
+        return_diagnostics: Literal[True],
+    ) -> tuple[Tensor, dict[str, Tensor]]: ...
+
     def forward(
         self,
         theta: Tensor,
@@ -147,6 +177,9 @@ class SynchronizationAttention(nn.Module):
         state, source = features(theta), None if memory is None else features(memory)
         dtheta = self.couple(state, source, padding_mask, offset)
         return (dtheta, self.diagnostics(state, source, padding_mask, offset)) if return_diagnostics else dtheta
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def couple(
         self, state: Features, memory: Features | None = None, padding_mask: Tensor | None = None, offset: int = 0
@@ -222,11 +255,14 @@ class SynchronizationAttention(nn.Module):
         v = self._slot_values(harmonics(source, self.harmonics), causal=False)
         return MemoryCache(len(k), k=k, v=v, real=real, t=0)
 
-    def step(self, state: Features, cache: dict[str, Any]) -> Tensor:
-        """One token: features (B, d) -> dtheta (B, d); its slot joins the cache, unless that is of a memory.
+    def step(self, state: Tensor | Features, cache: dict[str, Any]) -> Tensor:
+        """One token: theta (B, d) in rad, or its features -> dtheta (B, d).
+
+        Its slot joins the cache, unless that is of a memory.
 
         Raises ValueError for a layer that is not causal, where the cache is not of a memory, and for another batch.
         """
+        state = features(state)
         checks.same_batch("the token", state.cos, cache["k"])
         state = Features(state.cos[:, None], state.sin[:, None])
         powers = harmonics(state, self.harmonics)

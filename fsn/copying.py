@@ -17,20 +17,23 @@ Legend: B batch, N tokens, L tokens of a memory, S slots, d phases, d' coupled p
 complex kernel, g gate.
 """
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from blocks import checks
 from blocks.cache import MemoryCache, TokenBuffer
+from blocks.configured import Configured
 from fsn.padding import couple_real_tokens, phases_without, without
 from fsn.phases import Features, earlier, features, harmonics, later
 from fsn.softmax_attention import attention_weights, softmax_attention
 
 
-class CopyingHead(nn.Module):
+class CopyingHead(Configured):
     """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape.
 
     `causal`: only tokens before a token are attended, else all others of its sequence. Of a memory all are either way.
@@ -50,11 +53,15 @@ class CopyingHead(nn.Module):
         coupling: float = 1.0,
         gate: float = 2.0,
         causal: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         for name, number in (("n_phases", n_phases), ("harmonics", harmonics)):
             checks.whole(name, number, 1)
         checks.switch("causal", causal)
+        for name, value in (("share", share), ("coupling", coupling), ("gate", gate)):
+            checks.number(name, value, math.isfinite, "is not finite")
         self.n_coupled = round(share * n_phases)
         if not 0 < self.n_coupled <= n_phases:
             raise ValueError(f"copying_share={share} of {n_phases} phases is {self.n_coupled} of them")
@@ -139,11 +146,14 @@ class CopyingHead(nn.Module):
         _, k, v, real = self._query_slots(source, source, padding_mask)
         return MemoryCache(len(k), k=k, v=v, real=real)
 
-    def step(self, state: Features, cache: dict[str, Any]) -> Tensor:
-        """One token: features (B, d) -> dtheta (B, d); its slot joins the cache, unless that is of a memory.
+    def step(self, state: Tensor | Features, cache: dict[str, Any]) -> Tensor:
+        """One token: theta (B, d) in rad, or its features -> dtheta (B, d).
+
+        Its slot joins the cache, unless that is of a memory.
 
         Raises ValueError for a head that is not causal, where the cache is not of a memory, and for another batch.
         """
+        state = features(state)
         checks.same_batch("the token", state.cos, cache["k"])
         state = Features(state.cos[:, None], state.sin[:, None])
         (q, k), powers = self._query_key(state), self._powers(state)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from blocks import checks
 from blocks.swiglu import SwiGLU
 from fsn.attention import SynchronizationAttention
 from fsn.copying import CopyingHead
@@ -73,10 +74,20 @@ class FSNLayer(nn.Module):
         named = {"cross": self.cross, "cross_copying": self.cross_copying}
         return {name: cross for name, cross in named.items() if cross is not None}
 
-    def forward(self, theta: Tensor, *, memory: Features | None = None, padding_mask: Tensor | None = None) -> Tensor:
-        """theta (B, N, d) in rad -> theta after all increments. `memory`: features of an encoder's phases (B, M, d).
+    def forward(
+        self, theta: Tensor, *, memory: Tensor | Features | None = None, padding_mask: Tensor | None = None
+    ) -> Tensor:
+        """theta (B, N, d) in rad -> theta after all increments. `memory`: an encoder's phases (B, M, d), or their
+        features, which a network computes once. What is raised: see `SynchronizationAttention`.
+
         `padding_mask` (B, M) bool of the memory or, where there is none, of theta: True for a real token.
         """
+        known = memory.cos if isinstance(memory, Features) else memory
+        checks.sequences("theta", theta, known, padding_mask, self.mixer.n_phases)
+        if memory is not None:
+            if not self.crosses():
+                raise ValueError("memory is for a layer with a cross: give the layer one, or leave memory out")
+            memory = features(memory)
         state, own_mask = features(theta), padding_mask if memory is None else None
         for mixer in self.mixers().values():
             theta = theta + self.dropout(mixer.couple(state, padding_mask=own_mask))
@@ -158,6 +169,8 @@ class LayerForm:
         """
         if self.feed_forward not in ("swiglu", "native"):
             raise ValueError(f"feed_forward={self.feed_forward!r} is neither 'swiglu' nor 'native'")
+        checks.sizes(n_phases=n_phases, n_layers=n_layers, n_heads=n_heads)
+        checks.whole("ff_width", ff_width, 1, optional=True)
         if n_phases % n_heads:
             raise ValueError(f"{n_phases} phases do not split into {n_heads} heads")
         for name in ("local_layers", "copying_layers"):

@@ -12,19 +12,23 @@ sharply at these distances are this convolution at a higher price (EXPERIMENTS.m
 Legend: B batch, N tokens, d phases, M harmonics, L reach in tokens, kappa (L or 2L, M, d) complex kernel, W = M d.
 """
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from blocks import checks
+from blocks.configured import Configured
+from blocks.transforms import differentiated_again, follows_operations, plain_gradients
 from fsn.kernel import KINDS
 from fsn.padding import phases_without, without
 from fsn.phases import Features, features, harmonics
 
 
-class LocalCoupling(nn.Module):
+class LocalCoupling(Configured):
     """Phases theta (B, N, n_phases) in rad -> increments dtheta of the same shape.
 
     `causal`: tokens 1, .., `reach` back are coupled to, else as many ahead too.
@@ -45,6 +49,8 @@ class LocalCoupling(nn.Module):
         coupling: float = 0.75,
         kernel: str = "shared",
         causal: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if kernel not in KINDS:
@@ -52,6 +58,7 @@ class LocalCoupling(nn.Module):
         for name, value in (("n_phases", n_phases), ("reach", reach), ("harmonics", harmonics)):
             checks.whole(name, value, 1)
         checks.switch("causal", causal)
+        checks.number("coupling", coupling, math.isfinite, "is not finite")
         self.n_phases, self.reach, self.harmonics, self.causal = n_phases, reach, harmonics, causal
         distances = torch.arange(1, reach + 1).repeat(1 if causal else 2)  # back, then ahead
         signs = torch.randint(0, 2, (len(distances), harmonics, n_phases)) * 2.0 - 1.0
@@ -81,7 +88,8 @@ class LocalCoupling(nn.Module):
     def couple(self, state: Features, padding_mask: Tensor | None = None) -> Tensor:
         """dtheta (B, N, d) from the features of theta."""
         cos, sin = _powers(without(state, padding_mask), self.harmonics)
-        summed = sum_over_windows if cos.is_cuda else _SumOverDistances.apply
+        fast = sum_over_windows if cos.is_cuda else _SumOverDistances.apply
+        summed = sum_over_shifts if follows_operations() else fast
         a, b = (kernel.flatten(1) for kernel in self.kernels())
         if self.causal:
             real, imag = summed(cos, sin, a, b)
@@ -103,11 +111,14 @@ class LocalCoupling(nn.Module):
         none = self.kernel_real.new_empty(batch_size, 0, self.harmonics * self.kernel_real.shape[2])
         return {"cos": none, "sin": none}
 
-    def step(self, state: Features, cache: dict[str, Any]) -> Tensor:
-        """One token: features (B, d) -> dtheta (B, d); it joins the cache. ValueError for a layer not causal."""
+    def step(self, state: Tensor | Features, cache: dict[str, Any]) -> Tensor:
+        """One token: theta (B, d) in rad, or its features -> dtheta (B, d); it joins the cache.
+
+        ValueError for a layer that is not causal.
+        """
         if not self.causal:
             raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
-        cos, sin = _powers(state, self.harmonics)
+        cos, sin = _powers(features(state), self.harmonics)
         c, s = cache["cos"].flip(1), cache["sin"].flip(1)  # the last token first
         a, b = (kernel.flatten(1)[: c.shape[1]] for kernel in self.kernels())
         increment = _read((a * c - b * s).sum(1), (a * s + b * c).sum(1), cos, sin, self.harmonics)
@@ -138,6 +149,15 @@ def sum_over_windows(cos: Tensor, sin: Tensor, real: Tensor, imag: Tensor) -> tu
     return summed.real, summed.imag
 
 
+def sum_over_shifts(cos: Tensor, sin: Tensor, real: Tensor, imag: Tensor) -> tuple[Tensor, Tensor]:
+    """What `_SumOverDistances` gives, in plain PyTorch, for any number of tokens."""
+    x, y = torch.zeros_like(cos), torch.zeros_like(sin)
+    for tau, (a, b) in enumerate(zip(real, imag, strict=True), start=1):
+        c, s = (F.pad(z, (0, 0, tau, 0))[:, : z.shape[1]] for z in (cos, sin))
+        x, y = x + a * c - b * s, y + a * s + b * c
+    return x, y
+
+
 class _SumOverDistances(torch.autograd.Function):
     """Z_t = sum_tau kappa_tau z_{t-tau} for z (B, N, W) and kappa (L, W), complex as pairs of reals.
 
@@ -155,9 +175,10 @@ class _SumOverDistances(torch.autograd.Function):
         return out_real, out_imag
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_x: Tensor, grad_y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_x: Tensor, grad_y: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         cos, sin, real, imag = ctx.saved_tensors
+        if differentiated_again():
+            return tuple(plain_gradients(sum_over_shifts, ctx.saved_tensors, (grad_x, grad_y)))
         grad_cos, grad_sin, grad_real, grad_imag = (torch.zeros_like(x) for x in (cos, sin, real, imag))
         for tau, a, b in _distances(cos, real, imag):
             c, s, x, y = cos[:, :-tau], sin[:, :-tau], grad_x[:, tau:], grad_y[:, tau:]

@@ -14,19 +14,26 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
+from blocks import checks
+from blocks.configured import Configured
 from fsn.phases import Features, features
 
 
-class CollectiveModes(nn.Module):
+class CollectiveModes(Configured):
     """Phases theta (..., n_phases) in rad -> increments dtheta of the same shape, through `n_modes` modes.
 
     Initialisation (our choice): patterns anywhere on the torus, no frustration, coherences and drives of order 1,
-    and a weak pull, so that a layer begins near the identity.
+    and a weak pull, so that a layer begins near the identity. Raises ValueError for a number less than 1, and for
+    phases of another number or kind, TypeError for what is no whole number or no tensor.
     """
 
-    def __init__(self, n_phases: int, n_modes: int) -> None:
+    def __init__(self, n_phases: int, n_modes: int, *, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
+        for name, number in (("n_phases", n_phases), ("n_modes", n_modes)):
+            checks.whole(name, number, 1)
+        self.n_phases = n_phases
         self.pattern = nn.Parameter(torch.empty(n_modes, n_phases).uniform_(-math.pi, math.pi))  # mu
         self.angle = nn.Parameter(torch.zeros(n_modes, n_phases))  # alpha
         self.listen = nn.Parameter(torch.empty(n_modes, n_phases).normal_())  # a
@@ -44,6 +51,7 @@ class CollectiveModes(nn.Module):
 
     def forward(self, theta: Tensor) -> Tensor:
         """theta (..., d) in rad -> dtheta (..., d) in rad."""
+        checks.vectors("theta", theta, self.n_phases)
         return self.couple(features(theta))
 
     def couple(self, state: Features) -> Tensor:

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
+from blocks import checks
 from blocks.adaptive import Bands
 from blocks.decoder import Decoder
 from fsn.layer import LayerForm
@@ -48,10 +50,14 @@ class FSN(Decoder):
         div_value: int = 4,
         cross: bool = False,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         **form: Any,
     ) -> None:
         if readout not in ("linear", "tied"):
             raise ValueError(f"readout={readout!r} is neither 'linear' nor 'tied'")
+        checks.sizes(vocabulary_size=vocabulary_size, n_phases=n_phases, n_layers=n_layers, n_heads=n_heads)
+        checks.number("grading", grading, lambda x: 0 <= x < math.inf, "is not a number from 0 on")
         if n_phases % n_heads:
             raise ValueError(f"{n_phases} phases do not split into {n_heads} heads")
         if cutoffs and readout == "tied":

@@ -5,7 +5,8 @@ what it would get nothing is left, neither as an attended token nor as a neighbo
 by a mask. A slot of padding is a place all the same: positions and neighbours go by slots.
 
 On a CPU the sequences of one length are computed together, without the padding behind them: more of it changes not a
-bit. Elsewhere the mask alone does it, to rounding, so that nothing has to wait for a device to tell the lengths.
+bit. Elsewhere, and in torch.export and torch.func, the mask alone does it, to rounding, so that nothing has to wait for
+a device to tell the lengths.
 
 Legend: B batch, N tokens, M tokens that are attended to, d phases.
 """
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blocks.transforms import follows_operations
 from fsn.phases import Features
 
 BY_LENGTH = ("cpu",)  # devices that compute the sequences of one length together
@@ -54,7 +56,7 @@ def couple_real_tokens(
         return couple(state, memory, None)
     is_self = memory is None
     source = without(state if memory is None else memory, padding_mask)
-    if padding_mask.device.type not in BY_LENGTH:
+    if padding_mask.device.type not in BY_LENGTH or follows_operations():
         return couple(source, None, padding_mask) if is_self else couple(state, source, padding_mask)
     length = state.cos.shape[1]
     lengths = (padding_mask * torch.arange(1, padding_mask.shape[1] + 1)).amax(1)

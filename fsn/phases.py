@@ -48,9 +48,9 @@ class Observed(nn.Module):
         return state.cos * self.reference.cos() + state.sin * self.reference.sin()
 
 
-def features(theta: Tensor) -> Features:
-    """Features of a state theta (..., d) in rad."""
-    return Features(theta.cos(), theta.sin())
+def features(theta: Tensor | Features) -> Features:
+    """Features of a state theta (..., d) in rad; features as they are."""
+    return theta if isinstance(theta, Features) else Features(theta.cos(), theta.sin())
 
 
 def harmonics(first: Features, n: int) -> list[Features]:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blocks.transforms import differentiated_again, follows_operations, plain_gradients
+
 CHUNK = 64  # queries a chunk (our choice)
 
 
@@ -34,8 +36,12 @@ def softmax_attention(
     `causal` needs N = S. `key_mask` (B, S) bool: False for a slot that is not attended; its values must be zero, and
     then a query that may attend to nothing gets zeros. `barred`: query t never attends slot t + barred.
     """
+    if follows_operations():
+        return attention_weights(q, k, scale, causal=causal, key_mask=key_mask, barred=barred) @ v
     if q.device.type == "cpu":
         batch, heads = q.shape[:2]
+        if torch.is_autocast_enabled("cpu"):  # cast here, so that what is saved below has a graph
+            q, k, v = (x if x.dtype == torch.float64 else x.float() for x in (q, k, v))
         mask = None if key_mask is None else key_mask.repeat_interleave(heads, dim=0)
         flat = (x.flatten(0, 1) for x in (q, k, v))
         return _ChunkedAttention.apply(*flat, scale, causal, mask, barred).unflatten(0, (batch, heads))
@@ -128,14 +134,21 @@ class _ChunkedAttention(torch.autograd.Function):
             weights.append(scores.softmax(-1))
             out[:, start:stop] = torch.bmm(weights[-1], v[:, :seen])
         ctx.save_for_backward(q, k, v, out, *weights)
-        ctx.scale = scale
+        ctx.scale, ctx.causal, ctx.key_mask, ctx.barred = scale, causal, key_mask, barred
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # its decorators are untyped
         q, k, v, out, *weights = ctx.saved_tensors
+        if differentiated_again():
+
+            def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+                pairs = {"causal": ctx.causal, "key_mask": ctx.key_mask, "barred": ctx.barred}
+                weights = attention_weights(q[:, None], k[:, None], ctx.scale, **pairs)
+                return weights[:, 0] @ v
+
+            return *plain_gradients(plain, (q, k, v), (grad,)), None, None, None, None
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         mean = (grad * out).sum(-1, keepdim=True)  # of the gradient over the attention weights of each query
         stop = 0

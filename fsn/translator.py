@@ -11,7 +11,9 @@ Legend: B batch, M tokens of the source, N tokens of the target, d phases, theta
 
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.types import Device
 
 from blocks.translator import Translator
 from fsn.layer import LayerForm
@@ -38,6 +40,8 @@ class FSNTranslator(Translator):
         readout: str = "linear",
         grading: float = 2.0,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         **form: Any,
     ) -> None:
         encoder = LayerForm(**form).layers(

@@ -11,13 +11,15 @@ per token), a their amplitudes, alpha coupling bandwidth, K coupling strength, t
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from blocks.cache import MemoryCache, TokenBuffer
+from blocks.configured import Configured
 from blocks.rotary import Rotary
 from ssa import checks, inspection, synchrony
 from ssa.backends import BACKENDS, operate
@@ -27,7 +29,7 @@ from ssa.start import Positions, Start, calibrated
 PLAIN, START = Positions(), Start()  # what the plainest causal layer has
 
 
-class SelectiveSynchronizationAttention(nn.Module):
+class SelectiveSynchronizationAttention(Configured):
     """x (B, N, D) -> (B, N, D).
 
     `causal`: token i attends to tokens j <= i, and its order parameter is that of its prefix. `positions`: the
@@ -42,7 +44,7 @@ class SelectiveSynchronizationAttention(nn.Module):
     at once (`ssa.chunked`, our choice). `backend`: auto, chunked, flex or dense (`ssa.backends`). `ssa.published` sets
     all of this as the paper has it; the defaults are the plainest causal layer, and `OSN` starts its own with a lag, a
     delayed head and larger shares, which trained far better (EXPERIMENTS.md).
-    Gradients are of first order: to differentiate them again, and transforms of torch.func, raise RuntimeError.
+    Gradients of gradients, transforms of torch.func and torch.export take a form that holds all pairs of tokens.
     The weight of `omega` is used without calling the module: what wraps or hooks a Linear does not see it.
     Raises ValueError for an impossible count, threshold, share, alpha, K, top_k, cap, floor or name, TypeError for one
     that is no number or no whole one.
@@ -64,6 +66,8 @@ class SelectiveSynchronizationAttention(nn.Module):
         cap: float | None = 5.0,
         floor: float = 0.1,
         backend: str = "auto",
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         checks.whole("d_model", d_model, 1)
@@ -165,6 +169,28 @@ class SelectiveSynchronizationAttention(nn.Module):
         threshold = [self.threshold] if isinstance(self.threshold, nn.Parameter) else []
         return [self.log_alpha, self.log_K, *threshold]
 
+    @overload
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        memory: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        offset: int = 0,
+        return_diagnostics: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        memory: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        offset: int = 0,
+        return_diagnostics: Literal[True],
+    ) -> tuple[Tensor, dict[str, Tensor]]: ...
+
     def forward(
         self,
         x: Tensor,
@@ -199,6 +225,9 @@ class SelectiveSynchronizationAttention(nn.Module):
             mixed = mixed * padding_mask[:, None, :, None]
         y = self.out(mixed.transpose(1, 2).flatten(2))
         return (y, self.diagnostics(x, memory, padding_mask, offset)) if return_diagnostics else y
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def frequencies(self, x: Tensor, query: bool = False, offset: int = 0) -> Tensor:
         """omega (B, H, N, d + 2F) of x (B, N, D), as queries, the first of which stands at `offset`, or as keys."""

@@ -2,11 +2,13 @@
 
 import functools
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ssa import pairs
+from blocks.transforms import follows_operations
+from ssa import opaque, pairs
 from ssa.chunked import synchronize
 from ssa.dense import synchronize_dense
 from ssa.flex import synchronize_flex
@@ -63,7 +65,12 @@ def operate(
 ) -> Tensor:
     """The operator, arguments as for `ssa.chunked.synchronize`, in the form that `choose` gives."""
     inputs = (q, k, v, inverse_rho, cos_theta)
+    if follows_operations():
+        dense = synchronize_dense(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor)
+        return dense.to(v.dtype)
     gradients = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    if torch.compiler.is_compiling() and q.is_cuda and not gradients and backend in ("auto", "flex"):
+        return _inferred(backend, *inputs, key_mask, causal, top_k, float(floor))
     chosen = choose(backend, q.device.type, gradients, top_k)
     if backend == "auto" and q.dtype == torch.float64:  # FlexAttention takes none
         chosen = "chunked"
@@ -78,7 +85,31 @@ def operate(
             if backend == "flex":
                 raise
             _flex_failed(error)
-    return synchronize(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor)
+    operator = opaque.attend if torch.compiler.is_compiling() else None
+    return synchronize(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor, operator=operator)
+
+
+@torch.library.custom_op("synchrony::inferred", mutates_args=())
+def _inferred(
+    backend: str,
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    inverse_rho: Tensor,
+    cos_theta: Tensor,
+    key_mask: Tensor | None,
+    causal: bool,
+    top_k: int | None,
+    floor: float,
+) -> Tensor:
+    """`operate` in a compiled graph, where nothing is differentiated: the kernel is chosen when the graph runs."""
+    inputs = (q, k, v, inverse_rho, cos_theta)
+    return operate(backend, *inputs, causal=causal, key_mask=key_mask, cap=None, top_k=top_k, floor=floor)
+
+
+@_inferred.register_fake
+def _(backend: str, q: Tensor, k: Tensor | None, v: Tensor, *_: Any) -> Tensor:
+    return v.new_empty(*q.shape[:2], v.shape[2])
 
 
 @functools.cache

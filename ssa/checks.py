@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from blocks.checks import number, same_batch, sequences, switch, tensor, whole, word
+from blocks.checks import number, same_batch, sequences, sizes, switch, tensor, whole, word
 
-__all__ = ["number", "shapes", "switch", "token", "two_shares", "whole", "word"]
+__all__ = ["number", "shapes", "sizes", "switch", "token", "two_shares", "whole", "word"]
 
 
 def two_shares(name: str, value: Any) -> None:

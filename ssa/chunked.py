@@ -18,14 +18,17 @@ root < 0.1: near the boundary, from a theta of about 1.4 on. None is exact.
 Legend: G = B H, N queries, M keys, E frequency width, W value width.
 """
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from blocks.transforms import differentiated_again, plain_gradients
 from ssa import pairs
+from ssa.dense import synchronize_dense
 from ssa.rounding import as_multiplied
 from ssa.synchrony import strongest
 
@@ -39,7 +42,6 @@ MOST, MOST_LONG = 2**18, 2**20
 SAMPLE = 8  # keys that the centre of all is taken from (our choice)
 
 
-@torch.compiler.disable  # its loop over chunks would be unrolled; what is worth compiling in it is (ssa/pairs.py)
 def synchronize(
     q: Tensor,
     k: Tensor | None,
@@ -53,6 +55,7 @@ def synchronize(
     top_k: int | None = None,
     floor: float = 0.0,
     chunk: int | None = None,
+    operator: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """out (G, N, W) from q (G, N, E), k (G, M, E), v (G, M, W), inverse_rho (G, N) and cos_theta (G,).
 
@@ -63,6 +66,8 @@ def synchronize(
 
     Where a query need not lock to itself (cross-attention, frequencies of its own), Z may be small, and what is mixed
     and its gradients change as 1 / Z, which `cap` does not bound. `floor` is added to Z: it does (our choice).
+
+    `operator` takes the place of the autograd function below, as that of `ssa.opaque` does in a compiled graph.
     """
     # |q|^2 + |k|^2 - 2 q.k is a small difference of large numbers, all of which must be rounded alike.
     dtype = torch.promote_types(q.dtype, torch.float32)
@@ -77,7 +82,8 @@ def synchronize(
         # The first chunk must not know a centre that comes from all of it: see _Chunks.exactly.
         opening = [x[:, :chunk].detach() if causal and x is not None else None for x in (q, k)]
         others = (x.to(dtype) for x in (v, inverse_rho, cos_theta))
-        out = _Synchronize.apply(q_, k_, *others, *opening, causal, key_mask, cap, top_k, floor, chunk)
+        operator = operator or _Synchronize.apply
+        out = operator(q_, k_, *others, *opening, key_mask, causal, cap, top_k, floor, chunk)
     return out.to(v.dtype)
 
 
@@ -101,53 +107,82 @@ def centre(keys: Tensor, key_mask: Tensor | None, known: int | None) -> Tensor:
 
 
 class _Synchronize(torch.autograd.Function):
+    """`attend`, whose arguments it takes."""
+
     @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor | None,
-        v: Tensor,
-        inverse_rho: Tensor,
-        cos_theta: Tensor,
-        first_q: Tensor | None,
-        first_k: Tensor | None,
-        causal: bool,
-        key_mask: Tensor | None,
-        cap: float | None,
-        top_k: int | None,
-        floor: float,
-        chunk: int,
-    ) -> Tensor:
-        out = v.new_empty(*q.shape[:2], v.shape[2])
-        Z = q.new_empty(q.shape[:2])
-        chunks = _Chunks(q, k, v, inverse_rho, cos_theta, causal, key_mask, chunk)
-        if first_q is not None:
-            chunks.first = first_q, first_q if first_k is None else first_k
-        strengths, _ = pairs.maps(q, q.shape[0] * q.shape[1] * v.shape[1])
-        for part in chunks:
-            S = strengths(*chunks.arguments(part)).unflatten(0, part.shape)
-            S = strongest(S, top_k)
-            Z[part.heads, part.rows] = S.sum(-1)
-            out[part.heads, part.rows] = torch.bmm(S, v[part.heads, part.keys])
-        Z += floor
-        out /= torch.where(Z > 0, Z, 1.0)[:, :, None]
-        ctx.save_for_backward(q, k, v, inverse_rho, cos_theta, out, Z, key_mask)
-        ctx.settings = causal, cap, top_k, chunk
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        out, Z = attend(*arguments)
+        ctx.save_for_backward(*arguments[:5], out, Z, arguments[7])
+        ctx.settings = arguments[8:]
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # its decorators are untyped
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        q, k, v, inverse_rho, cos_theta, out, Z, key_mask = ctx.saved_tensors
+        causal, cap, top_k, floor, chunk = ctx.settings
+        if differentiated_again():
+            plain = functools.partial(
+                synchronize_dense, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor
+            )
+            return *plain_gradients(plain, (q, k, v, inverse_rho, cos_theta), (grad,)), *[None] * 8
         # Autocast may be on where backward is called, and would have u computed otherwise than in the forward pass.
         with torch.autocast("cpu" if grad.is_meta else grad.device.type, enabled=False):
-            return _backward(ctx, grad)
+            inputs = (q, k, v, inverse_rho, cos_theta)
+            return *gradients_of_attend(grad, *inputs, out, Z, key_mask, causal, cap, top_k, chunk), *[None] * 8
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    q, k, v, inverse_rho, cos_theta, out, Z, key_mask = ctx.saved_tensors
-    causal, cap, top_k, chunk = ctx.settings
+def attend(
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    inverse_rho: Tensor,
+    cos_theta: Tensor,
+    first_q: Tensor | None,
+    first_k: Tensor | None,
+    key_mask: Tensor | None,
+    causal: bool,
+    cap: float | None,
+    top_k: int | None,
+    floor: float,
+    chunk: int,
+) -> tuple[Tensor, Tensor]:
+    """out (G, N, W) and Z (G, N) of `synchronize`, from centred frequencies, without a gradient. `first_q`, `first_k`:
+    the first chunk's as they were given, where the layer is causal.
+    """
+    out = v.new_empty(*q.shape[:2], v.shape[2])
+    Z = q.new_empty(q.shape[:2])
+    chunks = _Chunks(q, k, v, inverse_rho, cos_theta, causal, key_mask, chunk)
+    if first_q is not None:
+        chunks.first = first_q, first_q if first_k is None else first_k
+    strengths, _ = pairs.maps(q, q.shape[0] * q.shape[1] * v.shape[1])
+    for part in chunks:
+        S = strengths(*chunks.arguments(part)).unflatten(0, part.shape)
+        S = strongest(S, top_k)
+        Z[part.heads, part.rows] = S.sum(-1)
+        out[part.heads, part.rows] = torch.bmm(S, v[part.heads, part.keys])
+    Z += floor
+    out /= torch.where(Z > 0, Z, 1.0)[:, :, None]
+    return out, Z
+
+
+def gradients_of_attend(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    inverse_rho: Tensor,
+    cos_theta: Tensor,
+    out: Tensor,
+    Z: Tensor,
+    key_mask: Tensor | None,
+    causal: bool,
+    cap: float | None,
+    top_k: int | None,
+    chunk: int,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
+    """Those of q, k, v, inverse_rho and cos_theta, from that of `out`, which `attend` gave. Not under autocast."""
     same = k is None
-    k = q if same else k
+    k = q if k is None else k
     grad_k, grad_v = torch.zeros_like(k), torch.zeros_like(v)
     grad_q = grad_k if same else torch.zeros_like(q)
     grad_rho, grad_cos = torch.empty_like(inverse_rho), torch.zeros_like(cos_theta)
@@ -179,7 +214,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     grad_k.addcmul_(column_sum[:, :, None], k, value=2)
     if not same:
         grad_q.addcmul_(row_sum[:, :, None], q, value=2)
-    return grad_q, None if same else grad_k, grad_v, grad_rho, grad_cos, *[None] * 8
+    return grad_q, None if same else grad_k, grad_v, grad_rho, grad_cos
 
 
 class _Part(NamedTuple):

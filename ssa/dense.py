@@ -1,9 +1,8 @@
-"""Synchronization attention from whole matrices, with plain autograd except for the cap: O(N^2) memory, three lines.
+"""Synchronization attention from whole matrices, with plain autograd: O(N^2) memory.
 
-For comparison and for small sequences; `ssa.chunked` is what trains. Source: arXiv 2602.14445 and `ssa.synchrony`.
+For comparison, for small sequences and for what has to follow every operation (`blocks.transforms`); `ssa.chunked` is
+what trains. Source: arXiv 2602.14445 and `ssa.synchrony`.
 """
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,21 +10,12 @@ from torch import Tensor
 from ssa import synchrony
 
 
-class _CappedRoot(torch.autograd.Function):
+def capped_root(y: Tensor, cap: float) -> Tensor:
     """sqrt(y), 0 for y <= 0, with the slope min(1 / (2 sqrt(y)), cap)."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, cap: float) -> Tensor:
-        ctx.save_for_backward(y)
-        ctx.cap = cap
-        return y.clamp_min(0).sqrt()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (y,) = ctx.saved_tensors
-        positive = y > 0
-        slope = (0.5 / torch.where(positive, y, 1.0).sqrt()).clamp_max(ctx.cap)
-        return torch.where(positive, grads[0] * slope, 0.0), None
+    steep = (y > 0) & (y < 0.25 / cap**2)
+    line = cap * y  # has the slope, but not the value
+    moved = line + (synchrony.plain_root(y) - line).detach()
+    return torch.where(steep, moved, synchrony.smooth_root(torch.where(steep, 0.0, y)))
 
 
 def synchronize_dense(
@@ -50,7 +40,7 @@ def synchronize_dense(
         allowed = allowed.tril()
     if key_mask is not None:
         allowed = allowed & key_mask[:, None, :]
-    root = synchrony.smooth_root if cap is None else lambda y: _CappedRoot.apply(y, cap)
+    root = synchrony.smooth_root if cap is None else lambda y: capped_root(y, cap)
     inverse_rho, cos_theta = inverse_rho.to(u.dtype)[..., None], cos_theta.to(u.dtype)[:, None, None]
     S, _, _ = synchrony.strength_and_parts(u, inverse_rho, cos_theta, root)
     return synchrony.mixing_weights(S * allowed, top_k, floor).to(v.dtype) @ v

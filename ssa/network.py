@@ -12,8 +12,10 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from blocks.adaptive import TiedBands
+from blocks.configured import Configured
 from blocks.decoder import Decoder, DecoderBlock
 from blocks.swiglu import SwiGLU
 from ssa import checks
@@ -39,7 +41,7 @@ class GELU(nn.Module):
         return self.down(F.gelu(self.up(x)))
 
 
-class OSNBlock(DecoderBlock):
+class OSNBlock(Configured, DecoderBlock):
     """x + attention(norm(x)), then x + feed_forward(norm(x)): (B, N, D) -> (B, N, D).
 
     `feed_forward`: "gelu" as published, "swiglu" as the transformer has it; `ff_width` by default 4 D, or 8/3 D, which
@@ -66,6 +68,8 @@ class OSNBlock(DecoderBlock):
         feed_forward: str = "gelu",
         cross: bool = False,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         **attention: Any,
     ) -> None:
         if feed_forward == "gelu":
@@ -111,10 +115,14 @@ class OSN(Decoder):
         div_value: int = 4,
         cross: bool = False,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:
         if not options.get("causal", True):
             raise ValueError("a language model must not know the future: leave out causal=False")
+        checks.sizes(vocabulary_size=vocabulary_size, d_model=d_model, n_layers=n_layers, n_heads=n_heads)
+        checks.whole("ff_width", ff_width, 1, optional=True)
         options = block_options(**options)
         shape = d_model, n_heads, ff_width
         layers = [OSNBlock(*shape, cross=cross, dropout=dropout, **options) for _ in range(n_layers)]

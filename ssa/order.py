@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blocks.transforms import differentiated_again, follows_operations, plain_gradients
+
 TINY = 1e-12  # |z|^2 below which |z| is taken for constant: its gradient at 0 is not a number
 
 
@@ -28,8 +30,15 @@ def order_parameter(phi: Tensor, causal: bool, padding_mask: Tensor | None = Non
     real = torch.ones(phi.shape[0], phi.shape[2], dtype=phi.dtype, device=phi.device)
     if padding_mask is not None:
         real = real * padding_mask
-    r: Tensor = _OrderParameter.apply(phi, real[:, None, :, None], causal)
+    r: Tensor = (_plain if follows_operations() else _OrderParameter.apply)(phi, real[:, None, :, None], causal)
     return r
+
+
+def _plain(phi: Tensor, real: Tensor, causal: bool) -> Tensor:
+    """r as `_OrderParameter` gives it, by plain autograd."""
+    _, _, (re, im), n = _sums(phi, real, causal)
+    length = (re.square() + im.square()).clamp_min(TINY).sqrt()
+    return (length / n).mean(-1).clamp_min(TINY**0.5)
 
 
 class _OrderParameter(torch.autograd.Function):
@@ -41,9 +50,10 @@ class _OrderParameter(torch.autograd.Function):
         return r.clamp_min(TINY**0.5)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # its decorators are untyped
         phi, real, r = ctx.saved_tensors
+        if differentiated_again():
+            return *plain_gradients(lambda phi: _plain(phi, real, ctx.causal), (phi,), (grad,)), None, None
         grad = torch.where(r > TINY**0.5, grad, 0.0)
         parts = []
         for part, g in zip(_heads(phi), _heads(grad), strict=True):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.types import Device
 
 from blocks.translator import Translator
 from ssa.network import OSN, OSNBlock, block_options, calibrate_layers, initialise, sample
@@ -35,6 +36,8 @@ class OSNTranslator(Translator):
         ff_width: int | None = None,
         *,
         dropout: float = 0.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         **options: Any,
     ) -> None:
         blocks = block_options(**options)

@@ -33,7 +33,7 @@ LATE = {
     "scipy",
     "optuna",
 }
-LATE |= {"pooch", "requests"}
+LATE |= {"pooch", "requests", "safetensors"}
 
 
 def imports(tree: ast.AST) -> set[str]:

@@ -1,14 +1,25 @@
 """Mixers that know a whole sequence, their own or an encoder's, and padding: against loops."""
 
+import math
 from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from fsn import SynchronizationAttention, attention, copying, coupling_function, padding, reference
+from fsn import (
+    FSN,
+    CollectiveModes,
+    SynchronizationAttention,
+    attention,
+    copying,
+    coupling_function,
+    padding,
+    reference,
+)
 from fsn.copying import CopyingHead
 from fsn.coupling import coupled_to
+from fsn.layer import LayerForm
 from fsn.local_coupling import LocalCoupling, _SumOverDistances, sum_over_windows
 from fsn.phases import features
 from fsn.softmax_attention import library_attention, softmax_attention
@@ -327,3 +338,49 @@ def test_what_does_not_fit_is_named(name: str) -> None:
         layer.init_cache(2, padding_mask=torch.ones(2, 6, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"^the token has a batch of 2 and the cache one of 1$"):
         layer.step(state, layer.init_cache(1, memory=theta[:1]))
+
+
+def test_a_layer_takes_the_phases_of_a_memory_as_they_are() -> None:
+    """Or their features, which a network computes once."""
+    torch.manual_seed(0)
+    (layer,) = LayerForm(local_layers=0).layers(4, 1, 2, 4, cross=True)
+    theta, memory, mask = torch.randn(2, 3, 4), torch.randn(2, 6, 4), torch.arange(6) < torch.tensor([[6], [2]])
+    y = layer(theta, memory=memory, padding_mask=mask)
+    assert torch.equal(y, layer(theta, memory=features(memory), padding_mask=mask))
+    assert torch.equal(y[1:], layer(theta[1:], memory=memory[1:, :2]))
+    for wrong, line in (
+        ({"theta": theta.long()}, "theta is torch.int64, not of floating-point numbers"),
+        ({"memory": memory.long()}, "memory is torch.int64, not of floating-point numbers"),
+        ({"memory": memory[:1]}, "memory has a batch of 1 and theta one of 2"),
+        ({"padding_mask": mask[:, :3]}, r"padding_mask has shape \(2, 3\), not \(2, 6\)"),
+    ):
+        with pytest.raises(ValueError, match=f"^{line}"):
+            layer(**{"theta": theta, "memory": memory, "padding_mask": mask, **wrong})
+    (alone,) = LayerForm().layers(4, 1, 2, 4)
+    with pytest.raises(ValueError, match=r"^memory is for a layer with a cross"):
+        alone(theta, memory=memory)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_a_step_takes_phases(name: str) -> None:
+    layer, theta = mixer(name, causal=True), phases(2, 5).detach()
+    cache = layer.init_cache(2)
+    steps = torch.stack([layer.step(theta[:, t], cache) for t in range(5)], dim=1)
+    torch.testing.assert_close(steps, layer(theta), rtol=0, atol=1e-10)
+
+
+def test_impossible_numbers_are_named() -> None:
+    for make, line in (
+        (lambda: SynchronizationAttention(4, 1, coupling=math.nan), "coupling=nan is not finite"),
+        (lambda: SynchronizationAttention(4, 1, rope_base=0), "rope_base=0 is not positive and finite"),
+        (lambda: CopyingHead(4, gate=math.inf), "gate=inf is not finite"),
+        (lambda: LocalCoupling(4, 2, coupling=math.nan), "coupling=nan is not finite"),
+        (lambda: CollectiveModes(4, 0), "n_modes=0 is less than 1"),
+        (lambda: CollectiveModes(4, 2)(torch.zeros(3, 4, dtype=torch.int64)), "theta is torch.int64, not of floating"),
+        (lambda: CollectiveModes(4, 2)(torch.zeros(3, 5)), r"theta has shape \(3, 5\), not \(\.\.\., 4\)"),
+        (lambda: FSN(8, 4, grading=-1), "grading=-1 is not a number from 0 on"),
+    ):
+        with pytest.raises(ValueError, match=f"^{line}"):
+            make()
+    with pytest.raises(TypeError, match=r"^frustration=1 is neither True nor False$"):
+        SynchronizationAttention(4, 1, frustration=1)

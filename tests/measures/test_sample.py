@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from baseline import Transformer
-from measures.sample import decoded, draw, sample
+from blocks.sampling import draw
+from measures.sample import decoded, sample
 
 
 class Markov(nn.Module):
@@ -70,7 +71,7 @@ def test_no_tokens(successor):
 def test_frequencies_follow_the_temperature():
     logits, n = torch.tensor([1.0, 0.0, -1.0]), 4000
     generator = seeded(0)
-    counts = Counter(draw(logits, 0.5, 1.0, generator) for _ in range(n))
+    counts = Counter(draw(logits.expand(n, 3), 0.5, None, 1.0, generator).tolist())
     for token, probability in enumerate(torch.softmax(logits / 0.5, 0).tolist()):
         sigma = (probability * (1 - probability) / n) ** 0.5
         assert counts[token] / n == pytest.approx(probability, abs=4 * sigma)
@@ -82,20 +83,27 @@ def test_frequencies_follow_the_temperature():
 def test_top_p_keeps_the_fewest_tokens_that_hold_enough(top_p, kept):
     logits = torch.tensor([0.15, 0.5, 0.05, 0.3]).log()
     generator = seeded(0)
-    assert {draw(logits, 1.0, top_p, generator) for _ in range(600)} == kept
+    assert set(draw(logits.expand(600, 4), 1.0, None, top_p, generator).tolist()) == kept
+
+
+def test_top_k_keeps_the_likeliest_and_top_p_is_of_these():
+    logits = torch.tensor([0.1, 0.4, 0.2, 0.3]).log().expand(600, 4)
+    assert set(draw(logits, 1.0, 2, 1.0, seeded(0)).tolist()) == {1, 3}
+    assert set(draw(logits, 1.0, 2, 0.5, seeded(0)).tolist()) == {1}  # 0.4 of 0.7 is more than half
+    assert set(draw(logits, 1.0, 9, 1.0, seeded(0)).tolist()) == {0, 1, 2, 3}
 
 
 def test_top_p_keeps_the_proportions_within_the_nucleus():
     logits, n = torch.tensor([0.2, 0.5, 0.3]).log(), 4000
     generator = seeded(0)
-    counts = Counter(draw(logits, 1.0, 0.75, generator) for _ in range(n))
+    counts = Counter(draw(logits.expand(n, 3), 1.0, None, 0.75, generator).tolist())
     assert counts[1] / n == pytest.approx(0.5 / 0.8, abs=0.03)
     assert counts[0] == 0
 
 
 def test_extreme_logits_and_temperatures_stay_finite():
-    assert draw(torch.tensor([1e4, -1e4, 9e3]), 1e-6, 0.9, seeded(0)) == 0
-    assert draw(torch.tensor([0.0, float("-inf")]), 1.0, 1.0, seeded(0)) == 0
+    assert draw(torch.tensor([[1e4, -1e4, 9e3]]), 1e-6, None, 0.9, seeded(0)) == 0
+    assert draw(torch.tensor([[0.0, float("-inf")]]), 1.0, None, 1.0, seeded(0)) == 0
 
 
 def test_greedy_text_is_that_of_the_full_forward_pass():

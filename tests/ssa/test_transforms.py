@@ -1,46 +1,49 @@
-"""What the operator's own gradients cannot do is an error, never a wrong number."""
+"""The operator as a node of a compiled graph: its values, gradients and shapes are those of the operator itself."""
 
 import pytest
 import torch
-from torch.func import functional_call, grad, jacrev, jvp, vmap
+from torch import Tensor
+from torch.func import functional_call
+from torch.library import opcheck
 
-from ssa import SelectiveSynchronizationAttention
+from ssa import SelectiveSynchronizationAttention, opaque
+from ssa.chunked import synchronize
+from ssa.dense import capped_root
 
-D, H, N = 12, 2, 7
-BACKENDS = ("chunked", "dense")  # the dense one has plain autograd, except in the order parameter
 
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_gradients_are_not_differentiated_again(backend):
+def inputs(separate: bool) -> list[Tensor | None]:
     torch.manual_seed(0)
-    layer, x = SelectiveSynchronizationAttention(D, H, backend=backend), torch.randn(1, N, D, requires_grad=True)
-    others = (layer.omega.weight, layer.log_alpha) if backend == "chunked" else ()  # plain autograd knows how
-    for wanted in (x, layer.phi.weight, *others):
-        (first,) = torch.autograd.grad(layer(x).square().sum(), wanted, create_graph=True)
-        with pytest.raises(RuntimeError, match="differentiate twice"):
-            first.square().sum().backward()
+    q, k, v = torch.randn(2, 9, 3), torch.randn(2, 9, 3) if separate else None, torch.randn(2, 9, 4)
+    others = (0.2 + torch.rand(2, 9), 0.1 + 0.5 * torch.rand(2))
+    return [x if x is None else x.double().requires_grad_() for x in (q, k, v, *others)]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(
-    "transform",
-    [
-        lambda f, weights, x: grad(lambda w: f(w, x).sum())(weights),
-        lambda f, weights, x: grad(lambda y: f(weights, y).sum())(x),
-        lambda f, weights, x: jacrev(lambda y: f(weights, y))(x),
-        lambda f, weights, x: jvp(lambda y: f(weights, y), (x,), (x,)),
-        lambda f, weights, x: vmap(lambda y: f(weights, y[None]))(x),
-        lambda f, weights, x: vmap(grad(lambda w, y: f(w, y[None]).sum()), in_dims=(None, 0))(weights, x),
-    ],
-    ids=["grad of weights", "grad of x", "jacrev", "jvp", "vmap", "vmap of grad"],
-)
-def test_transforms_are_refused(backend, transform):
-    layer, x = SelectiveSynchronizationAttention(D, H, backend=backend), torch.randn(2, N, D)
-    weights = {name: weight.detach() for name, weight in layer.named_parameters()}
-    with pytest.raises(RuntimeError, match=r"functorch transforms|torch\.func|jvp"):
-        transform(lambda w, y: functional_call(layer, w, (y,)), weights, x)
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_node_gives_what_the_function_gives(separate: bool, causal: bool) -> None:
+    tensors = inputs(separate)
+    wanted = [x for x in tensors if x is not None]
+    mask = torch.arange(9) < torch.tensor([[9], [6]])
+    found = []
+    for operator in (None, opaque.attend):
+        out = synchronize(*tensors, causal=causal, key_mask=mask, floor=0.1, chunk=4, operator=operator)
+        weight = torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out)
+        found.append([out, *torch.autograd.grad((out * weight).sum(), wanted)])
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs)
+    first = [None if x is None else x[:, :4].detach() for x in tensors[:2]] if causal else [None, None]
+    arguments = (*tensors, *first, mask, causal, 5.0, None, 0.1, 4)
+    opcheck(opaque._attend, arguments, test_utils=("test_schema", "test_faketensor", "test_autograd_registration"))
 
 
-def test_other_weights_for_a_call_are_fine():
-    layer, x = SelectiveSynchronizationAttention(D, H), torch.randn(2, N, D)
+def test_other_weights_for_a_call_are_fine() -> None:
+    layer, x = SelectiveSynchronizationAttention(12, 2), torch.randn(2, 7, 12)
     assert torch.equal(functional_call(layer, dict(layer.named_parameters()), (x,)), layer(x))
+
+
+def test_the_cap_bounds_the_slope_and_leaves_the_root() -> None:
+    y = torch.tensor([-1.0, 0.0, 1e-12, 0.004, 0.009, 0.011, 4.0], dtype=torch.double, requires_grad=True)
+    root = capped_root(y, 5.0)  # 1 / (2 sqrt(y)) is 5 at y = 0.01
+    torch.testing.assert_close(root.detach(), y.detach().clamp_min(0).sqrt(), rtol=0, atol=1e-15)
+    (slope,) = torch.autograd.grad(root.sum(), y)
+    torch.testing.assert_close(slope, torch.tensor([0, 0, 5, 5, 5, 0.5 / 0.011**0.5, 0.25], dtype=torch.double))
