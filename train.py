@@ -24,6 +24,11 @@ def main(config: RunConfig) -> int:
             f"starting {config.model.name}, scale {config.scale.name}, {config.data.name}, seed {config.seed}",
             flush=True,
         )
+    if config.plan:
+        from training.plan import show_plan
+
+        show_plan(config)
+        return 0
     from training.run import run
     from training.signals import Interrupted
 

@@ -17,7 +17,8 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data import evaluation_batches, open_corpus, training_batch
+from data.sources import open_corpus
+from data.windows import evaluation_batches, training_batch
 from data.corpus import Built, cache_folder, cached_corpus
 
 ROOT = Path(__file__).parents[2]
