@@ -5,6 +5,7 @@ Or all runs of a table: `python train.py +sweeps=fsn-enwik8 profile=cpu`; what i
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from configs.command import end_with
@@ -50,7 +51,14 @@ def main_or_sweep() -> int | None:
         return main()
     from training.sweeps.sweep import conduct
 
-    return conduct(request)
+    return conduct(request, at_end=compared)
+
+
+def compared(finished: Sequence[Path]) -> None:
+    """The table of the finished runs of a sweep."""
+    from results.compare import compare_finished
+
+    compare_finished(finished)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ class Batches(L.LightningDataModule):
         """
         trainer, data = self.trainer, self.data
         if trainer is None:
-            raise RuntimeError(f"{type(self).__name__} serves a Lightning trainer; without one call `batch` of its data")
+            raise RuntimeError(
+                f"{type(self).__name__} serves a Lightning trainer; without one call `batch` of its data"
+            )
         data.require_parts(trainer.world_size)
         return (
             data.batch(step, trainer.global_rank, trainer.world_size, micro)

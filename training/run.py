@@ -89,6 +89,11 @@ def lead(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord:
         if earlier is not None and earlier.status == "done":
             group.tell({"done": True})
             print(f"already finished: {announce.outcome(earlier, plan.folder)}")
+            if earlier.final and earlier.final["step"] < plan.total_steps:
+                print(
+                    f"note: trainer.max_epochs ended it, over which trainer.max_steps={plan.total_steps} rules now; "
+                    "overwrite=true makes all steps"
+                )
             return earlier
         checkpoint = checkpoint_to_resume(plan, earlier)
         windows = config.trainer.micro_batch_size or config.batch_size // config.trainer.devices

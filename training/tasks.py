@@ -19,6 +19,7 @@ from data.translation import TranslationData
 from measures.flops import flops_per_target, flops_per_token
 from measures.memory import TrainingMemory, training_memory
 from training.run_record.record import DataInfo, TokenizerInfo, without_absolute_paths
+from training.schedule import glanced_bytes, validation_interval
 from training.units import BITS_PER_BYTE, NATS_PER_SYMBOL, Unit
 
 if TYPE_CHECKING:  # their imports are where they are made: a plan needs no Lightning, which takes seconds to load
@@ -94,14 +95,15 @@ def language_validation(config: RunConfig, data: LanguageData, total_steps: int)
     from training.validation import Validation
 
     trainer, corpus = config.trainer, data.corpus
+    every = validation_interval(trainer.val_every, data.steps_per_epoch, total_steps)
     return Validation(
         corpus.split("validation"),
         data.context,
         config.precision,
         data.steps_per_epoch,
         total_steps,
-        trainer.val_every,
-        trainer.val_bytes,
+        every,
+        glanced_bytes(trainer, data.steps_per_epoch, total_steps),
         trainer.last_val_bytes,
         corpus.text("validation") if corpus.counts_words else None,
         isinstance(corpus.tokenizer, WordTokenizer),
@@ -137,7 +139,8 @@ def recall_validation(config: RunConfig, data: RecallData, total_steps: int) -> 
     """Loss and accuracy on strings of the split validation."""
     from training.recall import RecallValidation
 
-    return RecallValidation(data.strings, data.context, config.precision, total_steps, config.trainer.val_every)
+    every = validation_interval(config.trainer.val_every, None, total_steps)
+    return RecallValidation(data.strings, data.context, config.precision, total_steps, every)
 
 
 def translation_data(config: RunConfig) -> TranslationData:
@@ -199,7 +202,7 @@ def translation_validation(config: RunConfig, data: TranslationData, total_steps
         config.precision,
         data.steps_per_epoch,
         total_steps,
-        config.trainer.val_every,
+        validation_interval(config.trainer.val_every, data.steps_per_epoch, total_steps),
     )
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from configs.schema import DataConfig
 from data import overlap as overlap_module
-from data.sources import open_corpus
 from data.overlap import overlap, with_overlap
+from data.sources import open_corpus
 
 
 def array(content):

@@ -14,8 +14,8 @@ from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import DataConfig
 from data import wikitext
-from data.sources import open_corpus
 from data.cuts import SPLITS
+from data.sources import open_corpus
 
 # Bytes of the official files: a space before each word, and before each newline.
 RAW = {

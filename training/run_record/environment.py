@@ -61,8 +61,25 @@ typed: str | None = None  # the command of the sweep that started this process, 
 
 
 def command() -> str:
-    """The command line, to be typed again; of absolute paths only the names."""
-    return typed or shlex.join(["python", Path(sys.argv[0]).name, *without_absolute_paths(sys.argv[1:])])
+    """The command line, to be typed again in the checkout. A record has no absolute path: of one the last part is there,
+    and a comment says so. Another comment says of data.path that it is not a path in the checkout.
+    """
+    if typed is not None:
+        return typed
+    arguments = without_absolute_paths(sys.argv[1:])
+    line = shlex.join(["python", *_started(), *arguments])
+    shortened = [text for text, whole in zip(arguments, sys.argv[1:], strict=True) if text != whole]
+    marks = [f"of the path only the last part: {text}" for text in shortened]
+    here = Path.cwd()
+    if here != SOURCES and any(text.startswith("data.path=") and text not in shortened for text in arguments):
+        marks.append("data.path is relative to the folder that this was typed in, which was not the checkout")
+    return line + (f"  # {'; '.join(marks)}" if marks else "")
+
+
+def _started() -> list[str]:
+    """What Python was given to run: a file of the checkout, or with -m a module."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return [Path(sys.argv[0]).name] if spec is None else ["-m", spec.name.removesuffix(".__main__")]
 
 
 def source_sha256() -> str:

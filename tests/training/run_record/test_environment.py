@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 
 import torch
 
@@ -20,7 +21,27 @@ def test_versions_are_those_of_what_runs():
 
 def test_the_command_names_the_entry_point_without_its_folder(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/somewhere/private/train.py", "model=fsn", "data.path=/somewhere/private/a.txt"])
-    assert environment.command() == "python train.py model=fsn data.path=a.txt"
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert environment.command() == (
+        "python train.py model=fsn data.path=a.txt  # of the path only the last part: data.path=a.txt"
+    )
+
+
+def test_a_module_is_recorded_as_it_is_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/private/results/target.py", "table-fsn-enwik8", "profile=smoke"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec("results.target", None))
+    assert environment.command() == "python -m results.target table-fsn-enwik8 profile=smoke"
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec("results.claims.__main__", None))
+    assert environment.command().startswith("python -m results.claims table")
+
+
+def test_a_relative_path_is_marked_where_it_does_not_lead_from_the_checkout(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys, "argv", ["train.py", "data=text", "data.path=texts/a.txt"])
+    monkeypatch.chdir(environment.SOURCES)
+    assert environment.command() == "python train.py data=text data.path=texts/a.txt"
+    monkeypatch.chdir(tmp_path)
+    assert environment.command().partition("  # ")[2].startswith("data.path is relative to the folder")
 
 
 def test_the_commit_is_that_of_this_source_whatever_the_environment_says(monkeypatch, tmp_path):
