@@ -39,8 +39,8 @@ MOST, MOST_LONG = 2**18, 2**20
 SAMPLE = 8  # keys that the centre of all is taken from (our choice)
 
 
-# Compiled, its loop over chunks would be unrolled; what is worth compiling in it is (ssa/pairs.py). torch.compiler.disable
-# does the same and loads torch._dynamo at import, which takes as long as the rest of torch.
+# Compiled, its loop over chunks would be unrolled; what is worth compiling in it is (ssa/pairs.py).
+# torch.compiler.disable does the same and loads torch._dynamo at import, which takes as long as the rest of torch.
 @torch._disable_dynamo
 def synchronize(
     q: Tensor,

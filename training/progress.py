@@ -138,7 +138,7 @@ class Progress:
 
     @property
     def _window(self) -> float:
-        """Steps that the displayed loss is about a mean of. It is exponential, and begins with the first loss itself."""
+        """Steps that the displayed loss is about a mean of: an exponential one, which begins with the first loss."""
         return min(MOST, max(1.0, SHARE * self._seen))
 
     def _tell(self, at_once: bool = False) -> None:

@@ -61,8 +61,8 @@ typed: str | None = None  # the command of the sweep that started this process, 
 
 
 def command() -> str:
-    """The command line, to be typed again in the checkout. A record has no absolute path: of one the last part is there,
-    and a comment says so. Another comment says of data.path that it is not a path in the checkout.
+    """The command line, to be typed again in the checkout. A record has no absolute path: of one it has the last
+    part, and a comment says so. Another comment says of data.path that it is not a path in the checkout.
     """
     if typed is not None:
         return typed
