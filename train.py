@@ -5,6 +5,7 @@ Or all runs of a table: `python train.py +sweeps=fsn-enwik8 profile=cpu`; what i
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from configs.command import end_with
@@ -24,6 +25,11 @@ def main(config: RunConfig) -> int:
             f"starting {config.model.name}, scale {config.scale.name}, {config.data.name}, seed {config.seed}",
             flush=True,
         )
+    if config.plan:
+        from training.plan import show_plan
+
+        show_plan(config)
+        return 0
     from training.run import run
     from training.signals import Interrupted
 
@@ -45,7 +51,14 @@ def main_or_sweep() -> int | None:
         return main()
     from training.sweeps.sweep import conduct
 
-    return conduct(request)
+    return conduct(request, at_end=compared)
+
+
+def compared(finished: Sequence[Path]) -> None:
+    """The table of the finished runs of a sweep."""
+    from results.compare import compare_finished
+
+    compare_finished(finished)
 
 
 if __name__ == "__main__":

@@ -503,9 +503,9 @@ class TrainerConfig:
     # ddp: every device has all weights | fsdp: each keeps a part of weights, gradients and moments | auto: ddp if many
     strategy: str = setting("auto", names=("auto", "ddp", "fsdp"))
     max_epochs: int | None = setting(None, at_least(1), example=1)
-    # the smaller of max_steps and max_epochs ends the run
+    # rules where it is set, whatever max_epochs is
     max_steps: int | None = setting(None, at_least(1), example=1000)
-    # steps between validations, besides the one at each epoch's end
+    # steps between validations, besides the one at each epoch's end; None: where no epoch ends before the run, a fifth
     val_every: int | None = setting(None, at_least(1), example=500)
     # first bytes of the split that validations before the last take; None: all
     val_bytes: int | None = setting(None, at_least(1), example=100_000, needs=OF_TEXT)

@@ -1,4 +1,4 @@
-"""Batches of a corpus for Lightning."""
+"""Batches of a corpus."""
 
 from configs.errors import UserError
 from data.corpus import Corpus

@@ -1,7 +1,20 @@
-"""Batches of strings to recall, for Lightning: new ones at every step."""
+"""Batches of strings to recall: new ones at every step."""
 
-from data.strings import StringBatch, Strings
+from typing import NamedTuple
+
+from torch import Tensor
+
+from data.strings import Strings
 from data.training_data import WindowData
+
+
+class StringBatch(NamedTuple):
+    """Strings of one forward pass. Its counts are of the *global* batch."""
+
+    inputs: Tensor  # (n, N) int64
+    targets: Tensor  # (n, N) int64, IGNORE where nothing is scored
+    n_targets: int  # scored symbols in all micro batches on all ranks
+    n_tokens: int  # symbols read there
 
 
 class RecallData(WindowData):

@@ -6,6 +6,7 @@ import numpy as np
 
 from data.mapped_file import MappedFile
 
+IGNORE = -100  # target where nothing is to be predicted; torch's cross entropy skips it by default
 NEWLINE = 10  # as a byte: a split is taken to follow one
 
 

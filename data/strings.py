@@ -28,29 +28,21 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from configs.schema import QueriesConfig, RepeatConfig, SelectiveCopyingConfig, StringsConfig
-from data.windows import IGNORE
+from data.split import IGNORE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SPLITS = ("train", "validation", "test")
 STREAM = 0x72_65_63_61  # keeps these draws apart from any other that is seeded alike
 HASHED = 64  # strings of each split and length behind the hash
 
 Made = tuple[np.ndarray, np.ndarray]  # inputs and targets (n, N) int64; IGNORE where nothing is scored
-
-
-class StringBatch(NamedTuple):
-    """Strings of one forward pass. Its counts are of the *global* batch."""
-
-    inputs: Tensor  # (n, N) int64
-    targets: Tensor  # (n, N) int64, IGNORE where nothing is scored
-    n_targets: int  # scored symbols in all micro batches on all ranks
-    n_tokens: int  # symbols read there
 
 
 def repeat(r: np.ndarray, config: RepeatConfig, N: int) -> Made:
@@ -133,11 +125,17 @@ class Strings:
         """Targets in a string of so many symbols."""
         return KINDS[self.config.source].scored(self.config, length)
 
-    def made(self, split: str, length: int, first: int, stop: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    def made(self, split: str, length: int, first: int, stop: int, seed: int = 0) -> "tuple[Tensor, Tensor]":
         """Inputs and targets (stop - first, length) of strings `first` .. `stop` - 1 of a split.
 
         `seed`: of training; the other splits have none.
         """
+        import torch  # here, because what names the strings needs none
+
+        inputs, targets = self._made(split, length, first, stop, seed)
+        return torch.from_numpy(inputs), torch.from_numpy(targets)
+
+    def _made(self, split: str, length: int, first: int, stop: int, seed: int = 0) -> Made:
         kind = KINDS[self.config.source]
         seed = seed if split == "train" else 0
         # Only raw bits: NumPy never changes these between its versions, as it may the methods of a Generator (NEP 19).
@@ -149,8 +147,7 @@ class Strings:
                 for number in range(first, stop)
             ]
         )
-        inputs, targets = kind.make(r, self.config, length)
-        return torch.from_numpy(inputs), torch.from_numpy(targets)
+        return kind.make(r, self.config, length)
 
     @cached_property
     def sha256(self) -> str:
@@ -158,8 +155,8 @@ class Strings:
         digest = hashlib.sha256()
         for length in sorted({self.config.context, *self.config.lengths}):
             for split in SPLITS:
-                for part in self.made(split, length, 0, HASHED):
-                    digest.update(part.numpy().astype("<i8").tobytes())
+                for part in self._made(split, length, 0, HASHED):
+                    digest.update(part.astype("<i8").tobytes())
         return digest.hexdigest()
 
     @property

@@ -1,18 +1,14 @@
-"""The batches of a run for Lightning: which ones come next follows from the global step alone."""
+"""The batches of a run: which ones come next follows from the global step alone."""
 
-import itertools
-from collections.abc import Iterator
 from typing import Any
-
-import lightning
 
 from configs.errors import UserError
 
 
-class TrainingData(lightning.LightningDataModule):
+class TrainingData:
     """Training batches of sequences of at most `context` tokens.
 
-    `n_micro` batches of the loader make one optimizer step: give the trainer accumulate_grad_batches=n_micro.
+    `n_micro` of them make one optimizer step; `training.batches` has them in their order.
     UserError for a negative seed. A task adds `batch`, its vocabulary and, where its data ends, `steps_per_epoch`.
     """
 
@@ -22,7 +18,6 @@ class TrainingData(lightning.LightningDataModule):
     tokenizer_file: bytes | None = None  # tokenizer.json, where tokens are made by one
 
     def __init__(self, context: int, seed: int, n_micro: int = 1) -> None:
-        super().__init__()
         if seed < 0:
             raise UserError(f"seed={seed} is negative; give 0 or more")
         self.context = context
@@ -35,21 +30,6 @@ class TrainingData(lightning.LightningDataModule):
 
     def require_parts(self, world_size: int) -> None:
         """UserError where batches do not divide over so many devices."""
-
-    def train_dataloader(self) -> Iterator[Any]:
-        """This rank's micro batches from the trainer's global step on, without end.
-
-        UserError when they do not divide over the devices.
-        """
-        trainer = self.trainer
-        if trainer is None:
-            raise RuntimeError(f"{type(self).__name__} serves a Lightning trainer; without one call its `batch`")
-        self.require_parts(trainer.world_size)
-        return (
-            self.batch(step, trainer.global_rank, trainer.world_size, micro)
-            for step in itertools.count(trainer.global_step)
-            for micro in range(self.n_micro)
-        )
 
 
 class WindowData(TrainingData):

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.split import Split
+from data.split import IGNORE, Split
 
-IGNORE = -100  # target where nothing is to be predicted; torch's cross entropy skips it by default
 EPOCH_STREAM = 0x77_69_6E_64  # keeps these draws apart from any other that is seeded by (seed, epoch)
 
 

@@ -32,6 +32,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.error = refuse  # type: ignore[method-assign]  # one line, not its usage too
     asked = parser.parse_args(arguments)
     records = [load_record(path) for path in record_files(asked.records)]
+    compare(records)
+    if asked.figure is not None:
+        print(
+            "\n"
+            + ", ".join(str(file) for file in plot_curves(records, asked.figure))
+            + in_one_line(f": {drawn(records)}")
+        )
+
+
+def compare_finished(paths: Sequence[Path]) -> None:
+    """The same of finished runs, at the end of a sweep; in one line why there is no table, where there is none."""
+    try:
+        records = [load_record(path) for path in paths]
+        if records:
+            print("\nThe finished runs, as python -m results.compare shows them:\n")
+            compare(records)
+    except UserError as error:
+        print(in_one_line(f"no table of these runs: {error}"))
+
+
+def compare(records: Sequence[RunRecord]) -> None:
+    """Print the tables. UserError for records that cannot stand side by side."""
     if any(record.config.get("task") == "recall" for record in records):
         raise UserError(
             "a run with task=recall has accuracies, no bits per byte: type make table-recall ARGS=runs=FOLDER"
@@ -48,20 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if costs := cost_table("", models):
         title = costs.title[0].upper() + costs.title[1:]
         print("\n" + "\n\n".join([in_one_line(title), markdown(costs.rows), *map(in_one_line, costs.notes)]))
-    if asked.figure is not None:
-        print(
-            "\n"
-            + ", ".join(str(file) for file in plot_curves(records, asked.figure))
-            + in_one_line(f": {drawn(records)}")
-        )
 
 
 def record_files(paths: Sequence[Path]) -> list[Path]:
-    """The record files that the paths name, sorted within each folder. UserError for a folder without any."""
+    """The record files that the paths name, sorted within each folder, which has them or run directories. UserError for
+    a folder without any.
+    """
     files: list[Path] = []
     for path in paths:
         if path.is_dir() and not (path / "record.json").exists():
-            inside = sorted(path.glob("*.json"))
+            inside = sorted(path.glob("*.json")) or sorted(path.glob("*/record.json"))
             if not inside:
                 raise UserError(
                     f"there is no record in {path}; give record files, run directories or folders of records"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from configs.command import end_with
 from configs.compose import compose
@@ -28,17 +28,14 @@ from configs.strict import illegal_value
 from configs.sweeps import PROFILES, Request, Sweep, expand, label_of, names, requested
 from configs.text_values import quoted
 from data.sources import open_data
-from results.claims.sources import Sources, measurements
-from results.claims.table import claims_table
 from results.document import Document
-from results.evaluate.missing import evaluate_missing
-from results.evidence.layer_measurements import measure_layer_cost
 from results.evidence.runs import COMMITTED, Evidence, Run, read_records
 from results.evidence.stored import TASKS, count_stored
-from results.tables import layer_cost
-from results.tables.kinds import add_tables, gather_for
 from training.run_record.record import RunRecord
-from training.sweeps.sweep import conduct
+
+# What makes tables needs torch, which takes seconds to load: it is imported once the arguments are right.
+if TYPE_CHECKING:
+    from results.claims.sources import Sources
 
 SHOWN = ("cpu", "paper")  # a smoke profile's numbers mean nothing
 FIGURES = ("copy-depth", "coupling")  # sweeps that are a figure first
@@ -111,6 +108,8 @@ def targets() -> list[str]:
 
 def title(name: str) -> str:
     """The title of a sweep's or a benchmark's document."""
+    from results.tables import layer_cost
+
     return layer_cost.TITLE if name in BENCHMARKS else expand(name).title
 
 
@@ -180,6 +179,10 @@ def name_left_out(damaged: Sequence[str]) -> int:
 
 def make_document(asked: Asked) -> Document:
     """The document, its figures written. Raises UserError for runs that cannot stand in one table."""
+    from results.claims.sources import Sources, measurements
+    from results.tables import layer_cost
+    from results.tables.kinds import add_tables, gather_for
+
     folder = asked.folder
     if asked.sweep in BENCHMARKS:
         document = layer_cost.layer_cost_document(asked.profile, asked.benches, folder)
@@ -223,7 +226,9 @@ def _section(evidence: Evidence) -> dict[str, str]:
     return section | {"scale": evidence.runs[0].config.scale.name, "setting": evidence.setting}
 
 
-def _with_claims(document: Document, asked: Asked, sources: Sources) -> Document:
+def _with_claims(document: Document, asked: Asked, sources: "Sources") -> Document:
+    from results.claims.table import claims_table
+
     if asked.profile != "smoke" and (claimed := claims_table(asked.sweep, sources)):
         document.tables.append(claimed)
     return document
@@ -231,6 +236,11 @@ def _with_claims(document: Document, asked: Asked, sources: Sources) -> Document
 
 def make_runs(asked: Asked) -> int:
     """Train and evaluate, or measure, what the profile lacks; exit code 1 where a run or an evaluation failed."""
+    from results.evaluate.missing import evaluate_missing
+    from results.evidence.layer_measurements import measure_layer_cost
+    from results.tables.kinds import gather_for
+    from training.sweeps.sweep import conduct
+
     assert asked.profile is not None
     if asked.sweep in BENCHMARKS:
         measure_layer_cost(asked.profile, asked.benches, asked.settings)

@@ -31,7 +31,7 @@ from training.plan import make_plan
 from training.processes import launcher
 from training.processes.launcher import Place, placed
 from training.run import run
-from training.run_record.environment import device_kind
+from training.run_record.device import device_kind
 from training.run_record.record import load_record
 from training.run_record.trained_run import open_run
 

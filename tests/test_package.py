@@ -89,7 +89,10 @@ def test_a_users_own_files_break_nothing(wheel: zipfile.ZipFile, tmp_path: Path)
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_the_layers_import_torch_alone(package: str) -> None:
-    """Wherever in a file: an import that is put off fails later, and only for some. `save` and `load` say what to install."""
+    """Wherever in a file: an import that is put off fails later, and only for some.
+
+    `save` and `load` say what to install.
+    """
     for path in (ROOT / package).rglob("*.py"):
         nodes = list(ast.walk(ast.parse(path.read_text())))
         names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}

@@ -7,6 +7,7 @@ from configs.schema import RunConfig
 from measures.memory import TrainingMemory
 from measures.statistics import half_width
 from training.run_record.record import DataInfo, RunRecord
+from training.schedule import glanced_bytes, validation_interval
 
 # Of an H100 SXM, dense, by precision: float32 matrix products are in TF32. Operations a second.
 PEAK = {"32": 494e12, "bf16": 989e12}
@@ -34,6 +35,8 @@ def plan(
         "parameters": f"{record.parameters['total']:,} ({parts})",
         **({"budget": _budget(record)} if "without_tables" in record.parameters else {}),
         **_training(config, record.data, total_steps, steps_per_epoch),
+        **_length(config, steps_per_epoch),
+        **_validations(config, record.data, total_steps, steps_per_epoch),
         **({} if memory is None else _cost(config, record, total_steps, steps_per_epoch, memory)),
         "optimizer": f"{optim.name}, learning rate {optim.lr:g}, {optim.schedule}, {warmup}",
         "device": f"{_device(config, record)}, precision {config.precision}",
@@ -54,6 +57,28 @@ def _training(config: RunConfig, data: DataInfo, total_steps: int, steps_per_epo
         return _strings(config, data, total_steps)
     told = _pairs if config.task == "translation" else _corpus
     return told(config, data, total_steps, total_steps / steps_per_epoch)
+
+
+def _length(config: RunConfig, steps_per_epoch: int | None) -> dict[str, str]:
+    """That an epoch of a preset does not end the run, where it would end it sooner than the steps that are typed."""
+    epochs, steps = config.trainer.max_epochs, config.trainer.max_steps
+    if steps is None or epochs is None or steps_per_epoch is None or epochs * steps_per_epoch >= steps:
+        return {}
+    return {
+        "length": f"trainer.max_steps={steps} rules; trainer.max_epochs={epochs} would be "
+        f"{epochs * steps_per_epoch:,} steps"
+    }
+
+
+def _validations(config: RunConfig, data: DataInfo, total_steps: int, steps_per_epoch: int | None) -> dict[str, str]:
+    """How often a run validates that was not asked to."""
+    every = validation_interval(None, steps_per_epoch, total_steps)
+    if config.trainer.val_every is not None or every is None:
+        return {}
+    glance = glanced_bytes(config.trainer, steps_per_epoch, total_steps)
+    first = glance is not None and config.task == "language" and glance < data.bytes["validation"]
+    share = f" on the first {glance:,} bytes" if first else ""
+    return {"validating": f"every {every:,} steps{share}, and at the end; trainer.val_every=N says otherwise"}
 
 
 def _pairs(config: RunConfig, data: DataInfo, total_steps: int, epochs: float) -> dict[str, str]:

@@ -8,7 +8,7 @@ from torch import nn
 from blocks.decoder import Decoder
 from configs.compose import config_dict, config_hash
 from configs.errors import UserError
-from configs.heartbeat import doing
+from configs.heartbeat import beating, doing
 from configs.schema import RunConfig
 from data.training_data import TrainingData
 from training import announce
@@ -16,12 +16,14 @@ from training.attention_backend import set_backend
 from training.budget import resolve_shape, without_tables
 from training.build import build_model, parameters_by_part
 from training.compiler import require_compiler
-from training.processes.launcher import Place
-from training.run_record import environment
-from training.run_record.record import RunRecord, without_absolute_paths
-from training.run_record.recorder import now
+from training.out_of_memory import of_run, out_of_memory_named
+from training.processes.launcher import Place, placed
+from training.run_record.device import device, device_kind, prepare
+from training.run_record.environment import command, git, versions
+from training.run_record.record import RunRecord, now, without_absolute_paths
 from training.run_record.run_directory import run_directory
 from training.schedule import total_steps
+from training.signals import GracefulStop
 from training.tasks import TASKS, Task
 
 
@@ -54,7 +56,7 @@ def make_plan(config: RunConfig, place: Place | None = None) -> Plan:
     """
     place = place or Place(size=config.trainer.devices, local_size=config.trainer.devices)
     try:
-        kind = environment.device_kind(config, place)
+        kind = device_kind(config, place)
     except UserError:
         if not config.plan:
             raise
@@ -65,7 +67,7 @@ def make_plan(config: RunConfig, place: Place | None = None) -> Plan:
     doing("building the model")
     config = resolve_shape(config, data.vocabulary_size)
     total = total_steps(config.trainer, data.steps_per_epoch)
-    environment.prepare(config, kind)
+    prepare(config, kind)
     model = build_model(config.model, data.vocabulary_size, config.task)
     set_backend(model, config.ssa.backend, kind, gradients=True)
     if config.compile and not config.plan:
@@ -81,13 +83,29 @@ def make_plan(config: RunConfig, place: Place | None = None) -> Plan:
         flops_per_token=task.flops(model, data),
         data=task.info(data),
         seed=config.seed,
-        device=environment.device(config, kind),
-        versions=environment.versions(),
-        git=environment.git(),
-        command=environment.command(),
+        device=device(config, kind),
+        versions=versions(),
+        git=git(),
+        command=command(),
         started=now(),
     )
     return Plan(config, run_directory(config), kind, place, task, data, model, total, record)
+
+
+def show_plan(config: RunConfig, place: Place | None = None) -> RunRecord:
+    """Print what would be run; the record of that run, not begun. UserError as of `make_plan`.
+
+    `place`: None: as the launcher that started this process says.
+    """
+    if place is None:
+        config, place = placed(config)
+    main = place.rank == 0
+    named = out_of_memory_named(lambda error: of_run(config, error))
+    with GracefulStop(), beating(main and config.trainer.progress), named:
+        plan = make_plan(config, place)
+        if main:
+            print(plan, flush=True)
+    return plan.record
 
 
 def require_whole_logits(config: RunConfig, model: nn.Module) -> None:

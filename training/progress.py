@@ -16,7 +16,7 @@ LINE_EVERY = 10.0  # seconds between lines where there is no bar
 # The displayed training loss is a mean over about the last tenth of the steps, at most MOST of them: a mean over more
 # would lie far above a loss that falls fast, as it does at the start.
 SHARE, MOST = 0.1, 50
-DROPPED = ("bar", "speed", "validation", "loss")  # in this order where a terminal is narrow
+DROPPED = ("window", "bar", "speed", "validation", "loss")  # in this order where a terminal is narrow
 BAR = 8  # characters
 
 
@@ -82,7 +82,7 @@ class Progress:
         self.at, self._tokens, self._speed = step, tokens, tokens_per_second
         self._seen += 1
         before = loss if self._loss is None else self._loss
-        self._loss = before + (loss - before) / min(MOST, max(1.0, SHARE * self._seen))
+        self._loss = before + (loss - before) / self._window
         self._tell()
         if not self.shown:
             return
@@ -136,6 +136,11 @@ class Progress:
             heartbeat.mute(False)
         self._tell(at_once=True)
 
+    @property
+    def _window(self) -> float:
+        """Steps that the displayed loss is about a mean of: an exponential one, which begins with the first loss."""
+        return min(MOST, max(1.0, SHARE * self._seen))
+
     def _tell(self, at_once: bool = False) -> None:
         if self._status is not None:
             self._status.tell(
@@ -156,6 +161,7 @@ class Progress:
             "bar": f"[{'#' * full}{'.' * (BAR - full)}]",
             "steps": f"step {self.at}/{self.total_steps}",
             "loss": "-" if self._loss is None else f"{self._loss:.3f} {self.unit.short}",
+            **({"window": f"mean of {n} steps"} if (n := round(self._window)) > 1 else {}),
             "validation": "val -" if self._validation is None else f"val {self._validation:.3f}",
             "speed": f"{self._speed / 1000:.1f}k tok/s",
             "left": f"{'?' if left is None else duration(left)} left",
@@ -166,7 +172,7 @@ class Progress:
         parts = self._parts()
         for name in DROPPED:
             if len(" · ".join(parts.values())) > width:
-                del parts[name]
+                parts.pop(name, None)
         lines = [" · ".join(parts.values())]
         if self._validating is not None:
             done, total = self._validating

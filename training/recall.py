@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data.recall import StringBatch
 from data.split import Split
-from data.strings import StringBatch, Strings
+from data.strings import Strings
 from data.windows import IGNORE
 from measures.by_head import WINDOWS, ByHead, by_head
 from measures.recall import recall

@@ -20,12 +20,14 @@ from data.atomic_write import WriteError, write_atomically
 from ssa.backends import fallen_back
 from training import announce
 from training.attention_backend import backends
+from training.batches import Batches
 from training.loop import Loop
 from training.meter import Meter
 from training.out_of_memory import OutOfMemory, of_run, out_of_memory_named
-from training.plan import Plan, make_plan
+from training.plan import Plan, make_plan, show_plan
 from training.processes.group import Group
-from training.processes.launcher import Place, PlacedEnvironment, placed
+from training.processes.launcher import Place, placed
+from training.processes.placed_environment import PlacedEnvironment
 from training.processes.watch import RankDied
 from training.progress import Progress
 from training.run_record import environment
@@ -67,16 +69,13 @@ def run(config: RunConfig, place: Place | None = None) -> RunRecord | None:
     Raises UserError for what a user can put right, Interrupted after SIGINT or SIGTERM, RankDied where another process
     of the run ended it; in all cases the record says so and the newest checkpoint on the disk is whole.
     """
+    if config.plan:
+        return show_plan(config, place)
     if place is None:
         config, place = placed(config)
     main = place.rank == 0
     named = out_of_memory_named(lambda error: of_run(config, error))
     with GracefulStop() as stop, beating(main and config.trainer.progress), named:
-        if config.plan:
-            plan = make_plan(config, place)
-            if main:
-                print(plan, flush=True)
-            return plan.record
         stop.speaks, stop.relayed = main, RELAY if place.external else 0.0
         with Group(place, config.trainer.timeout) as group:
             return lead(config, stop, group) if group.main else follow(config, stop, group)
@@ -91,6 +90,11 @@ def lead(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord:
         if earlier is not None and earlier.status == "done":
             group.tell({"done": True})
             print(f"already finished: {announce.outcome(earlier, plan.folder)}")
+            if earlier.final and earlier.final["step"] < plan.total_steps:
+                print(
+                    f"note: trainer.max_epochs ended it, over which trainer.max_steps={plan.total_steps} rules now; "
+                    "overwrite=true makes all steps"
+                )
             return earlier
         checkpoint = checkpoint_to_resume(plan, earlier)
         windows = config.trainer.micro_batch_size or config.batch_size // config.trainer.devices
@@ -215,7 +219,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
         if config.compile:
             plan.model.compile(dynamic=False)
         with out_of_memory_named(lambda error: of_run(config, error)):
-            trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint)
+            trainer.fit(module, datamodule=Batches(plan.data), ckpt_path=checkpoint)
             record.ssa |= fallen_back()
             if main:
                 loop.complete(module, torch.device(plan.kind))

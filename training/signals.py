@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning as L
-import torch
-import torch.distributed as dist
+if TYPE_CHECKING:  # who only catches Interrupted needs neither
+    import lightning as L
+    import torch.distributed as dist
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -80,10 +80,13 @@ class GracefulStop:
         if self.signum is not None:
             raise Interrupted(self.signum)
 
-    def requested(self, trainer: L.Trainer) -> int | None:
+    def requested(self, trainer: "L.Trainer") -> int | None:
         """The signal that any of the processes got, or None. All processes must call this together."""
         if trainer.world_size == 1:
             return self.signum
+        import torch
+        import torch.distributed as dist
+
         signum = torch.tensor(self.signum or 0)
         dist.all_reduce(signum, dist.ReduceOp.MAX, group=self.group)
         return int(signum) or None

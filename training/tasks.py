@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -18,13 +18,15 @@ from data.tokenizers import WordTokenizer
 from data.translation import TranslationData
 from measures.flops import flops_per_target, flops_per_token
 from measures.memory import TrainingMemory, training_memory
-from training.language import LanguageModule
-from training.recall import RecallModule, RecallValidation
 from training.run_record.record import DataInfo, TokenizerInfo, without_absolute_paths
-from training.step import TrainingModule
-from training.translation import TranslationModule, TranslationValidation
+from training.schedule import glanced_bytes, validation_interval
 from training.units import BITS_PER_BYTE, NATS_PER_SYMBOL, Unit
-from training.validation import Validation
+
+if TYPE_CHECKING:  # their imports are where they are made: a plan needs no Lightning, which takes seconds to load
+    from training.recall import RecallValidation
+    from training.step import TrainingModule
+    from training.translation import TranslationValidation
+    from training.validation import Validation
 
 
 def language_info(data: LanguageData) -> DataInfo:
@@ -60,9 +62,9 @@ class Task:
     """The parts of a task that are made from a config."""
 
     data: Callable[[RunConfig], Any]  # TrainingData
-    module: type[TrainingModule]
+    module: "Callable[..., TrainingModule]"
     # The last argument: optimizer steps of the run.
-    validation: Callable[[RunConfig, Any, int], Validation | RecallValidation | TranslationValidation]
+    validation: "Callable[[RunConfig, Any, int], Validation | RecallValidation | TranslationValidation]"
     info: Callable[[Any], DataInfo] = language_info  # what the record tells of the data
     flops: Callable[[nn.Module, Any], int] = lambda model, data: flops_per_token(model, data.context)
     memory: Callable[[nn.Module, RunConfig, Any], TrainingMemory] = windows_memory  # of a step, on one device
@@ -81,17 +83,27 @@ def _per_pass(config: RunConfig) -> int | None:
     return None if micro is None else micro * config.trainer.devices
 
 
-def language_validation(config: RunConfig, data: LanguageData, total_steps: int) -> Validation:
+def language_module(*arguments: Any) -> "TrainingModule":
+    """What trains a model of the task, from what `TrainingModule` takes."""
+    from training.language import LanguageModule
+
+    return LanguageModule(*arguments)
+
+
+def language_validation(config: RunConfig, data: LanguageData, total_steps: int) -> "Validation":
     """Loss on the validation split of the corpus."""
+    from training.validation import Validation
+
     trainer, corpus = config.trainer, data.corpus
+    every = validation_interval(trainer.val_every, data.steps_per_epoch, total_steps)
     return Validation(
         corpus.split("validation"),
         data.context,
         config.precision,
         data.steps_per_epoch,
         total_steps,
-        trainer.val_every,
-        trainer.val_bytes,
+        every,
+        glanced_bytes(trainer, data.steps_per_epoch, total_steps),
         trainer.last_val_bytes,
         corpus.text("validation") if corpus.counts_words else None,
         isinstance(corpus.tokenizer, WordTokenizer),
@@ -116,9 +128,19 @@ def recall_info(data: RecallData) -> DataInfo:
     )
 
 
-def recall_validation(config: RunConfig, data: RecallData, total_steps: int) -> RecallValidation:
+def recall_module(*arguments: Any) -> "TrainingModule":
+    """What trains a model of the task, from what `TrainingModule` takes."""
+    from training.recall import RecallModule
+
+    return RecallModule(*arguments)
+
+
+def recall_validation(config: RunConfig, data: RecallData, total_steps: int) -> "RecallValidation":
     """Loss and accuracy on strings of the split validation."""
-    return RecallValidation(data.strings, data.context, config.precision, total_steps, config.trainer.val_every)
+    from training.recall import RecallValidation
+
+    every = validation_interval(config.trainer.val_every, None, total_steps)
+    return RecallValidation(data.strings, data.context, config.precision, total_steps, every)
 
 
 def translation_data(config: RunConfig) -> TranslationData:
@@ -163,24 +185,33 @@ def _mean_lengths(data: TranslationData) -> tuple[int, int]:
     return round(counts["source"] / pairs), round(counts["target"] / pairs)
 
 
-def translation_validation(config: RunConfig, data: TranslationData, total_steps: int) -> TranslationValidation:
+def translation_module(*arguments: Any) -> "TrainingModule":
+    """What trains a model of the task, from what `TrainingModule` takes."""
+    from training.translation import TranslationModule
+
+    return TranslationModule(*arguments)
+
+
+def translation_validation(config: RunConfig, data: TranslationData, total_steps: int) -> "TranslationValidation":
     """Loss on the validation split."""
+    from training.translation import TranslationValidation
+
     return TranslationValidation(
         data.parallel.pairs("validation"),
         data.context,
         config.precision,
         data.steps_per_epoch,
         total_steps,
-        config.trainer.val_every,
+        validation_interval(config.trainer.val_every, data.steps_per_epoch, total_steps),
     )
 
 
 TASKS: dict[str, Task] = {
-    "language": Task(language_data, LanguageModule, language_validation),
-    "recall": Task(recall_data, RecallModule, recall_validation, recall_info, unit=NATS_PER_SYMBOL),
+    "language": Task(language_data, language_module, language_validation),
+    "recall": Task(recall_data, recall_module, recall_validation, recall_info, unit=NATS_PER_SYMBOL),
     "translation": Task(
         translation_data,
-        TranslationModule,
+        translation_module,
         translation_validation,
         translation_info,
         translation_flops,

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from configs.command import end_with
 from configs.errors import UserError
-from results.claims.sources import Sources, measurements
-from results.claims.table import claims_document
 from results.evidence.runs import COMMITTED, read_records
 
 
@@ -27,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(
             f"there is no folder {folders['runs']} with runs: runs=FOLDER adds them to the committed records"
         )
+    # Torch comes with these, which takes seconds: once the arguments are right.
+    from results.claims.sources import Sources, measurements
+    from results.claims.table import claims_document
+
     records, damaged = read_records([*([folders["runs"]] if "runs" in folders else []), COMMITTED])
     document = claims_document(Sources(records, measurements()))
     document.notes += [f"Left out, because it cannot be read: {reason}." for reason in damaged]

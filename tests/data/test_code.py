@@ -14,8 +14,9 @@ from pyarrow import parquet
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data import code, open_corpus
+from data import code
 from data.cuts import SPLITS, split_of_document
+from data.sources import open_corpus
 
 DOCUMENTS = [f"# file {i}\r\ndef f{i}():\n    return 'é{i}'" + "\n" * (i % 2) for i in range(300)]
 DOCUMENTS += [DOCUMENTS[3], ""]  # a copy, and an empty one

@@ -17,8 +17,9 @@ import torch
 
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data import evaluation_batches, open_corpus, training_batch
 from data.corpus import Built, cache_folder, cached_corpus
+from data.sources import open_corpus
+from data.windows import evaluation_batches, training_batch
 
 ROOT = Path(__file__).parents[2]
 CONTENT = np.random.default_rng(0).integers(0, 256, 200_000, dtype=np.uint8).tobytes()

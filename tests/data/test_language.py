@@ -11,6 +11,7 @@ from configs.errors import UserError
 from data.corpus import Corpus
 from data.language import LanguageData
 from data.windows import training_batch
+from training.batches import Batches
 
 CONTEXT, BATCH = 16, 12
 
@@ -25,10 +26,10 @@ def corpus(tmp_path_factory):
 
 def test_batches_start_anywhere_run_on_over_epochs_and_go_to_each_rank_in_part(corpus):
     data = LanguageData(corpus, CONTEXT, BATCH, seed=1, windows_per_pass=6)
-    parts = []
+    loader, parts = Batches(data), []
     for rank in range(2):
-        data.trainer = SimpleNamespace(world_size=2, global_rank=rank, global_step=8)
-        parts.append(list(itertools.islice(data.train_dataloader(), 8)))
+        loader.trainer = SimpleNamespace(world_size=2, global_rank=rank, global_step=8)
+        parts.append(list(itertools.islice(loader.train_dataloader(), 8)))
     assert data.steps_per_epoch == 5
     split = corpus.split("train")
     whole = [training_batch(split, CONTEXT, BATCH, 1, *at) for at in ((1, 3), (1, 4), (2, 0), (2, 1))]
@@ -57,7 +58,7 @@ def test_what_cannot_be_trained_on_is_one_line(corpus, arguments, line):
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_one_line(corpus):
-    data = LanguageData(corpus, CONTEXT, BATCH, seed=0, windows_per_pass=4)
-    data.trainer = SimpleNamespace(world_size=3, global_rank=0, global_step=0)
+    loader = Batches(LanguageData(corpus, CONTEXT, BATCH, seed=0, windows_per_pass=4))
+    loader.trainer = SimpleNamespace(world_size=3, global_rank=0, global_step=0)
     with pytest.raises(UserError, match="4 windows per pass do not divide over 3 devices"):
-        data.train_dataloader()
+        loader.train_dataloader()

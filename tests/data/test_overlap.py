@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from configs.schema import DataConfig
-from data import open_corpus
 from data import overlap as overlap_module
 from data.overlap import overlap, with_overlap
+from data.sources import open_corpus
 
 
 def array(content):

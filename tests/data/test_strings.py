@@ -13,6 +13,7 @@ from configs.schema import QueriesConfig, RepeatConfig, SelectiveCopyingConfig
 from data.recall import RecallData
 from data.strings import KINDS, Strings
 from data.windows import IGNORE
+from training.batches import Batches
 
 CONFIGS = {
     "repeat": RepeatConfig(name="repeat6", source="repeat", alphabet=6, context=64, lengths=[64, 128]),
@@ -124,10 +125,10 @@ def test_content_is_copied_in_its_order():
 
 def test_each_rank_and_micro_batch_gets_its_part_from_any_step_on(strings):
     data = RecallData(strings, 64, 12, seed=1, windows_per_pass=6)
-    parts = []
+    loader, parts = Batches(data), []
     for rank in range(2):
-        data.trainer = SimpleNamespace(world_size=2, global_rank=rank, global_step=8)
-        parts.append(list(itertools.islice(data.train_dataloader(), 4)))
+        loader.trainer = SimpleNamespace(world_size=2, global_rank=rank, global_step=8)
+        parts.append(list(itertools.islice(loader.train_dataloader(), 4)))
     for index, step in enumerate((8, 9)):
         whole = strings.made("train", 64, 12 * step, 12 * step + 12, seed=1)
         pieces = [parts[rank][2 * index + micro] for micro in range(2) for rank in range(2)]

@@ -12,7 +12,7 @@ import zstandard
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data import open_corpus
+from data.sources import open_corpus
 
 CONTENT = b"line one\r\nline two\n\x00\xff caf\xc3\xa9\n" * 5000
 

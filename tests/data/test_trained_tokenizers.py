@@ -15,9 +15,8 @@ import pytest
 from configs.compose import compose, config_hash
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data import open_corpus
 from data.cuts import SPLITS
-from data.sources import vocabulary_size
+from data.sources import open_corpus, vocabulary_size
 from data.tokenizers import ByteLevelTokenizer, open_tokenizer
 
 LINES = {  # of official files, spaced as these are
@@ -101,9 +100,8 @@ def test_bpe_is_of_any_text(config, tmp_path):
     assert corpus.split("test").n_bytes() == corpus.bytes_per_split()["test"]
 
 
-TRAIN = (
-    "import sys; from data import open_corpus; from configs.schema import DataConfig; n, p, c, t, v = sys.argv[1:]; "
-)
+TRAIN = "import sys; from data.sources import open_corpus; from configs.schema import DataConfig; "
+TRAIN += "n, p, c, t, v = sys.argv[1:]; "
 TRAIN += "config = DataConfig(n, n, p, cache_dir=c, tokenizer=t, vocabulary=int(v), raw=False); "
 TRAIN += "print(open_corpus(config).tokenizer.sha256)"
 

@@ -17,9 +17,10 @@ from pyarrow import parquet
 from configs.compose import compose, config_hash
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data import open_corpus, unpacking
+from data import unpacking
 from data.lines import text_lines
 from data.other_text import read_text
+from data.sources import open_corpus
 from data.tokenizers import Tokenizer, open_tokenizer
 from data.unpacking import NotText, compression_of, unpacked_chunks
 

@@ -13,8 +13,9 @@ from pyarrow import ipc, parquet
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import DataConfig
-from data import open_corpus, wikitext
+from data import wikitext
 from data.cuts import SPLITS
+from data.sources import open_corpus
 
 # Bytes of the official files: a space before each word, and before each newline.
 RAW = {

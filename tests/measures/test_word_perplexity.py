@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs.schema import DataConfig
-from data import open_corpus
+from data.sources import open_corpus
 from measures import word_perplexity as module
 from measures.word_perplexity import by_word, word_perplexity, words_in
 

@@ -14,6 +14,7 @@ import yaml
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from configs.compose import compose, config_dict
+from training.batches import Batches
 from training.plan import make_plan
 from training.progress import Progress
 from training.run import make_loop
@@ -46,7 +47,7 @@ def train(rank: int, world: int, overrides: list[str], strategy: str, checkpoint
         num_sanity_val_steps=0,
     )
     module = plan.task.module(plan.model, plan.config.optim, plan.total_steps, plan.data.n_micro)
-    trainer.fit(module, datamodule=plan.data, ckpt_path=None if checkpoint is None else Path(checkpoint))
+    trainer.fit(module, datamodule=Batches(plan.data), ckpt_path=None if checkpoint is None else Path(checkpoint))
     recorder.finish("done")
 
 

@@ -80,6 +80,18 @@ def test_the_shown_loss_is_a_mean_where_it_is_level(capsys, monkeypatch):
     assert shown_after(losses, capsys, monkeypatch) == pytest.approx(BITS, abs=0.03)
 
 
+def test_the_shown_loss_says_how_many_steps_it_is_a_mean_of(capsys, monkeypatch):
+    monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
+    progress = Progress(10_000, shown=True)
+    progress.start(0, None)
+    for step in range(1, 101):
+        progress.step(step, BITS, 1.0)
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert "mean of" not in first, "one loss is no mean"
+    assert last.startswith("step 100/10000 · 2.000 bits/byte · mean of 10 steps · val -")
+    assert progress._drawn(39).startswith("step 100/10000 · ") and progress._drawn(39).endswith(" left")
+
+
 def test_a_reader_that_has_gone_ends_no_run(monkeypatch):
     class Gone:
         def isatty(self):

@@ -201,7 +201,7 @@ def test_cuda_graphs_are_captured_once_from_a_training_batch(make_config, monkey
     asked = make_config("trainer.max_steps=4", "trainer.cuda_graphs=true")
     with pytest.raises(UserError, match=r"cuda_graphs=true is for CUDA, and this run is on a CPU; leave it out"):
         run(asked)
-    monkeypatch.setattr("training.run_record.environment.device_kind", lambda config, place: "cpu")
+    monkeypatch.setattr("training.plan.device_kind", lambda config, place: "cpu")
     record = run(asked)
     assert record.status == "done"
     ((model, (inputs,)),) = captured

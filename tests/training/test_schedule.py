@@ -4,7 +4,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.schema import OptimConfig, TrainerConfig
-from training.schedule import lr_factor, total_steps
+from training.schedule import GLANCE, glanced_bytes, lr_factor, total_steps, validation_interval
 
 
 @pytest.mark.parametrize("shape", ["cosine", "linear"])
@@ -35,9 +35,20 @@ def test_a_run_shorter_than_its_warm_up_never_divides_by_zero():
     assert lr_factor(10, 10, optim) == pytest.approx(optim.final_lr)
 
 
-def test_the_smaller_limit_ends_the_run():
-    assert total_steps(TrainerConfig(max_steps=50, max_epochs=2), 20) == 40
+def test_steps_rule_where_they_are_set_and_else_epochs():
+    assert total_steps(TrainerConfig(max_steps=50, max_epochs=2), 20) == 50, "a preset cuts nothing"
     assert total_steps(TrainerConfig(max_steps=30, max_epochs=2), 20) == 30
     assert total_steps(TrainerConfig(max_epochs=3), 20) == 60
     with pytest.raises(UserError, match=r"trainer.max_steps or trainer.max_epochs"):
         total_steps(TrainerConfig(), 20)
+
+
+@pytest.mark.parametrize(
+    ("every", "per_epoch", "total", "expected"),
+    [(None, 100, 100, 20), (None, 2156, 2000, 400), (None, None, 6, 2), (None, 20, 30, None), (7, 2156, 2000, 7)],
+)
+def test_a_run_that_is_not_asked_to_validate_does_so_a_few_times(every, per_epoch, total, expected):
+    assert validation_interval(every, per_epoch, total) == expected
+    glance = GLANCE if every is None and expected is not None else None
+    assert glanced_bytes(TrainerConfig(val_every=every), per_epoch, total) == glance
+    assert glanced_bytes(TrainerConfig(val_every=every, val_bytes=5), per_epoch, total) == 5

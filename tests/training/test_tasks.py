@@ -26,9 +26,9 @@ class Pair(NamedTuple):
 class PairData(LanguageData):
     """Windows of a text and the same windows as their translation."""
 
-    def train_dataloader(self):
-        for inputs, targets, *counts in super().train_dataloader():
-            yield Pair(inputs, inputs.where(targets != IGNORE, IGNORE), *counts)
+    def batch(self, step, rank, world_size, micro):
+        inputs, targets, *counts = super().batch(step, rank, world_size, micro)
+        return Pair(inputs, inputs.where(targets != IGNORE, IGNORE), *counts)
 
 
 class PairModule(TrainingModule):

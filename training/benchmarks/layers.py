@@ -27,7 +27,7 @@ from measures.flops import count_flops
 from ssa import SelectiveSynchronizationAttention
 from ssa.network import GELU, POSITIONS
 from ssa.published import PublishedSteps
-from training.run_record.environment import require_cuda
+from training.run_record.device import require_cuda
 from training.run_record.strict_json import Count, Number
 
 FIT_FROM = 1024  # tokens; below it the parts of memory that do not grow weigh in

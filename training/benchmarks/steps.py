@@ -21,7 +21,8 @@ from data.windows import steps_per_epoch, training_batch
 from training.budget import resolve_shape
 from training.build import build_model, parameter_groups, parameters_by_part
 from training.compiler import require_compiler
-from training.run_record.environment import peak_resident_bytes, require_cuda
+from training.run_record.device import require_cuda
+from training.run_record.environment import peak_resident_bytes
 
 VOCABULARY_SIZE = 256
 CORPUS_BYTES = 90_000_000  # of the file that batches are loaded from: the training split of enwik8

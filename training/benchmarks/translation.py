@@ -21,7 +21,7 @@ from measures.beam_search import beam_search
 from training.benchmarks.steps import WARM_UP
 from training.budget import resolve_shape
 from training.build import build_model, parameter_groups, parameters_by_part
-from training.run_record.environment import require_cuda
+from training.run_record.device import require_cuda
 from training.translation import smoothed_loss
 
 EOS = 0

@@ -11,9 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.pytorch.plugins.environments import SLURMEnvironment
-
 from configs.errors import UserError
 from configs.frozen import freeze, thaw
 from configs.schema import RunConfig
@@ -158,6 +155,8 @@ def _srun(variables: Mapping[str, str]) -> Place | None:
     interactive = "SLURM_PTY_PORT" in variables or variables.get("SLURM_JOB_NAME") in ("bash", "interactive")
     if size < 2 or not hosts or interactive or task not in (os.getpid(), *parents()):
         return None
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
     return Place(
         "srun",
         numbers["SLURM_PROCID"],
@@ -192,45 +191,3 @@ def parent_commands() -> Iterator[list[str]]:
         except OSError:
             continue
         yield command.decode(errors="replace").split("\0")
-
-
-class PlacedEnvironment(ClusterEnvironment):
-    """A place as Lightning asks for it: its processes are there, and nothing is looked up in the environment."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self.place = place
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @property
-    def main_address(self) -> str:
-        return self.place.address
-
-    @property
-    def main_port(self) -> int:
-        return self.place.port
-
-    @staticmethod
-    def detect() -> bool:
-        return False  # it is always named
-
-    def world_size(self) -> int:
-        return self.place.size
-
-    def set_world_size(self, size: int) -> None:
-        """It is what it is."""
-
-    def global_rank(self) -> int:
-        return self.place.rank
-
-    def set_global_rank(self, rank: int) -> None:
-        """It is what it is."""
-
-    def local_rank(self) -> int:
-        return self.place.local_rank
-
-    def node_rank(self) -> int:
-        return self.place.node

@@ -1,4 +1,4 @@
-"""What the run runs on: device, versions, git; and the settings that make it repeatable."""
+"""What the run runs on: processor, versions, git, sources; and how it was typed."""
 
 import hashlib
 import importlib.metadata
@@ -11,63 +11,11 @@ import sys
 import tomllib
 from pathlib import Path
 
-import lightning as L
-import torch
-
-from configs.errors import UserError
-from configs.schema import RunConfig
-from training.processes.launcher import Place
-from training.run_record.record import Device, Git, without_absolute_paths
+from training.run_record.record import Git, without_absolute_paths
 
 SOURCES = Path(__file__).resolve().parents[2]
 PACKAGES_THAT_TRAIN = ("configs", "data", "blocks", "baseline", "fsn", "ssa", "measures", "training")
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy")
-
-
-def device_kind(config: RunConfig, place: Place) -> str:
-    """cpu or cuda. UserError when CUDA devices are asked for that are not there."""
-    devices = place.local_size  # on this machine
-    wanted, there = config.trainer.accelerator, torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "cuda":
-        require_cuda("trainer.accelerator", "trainer.accelerator=cpu")
-    kind = "cpu" if wanted == "cpu" or not there else "cuda"
-    if kind == "cpu" and config.trainer.cuda_graphs:
-        raise UserError("trainer.cuda_graphs=true is for CUDA, and this run is on a CPU; leave it out")
-    if kind == "cuda" and devices > there:
-        fewer = f"have {place.launcher} start {there}" if place.external else f"type trainer.devices={there}"
-        raise UserError(
-            f"trainer.devices={config.trainer.devices} puts {devices} processes here, where there are {there} CUDA "
-            f"device(s): {fewer}, or type trainer.accelerator=cpu"
-        )
-    return kind
-
-
-def require_cuda(key: str, instead: str) -> None:
-    """UserError when CUDA is asked for, by `key`=cuda, and absent."""
-    if not torch.cuda.is_available():
-        raise UserError(f"{key}=cuda, but this machine has no CUDA device that torch sees; type {instead}")
-
-
-def prepare(config: RunConfig, kind: str) -> None:
-    """Seed every generator; on a CPU refuse whatever is not deterministic, on CUDA use the tensor cores."""
-    L.seed_everything(config.seed, workers=True, verbose=False)
-    if config.trainer.threads is not None:
-        torch.set_num_threads(config.trainer.threads)
-        if config.trainer.devices > 1:
-            os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)  # else Lightning divides the cores
-    torch.use_deterministic_algorithms(kind == "cpu")
-    if kind == "cpu":
-        # Filling memory before it is written would cost time and change nothing.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # torch makes it at import
-    else:
-        torch.set_float32_matmul_precision("high")
-        torch.cuda.reset_peak_memory_stats()
-
-
-def device(config: RunConfig, kind: str) -> Device:
-    """The device a run trains on, as its record names it."""
-    name = torch.cuda.get_device_name() if kind == "cuda" else cpu_name()
-    return Device(kind, name, torch.get_num_threads(), config.trainer.devices)
 
 
 def cpu_name() -> str:
@@ -116,13 +64,28 @@ typed: str | None = None  # the command of the sweep that started this process, 
 
 
 def command() -> str:
-    """The command line, to be typed again; of absolute paths only the names."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m, whose argv[0] is a file deep inside
-    program = [Path(sys.argv[0]).name]
+    """The command line, to be typed again in the checkout. A record has no absolute path: of one it has the last
+    part, and a comment says so. Another comment says of data.path that it is not a path in the checkout.
+    """
+    if typed is not None:
+        return typed
+    arguments = without_absolute_paths(sys.argv[1:])
+    line = shlex.join(["python", *_started(), *arguments])
+    shortened = [text for text, whole in zip(arguments, sys.argv[1:], strict=True) if text != whole]
+    marks = [f"of the path only the last part: {text}" for text in shortened]
+    here = Path.cwd()
+    if here != SOURCES and any(text.startswith("data.path=") and text not in shortened for text in arguments):
+        marks.append("data.path is relative to the folder that this was typed in, which was not the checkout")
+    return line + (f"  # {'; '.join(marks)}" if marks else "")
+
+
+def _started() -> list[str]:
+    """What Python was given to run: a file of the checkout, or with -m a module."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
     # `python -m cProfile train.py` runs a module too, but another file than argv[0] names.
-    if spec is not None and spec.origin is not None and Path(spec.origin).resolve() == Path(sys.argv[0]).resolve():
-        program = ["-m", spec.name.removesuffix(".__main__")]
-    return typed or shlex.join(["python", *program, *without_absolute_paths(sys.argv[1:])])
+    if spec is None or spec.origin is None or Path(spec.origin).resolve() != Path(sys.argv[0]).resolve():
+        return [Path(sys.argv[0]).name]
+    return ["-m", spec.name.removesuffix(".__main__")]
 
 
 def source_sha256() -> str:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Container, Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -234,3 +235,8 @@ def without_absolute_paths(value: Any) -> Any:
         key, quote, path = match.groups(default="")
         return key + quote + os.path.basename(path.rstrip("/")) + quote
     return value
+
+
+def now() -> str:
+    """The time, ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

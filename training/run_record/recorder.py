@@ -2,24 +2,17 @@
 
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 
-from configs.errors import UserError
 from data.atomic_write import sync_file, write_atomically, write_errors
 from training.meter import Meter, NonFiniteError, Row
 from training.run_record.environment import peak_resident_bytes
-from training.run_record.record import RunRecord, Status, Throughput, save_record
-from training.run_record.rows import MetricRow
-from training.run_record.strict_json import strict_json
-
-FEW = 4  # damaged lines that a warning names
+from training.run_record.metrics_file import read_rows
+from training.run_record.record import RunRecord, Status, Throughput, now, save_record
 
 
 class Recorder:
@@ -98,46 +91,6 @@ def _numbers(row: Row) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-ROW = TypeAdapter(MetricRow)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a metrics.jsonl. A last line that a crash cut off, without \\n, is left out without a word; it is
-    a row if only the \\n lacks.
-
-    Every other line that is no row is left out too, and one warning names them. Raises UserError for a file that
-    cannot be read.
-    """
-    try:
-        *lines, cut_off = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    rows, damaged = [], []
-    for number, line in enumerate([*lines, cut_off], 1):
-        try:
-            row = strict_json(line.decode())
-            ROW.validate_python(row)
-            rows.append(row)
-        except (ValueError, RecursionError):
-            if number <= len(lines):
-                damaged.append(number)
-    if damaged:
-        n_whole = len(lines) - len(damaged)
-        which = ", ".join(map(str, damaged[:FEW])) + (f" and {len(damaged) - FEW} more" if len(damaged) > FEW else "")
-        print(
-            f"warning: {path}: line {which} is damaged and left out; {n_whole} of {len(lines)} lines are whole",
-            file=sys.stderr,
-        )
-    return rows
-
-
 def peak_memory(kind: str) -> int:
     """Bytes: the most that tensors took on a CUDA device, or the most that this process took on a CPU."""
     return torch.cuda.max_memory_allocated() if kind == "cuda" else peak_resident_bytes()
-
-
-def now() -> str:
-    """The time, ISO 8601, UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

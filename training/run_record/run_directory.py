@@ -17,8 +17,8 @@ from data.atomic_write import TEMPORARY, write_errors
 from data.file_lock import acquired, marker
 from data.files import user_path
 from data.tokenizers import TRAINED
+from training.run_record.metrics_file import read_rows
 from training.run_record.record import NO_CHECKPOINT, RunRecord, load_record
-from training.run_record.recorder import read_rows
 
 TOKENIZER = "tokenizer.json"  # in the run directory, of a run whose tokens are not bytes
 LOCK = ".lock"  # in every run directory

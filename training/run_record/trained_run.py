@@ -30,7 +30,7 @@ from training.run_record.checkpoints import (
     read_checkpoint,
     take_mean_weights,
 )
-from training.run_record.environment import require_cuda
+from training.run_record.device import require_cuda
 from training.run_record.record import RunRecord, load_record, record_path, save_record
 from training.run_record.run_data import as_evaluated, data_of_run
 from training.run_record.run_directory import LOCK, TOKENIZER

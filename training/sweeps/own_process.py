@@ -24,7 +24,6 @@ from configs.frozen import FLAG, freeze, thaw
 from configs.printable import in_one_line
 from configs.schema import RunConfig
 from training.processes.launcher import SRUN, TORCHRUN
-from training.run import run
 from training.run_record import environment
 from training.signals import SIGNALS, Interrupted
 
@@ -147,6 +146,8 @@ def train_frozen(file: Path) -> int:
         config, environment.typed = thaw(content["config"]), content["command"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{FLAG} {file}: no config that a sweep wrote ({error})") from None
+    from training.run import run
+
     try:
         run(config)
     except Interrupted as interrupted:
@@ -177,6 +178,8 @@ def train_sent(frozen: str, command: str) -> Failure | None:
 
 def train_here(config: RunConfig) -> Failure | None:
     """Train in this process; why it failed. Raises Interrupted after SIGINT or SIGTERM."""
+    from training.run import run  # here, because a sweep that trains nothing itself needs no torch
+
     try:
         run(config)
     except Exception as error:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,10 +26,15 @@ from training.sweeps.swept_run import STATES, SweptRun, error_of, look
 from training.units import BITS_PER_BYTE, unit_of
 
 
-def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int:
+def conduct(
+    request: Request,
+    recorded: Mapping[str, Path] | None = None,
+    at_end: Callable[[Sequence[Path]], None] = lambda finished: None,
+) -> int:
     """Do what a command line asks of a sweep; the exit code: 0 when nothing failed, 1 when a run did.
 
-    `recorded`: by its label, where the record of a run lies that need not be made again.
+    `recorded`: by its label, where the record of a run lies that need not be made again. `at_end` is called once, after
+    the last run, with where the finished ones lie.
     Raises UserError for a sweep that cannot be, before any run of it begins.
     """
     conducted = by_one_process(request)
@@ -57,6 +62,8 @@ def conduct(request: Request, recorded: Mapping[str, Path] | None = None) -> int
     print(("" if looks_only else "\n") + summary(runs) + "\n\n" + state_table(runs), flush=True)
     if search:
         print("\nThe search:\n" + search.outcome(runs), flush=True)
+    if not looks_only:
+        at_end([run.elsewhere or run.folder for run in runs if run.state == "done"])
     failed = [run for run in runs if run.state == "failed"]
     for run in failed:
         print(f"failed: {run.label}: {error_of(run)}", file=sys.stdout if looks_only else sys.stderr)

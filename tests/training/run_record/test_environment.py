@@ -1,7 +1,7 @@
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
+from importlib.machinery import ModuleSpec
 
 import torch
 
@@ -21,17 +21,33 @@ def test_versions_are_those_of_what_runs():
     assert re.fullmatch(r"\d+\.\d+\.\d+", versions["synchrony"])  # of the sources, installed or not
 
 
-def test_the_command_can_be_typed_again(monkeypatch):
+def test_the_command_names_the_entry_point_without_its_folder(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/private/train.py", "model=fsn", "data.path=/somewhere/private/a.txt"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert environment.command() == (
+        "python train.py model=fsn data.path=a.txt  # of the path only the last part: data.path=a.txt"
+    )
+
+
+def test_a_module_is_recorded_as_it_is_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [__file__, "table-fsn-enwik8", "profile=smoke"])
     main = sys.modules["__main__"]
-    monkeypatch.setattr(main, "__spec__", None)
-    monkeypatch.setattr(sys, "argv", ["/home/someone/train.py", "model=fsn", "data.path=/home/someone/a.txt"])
-    assert environment.command() == "python train.py model=fsn data.path=a.txt"
-    monkeypatch.setattr(main, "__spec__", SimpleNamespace(name="results.target", origin=__file__))
-    monkeypatch.setattr(sys, "argv", [__file__, "table-ssa-lm"])
-    assert environment.command() == "python -m results.target table-ssa-lm"
-    monkeypatch.setattr(main, "__spec__", SimpleNamespace(name="cProfile", origin="/usr/lib/python3/cProfile.py"))
+    monkeypatch.setattr(main, "__spec__", ModuleSpec("results.target", None, origin=__file__))
+    assert environment.command() == "python -m results.target table-fsn-enwik8 profile=smoke"
+    monkeypatch.setattr(main, "__spec__", ModuleSpec("results.claims.__main__", None, origin=__file__))
+    assert environment.command().startswith("python -m results.claims table")
+    monkeypatch.setattr(main, "__spec__", ModuleSpec("cProfile", None, origin="/usr/lib/python3/cProfile.py"))
     monkeypatch.setattr(sys, "argv", ["train.py", "model=fsn"])
     assert environment.command() == "python train.py model=fsn"
+
+
+def test_a_relative_path_is_marked_where_it_does_not_lead_from_the_checkout(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys, "argv", ["train.py", "data=text", "data.path=texts/a.txt"])
+    monkeypatch.chdir(environment.SOURCES)
+    assert environment.command() == "python train.py data=text data.path=texts/a.txt"
+    monkeypatch.chdir(tmp_path)
+    assert environment.command().partition("  # ")[2].startswith("data.path is relative to the folder")
 
 
 def test_the_commit_is_that_of_this_source_whatever_the_environment_says(monkeypatch, tmp_path):

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from training.meter import NonFiniteError
-from training.run_record.recorder import Recorder, read_rows
+from training.run_record.metrics_file import read_rows
+from training.run_record.recorder import Recorder
 
 
 def row(step):

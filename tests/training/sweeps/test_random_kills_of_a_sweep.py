@@ -20,6 +20,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import training.run
 from configs.command import end_with
 from configs.sweeps import combined, expand, requested
 from data.file_lock import locked
@@ -136,7 +137,7 @@ class Stage:
         os.fsync, os.replace = announcing(os.fsync, self, "fsync"), announcing(os.replace, self, "replace")
         Meter.measure = announcing(Meter.measure, self, "step")
         own_process.subprocess = SimpleNamespace(Popen=self.popen, DEVNULL=None)
-        own_process.run = announcing(own_process.run, self, run_directory)
+        training.run.run = announcing(training.run.run, self, run_directory)
         return conduct(requested(arguments))
 
     def popen(self, command, **_):

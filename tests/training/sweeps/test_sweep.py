@@ -14,6 +14,7 @@ import pytest
 from configs import sweeps
 from configs.errors import UserError
 from configs.sweeps import expand, requested
+from results.compare import compare_finished
 from training.processes.launcher import Place
 from training.run_record.record import load_record
 from training.run_record.run_directory import claimed
@@ -262,6 +263,21 @@ def test_a_run_of_m_that_diverges_stops_no_other_and_is_named(many, tmp_path, ca
     assert "done before: optim.lr=0.005" in said.out and "retry_failed=true tries again" in said.out
     assert many(*arguments, "status=true") == 0
     assert "failed: optim.lr=1e+30: " in capsys.readouterr().out
+
+
+def test_a_sweep_ends_with_the_table_of_the_runs_that_finished(tmp_path, overrides, in_this_process, capsys):
+    """Also where another one failed; once, and not where the sweep is only looked at."""
+    common = [text for text in overrides if not text.startswith("run_dir=")]
+    asked = ["-m", *common, "trainer.max_steps=6", f"runs={tmp_path / 'runs'}", "optim.warmup_steps=0"]
+    asked.append("optim.lr=1e30,0.005")
+    assert conduct(requested(asked), at_end=compare_finished) == 1
+    said = capsys.readouterr().out
+    (done,) = [record for record in map(load_record, (tmp_path / "runs").glob("transformer*")) if record.final]
+    assert said.count("as python -m results.compare shows them") == said.count("| model") == 1
+    row = next(line for line in said.splitlines() if line.startswith("| transformer"))
+    assert f"{done.final['bits_per_byte']:.4f} ±" in row
+    assert conduct(requested([*asked, "status=true"]), at_end=compare_finished) == 0
+    assert "results.compare" not in capsys.readouterr().out
 
 
 def test_data_that_are_not_there_fail_their_own_runs_alone(many, tmp_path, capsys, monkeypatch):
