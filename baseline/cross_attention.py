@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 
-from blocks.cache import MemoryCache
-from blocks.configured import Configured
+from synchrony_blocks.cache import MemoryCache
+from synchrony_blocks.configured import Configured
 
 
 class CrossAttention(Configured):

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.types import Device
 
 from baseline.cross_attention import CrossAttention
-from blocks import checks
-from blocks.adaptive import TiedBands
-from blocks.cache import TokenBuffer
-from blocks.configured import Configured
-from blocks.decoder import Decoder, DecoderBlock
-from blocks.rotary import Rotary
-from blocks.swiglu import SwiGLU
+from synchrony_blocks import checks
+from synchrony_blocks.adaptive import TiedBands
+from synchrony_blocks.cache import TokenBuffer
+from synchrony_blocks.configured import Configured
+from synchrony_blocks.decoder import Decoder, DecoderBlock
+from synchrony_blocks.rotary import Rotary
+from synchrony_blocks.swiglu import SwiGLU
 
 LAG_LADDER = (8, 100.0)  # pairs and base of the ladder of positional parts: 1 to 0.02 rad a token (our choice)
 LAG_STRENGTH = 6.0  # beta at the start: the token beside the peak weighs e^-4 of it (our choice, as FSN's lag heads)
@@ -160,11 +160,12 @@ class Transformer(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
     `delayed_heads` and `lag_heads` are those of the first `helped_layers` layers, None: of all.
-    With `cutoffs` the vocabulary is read and predicted in bands (blocks/adaptive.py), each narrower by `div_value`.
-    `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model MLP. `cross`: layers
-    attend to a memory too, which makes it the decoder of a translator. `dropout`: of embeddings and of increments.
-    Initialisation (our choice, made in short trials without records; see EXPERIMENTS.md): normal with standard
-    deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over the root of their number.
+    With `cutoffs` the vocabulary is read and predicted in bands (synchrony_blocks/adaptive.py), each narrower by
+    `div_value`. `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model MLP.
+    `cross`: layers attend to a memory too, which makes it the decoder of a translator. `dropout`: of embeddings and of
+    increments. Initialisation (our choice, made in short trials without records; see EXPERIMENTS.md): normal with
+    standard deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over the root of their
+    number.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from torch import nn
 from torch.types import Device
 
 from baseline.transformer import Transformer, initialise, transformer_blocks
-from blocks.translator import Translator
+from synchrony_blocks.translator import Translator
 
 
 class TransformerTranslator(Translator):

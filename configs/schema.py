@@ -96,7 +96,7 @@ OF_TOKENS = Need("data.tokenizer=words or bpe", lambda run: getattr(run.data, "t
 
 @dataclass
 class InBandsConfig(ModelConfig):
-    """A model that reads and predicts a large vocabulary in bands by frequency (blocks/adaptive.py)."""
+    """A model that reads and predicts a large vocabulary in bands by frequency (synchrony_blocks/adaptive.py)."""
 
     models: ClassVar[tuple[str, ...]] = ()
 

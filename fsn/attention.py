@@ -31,14 +31,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 
-from blocks import checks
-from blocks.cache import MemoryCache, TokenBuffer
-from blocks.configured import Configured
-from blocks.rotary import Rotary
 from fsn.kernel import initial_kernel
 from fsn.padding import couple_real_tokens, phases_without, without
 from fsn.phases import Features, Observed, earlier, features, harmonics, later
 from fsn.softmax_attention import attention_weights, softmax_attention
+from synchrony_blocks import checks
+from synchrony_blocks.cache import MemoryCache, TokenBuffer
+from synchrony_blocks.configured import Configured
+from synchrony_blocks.rotary import Rotary
 
 NEVER = -1e4  # a score whose weight is exactly zero beside any other
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blocks import checks
-from blocks.swiglu import SwiGLU
 from fsn.attention import SynchronizationAttention
 from fsn.copying import CopyingHead
 from fsn.local_coupling import LocalCoupling
 from fsn.modes import CollectiveModes
 from fsn.phases import Features, Observed, features
+from synchrony_blocks import checks
+from synchrony_blocks.swiglu import SwiGLU
 
 
 class PhaseSwiGLU(nn.Module):

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 
-from blocks import checks
-from blocks.configured import Configured
-from blocks.transforms import differentiated_again, follows_operations, plain_gradients
 from fsn.kernel import KINDS
 from fsn.padding import phases_without, without
 from fsn.phases import Features, features, harmonics
+from synchrony_blocks import checks
+from synchrony_blocks.configured import Configured
+from synchrony_blocks.transforms import differentiated_again, follows_operations, plain_gradients
 
 
 class LocalCoupling(Configured):

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 
-from blocks import checks
-from blocks.configured import Configured
 from fsn.phases import Features, features
+from synchrony_blocks import checks
+from synchrony_blocks.configured import Configured
 
 
 class CollectiveModes(Configured):

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 
-from blocks import checks
-from blocks.adaptive import Bands
-from blocks.decoder import Decoder
 from fsn.layer import LayerForm
 from fsn.phase_bands import PhaseBands
 from fsn.phases import features
+from synchrony_blocks import checks
+from synchrony_blocks.adaptive import Bands
+from synchrony_blocks.decoder import Decoder
 
 
 class FSN(Decoder):
@@ -30,9 +30,9 @@ class FSN(Decoder):
     embedding's phases start uniform in +-pi (j / d_h)^grading for coordinate j = 1..d_h of a head. Where `grading` is
     not 0, the coordinates of fastest rotary drift begin nearly alike for all tokens: they tell positions apart, the
     slower ones contents (our choice, see EXPERIMENTS.md). Further keywords are those of `fsn.layer.LayerForm`. With
-    `cutoffs` the vocabulary is read and predicted in bands (fsn/phase_bands.py, blocks/adaptive.py), each narrower than
-    the last by `div_value`. `cross`: layers couple to a memory too, which makes it the decoder of a translator.
-    `dropout`: of increments; phases of the embedding are left whole (ours).
+    `cutoffs` the vocabulary is read and predicted in bands (fsn/phase_bands.py, synchrony_blocks/adaptive.py), each
+    narrower than the last by `div_value`. `cross`: layers couple to a memory too, which makes it the decoder of a
+    translator. `dropout`: of increments; phases of the embedding are left whole (ours).
     Raises ValueError for an impossible shape, an unknown feed_forward or readout, and for cutoffs with a tied one.
     """
 

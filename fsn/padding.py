@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blocks.transforms import follows_operations
 from fsn.phases import Features
+from synchrony_blocks.transforms import follows_operations
 
 BY_LENGTH = ("cpu",)  # devices that compute the sequences of one length together
 

@@ -14,8 +14,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from blocks.adaptive import checked_cutoffs, gathered
 from fsn.phases import features
+from synchrony_blocks.adaptive import checked_cutoffs, gathered
 
 
 class PhaseBands(nn.Module):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blocks.transforms import differentiated_again, follows_operations, plain_gradients
+from synchrony_blocks.transforms import differentiated_again, follows_operations, plain_gradients
 
 CHUNK = 64  # queries a chunk (our choice)
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.types import Device
 
-from blocks.translator import Translator
 from fsn.layer import LayerForm
 from fsn.network import FSN
 from fsn.phases import features
+from synchrony_blocks.translator import Translator
 
 
 class FSNTranslator(Translator):

@@ -14,14 +14,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from blocks.cross_entropy import widened
-from blocks.translator import reorder
+from synchrony_blocks.cross_entropy import widened
+from synchrony_blocks.translator import reorder
 
 MORE_TOKENS = 50  # that a translation may have than its source (arXiv 1706.03762)
 
 
 class Searched(Protocol):
-    """What is searched: `blocks.translator.Translator`, or what steps otherwise."""
+    """What is searched: `synchrony_blocks.translator.Translator`, or what steps otherwise."""
 
     def encode(self, source: Tensor, source_mask: Tensor | None = None) -> Tensor:
         """(S, M) -> (S, M, D)."""

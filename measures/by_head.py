@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from blocks.decoder import Decoder
 from data.split import Split
+from synchrony_blocks.decoder import Decoder
 
 WINDOWS, LONGEST = 4, 512  # of the validation split; their tokens, because what layers report takes N x N matrices
 NOT_SHOWN = ("gate",)  # it is what task=coupling measures

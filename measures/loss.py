@@ -13,11 +13,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blocks.decoder import Decoder
 from data.split import Split
 from data.windows import IGNORE, Batch, evaluation_batches, evaluation_windows
 from measures.bits_per_byte import bits_per_byte
 from measures.statistics import block_of_window, standard_error
+from synchrony_blocks.decoder import Decoder
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from blocks.cross_entropy import MOST_LOGITS
 from data.strings import Strings
 from data.windows import IGNORE
+from synchrony_blocks.cross_entropy import MOST_LOGITS
 
 
 @dataclass(frozen=True)

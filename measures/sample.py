@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import nn
 
-from blocks.sampling import continued
+from synchrony_blocks.sampling import continued
 
 # A byte of text must not command the terminal: control characters are shown as their Unicode pictures.
 CONTROLS = (
@@ -24,7 +24,7 @@ def sample(
 ) -> Iterator[int]:
     """Yield `n_tokens` tokens that follow those of `prompt`, at least one, each as soon as it is drawn.
 
-    The model must be in eval mode. Arguments and what is raised: see `blocks.sampling.continued`.
+    The model must be in eval mode. Arguments and what is raised: see `synchrony_blocks.sampling.continued`.
     """
     tokens = torch.tensor([list(prompt)], dtype=torch.int64, device=next(model.parameters()).device)
     for token in continued(model, tokens, n_tokens, temperature=temperature, top_p=top_p, generator=generator):

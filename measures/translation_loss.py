@@ -13,12 +13,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from blocks.cross_entropy import cross_entropy
 from data.sentence_pairs import SentencePairs
 from data.translation_batches import LengthBuckets, translation_batch
 from data.windows import IGNORE
 from measures.bits_per_byte import bits_per_byte
 from measures.statistics import BLOCKS, standard_error
+from synchrony_blocks.cross_entropy import cross_entropy
 
 EVALUATED_TOKENS = 2**13  # of a batch, padding counted (our choice)
 

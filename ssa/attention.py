@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 
-from blocks.cache import MemoryCache, TokenBuffer
-from blocks.configured import Configured
-from blocks.rotary import Rotary
 from ssa import checks, inspection, synchrony
 from ssa.backends import BACKENDS, operate
 from ssa.order import order_parameter
 from ssa.start import Positions, Start, calibrated
+from synchrony_blocks.cache import MemoryCache, TokenBuffer
+from synchrony_blocks.configured import Configured
+from synchrony_blocks.rotary import Rotary
 
 PLAIN, START = Positions(), Start()  # what the plainest causal layer has
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blocks.transforms import follows_operations
 from ssa import opaque, pairs
 from ssa.chunked import synchronize
 from ssa.dense import synchronize_dense
 from ssa.flex import synchronize_flex
+from synchrony_blocks.transforms import follows_operations
 
 BACKENDS = ("auto", "chunked", "flex", "dense")
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from blocks.checks import number, same_batch, sequences, sizes, switch, tensor, whole, word
+from synchrony_blocks.checks import number, same_batch, sequences, sizes, switch, tensor, whole, word
 
 __all__ = ["number", "shapes", "sizes", "switch", "token", "two_shares", "whole", "word"]
 

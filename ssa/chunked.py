@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from blocks.transforms import differentiated_again, plain_gradients
 from ssa import pairs
 from ssa.dense import synchronize_dense
 from ssa.rounding import as_multiplied
 from ssa.synchrony import strongest
+from synchrony_blocks.transforms import differentiated_again, plain_gradients
 
 CHUNK = 64  # queries a chunk (our choice)
 LONG = 2048, 128  # from so many queries on, so many a chunk, which is faster there (our choice)

@@ -1,7 +1,7 @@
 """Synchronization attention from whole matrices, with plain autograd: O(N^2) memory.
 
-For comparison, for small sequences and for what has to follow every operation (`blocks.transforms`); `ssa.chunked` is
-what trains. Source: arXiv 2602.14445 and `ssa.synchrony`.
+For comparison, for small sequences and for what has to follow every operation (`synchrony_blocks.transforms`);
+`ssa.chunked` is what trains. Source: arXiv 2602.14445 and `ssa.synchrony`.
 """
 
 import torch

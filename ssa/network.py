@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 
-from blocks.adaptive import TiedBands
-from blocks.configured import Configured
-from blocks.decoder import Decoder, DecoderBlock
-from blocks.swiglu import SwiGLU
 from ssa import checks
 from ssa.attention import SelectiveSynchronizationAttention
 from ssa.start import Positions, Start
+from synchrony_blocks.adaptive import TiedBands
+from synchrony_blocks.configured import Configured
+from synchrony_blocks.decoder import Decoder, DecoderBlock
+from synchrony_blocks.swiglu import SwiGLU
 
 # Random tokens that a new network is calibrated on, in several sequences, which differ by more than chance within one
 # would have it.
@@ -91,9 +91,9 @@ class OSN(Decoder):
     last one's, and the first head's keys are delayed; `lag=0, delayed_heads=0` leaves queries and keys where they are,
     as in the paper. `position=False`: no positional part, and no lag. `start`: "calibrated" or "published".
     `calibration_length`: tokens of the sequences it will be trained on. With `cutoffs` the vocabulary is read and
-    predicted in bands (blocks/adaptive.py), each narrower than the last by `div_value`. `cross`: layers attend to a
-    memory too, which makes it the decoder of a translator, which calibrates it. `dropout`: of embeddings and of
-    increments.
+    predicted in bands (synchrony_blocks/adaptive.py), each narrower than the last by `div_value`. `cross`: layers
+    attend to a memory too, which makes it the decoder of a translator, which calibrates it. `dropout`: of embeddings
+    and of increments.
 
     Raises ValueError for a block that knows the future (causal=False), for a lag without positions, and what the block
     raises.

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blocks.transforms import differentiated_again, follows_operations, plain_gradients
+from synchrony_blocks.transforms import differentiated_again, follows_operations, plain_gradients
 
 TINY = 1e-12  # |z|^2 below which |z| is taken for constant: its gradient at 0 is not a number
 

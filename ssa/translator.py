@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.types import Device
 
-from blocks.translator import Translator
 from ssa.network import OSN, OSNBlock, block_options, calibrate_layers, initialise, sample
+from synchrony_blocks.translator import Translator
 
 
 class OSNTranslator(Translator):

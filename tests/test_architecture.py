@@ -1,4 +1,4 @@
-"""Imports flow one way: configs -> data -> blocks -> models -> measures -> training -> results."""
+"""Imports flow one way: configs -> data -> synchrony_blocks -> models -> measures -> training -> results."""
 
 import ast
 import sys
@@ -12,7 +12,7 @@ from configs.schema import MODELS
 ROOT = Path(__file__).parents[1]
 ORDER = [
     {"configs"},
-    {"data", "blocks"},
+    {"data", "synchrony_blocks"},
     {kind.network.partition(":")[0] for kind in MODELS.values()},
     {"measures"},
     {"training"},

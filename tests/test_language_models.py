@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from blocks import Decoder
 from configs.compose import compose
 from configs.schema import MODELS
+from synchrony_blocks import Decoder
 from training.budget import resolve_shape
 from training.build import build_model
 

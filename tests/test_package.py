@@ -23,7 +23,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 PACKAGES = set(PYPROJECT["tool"]["setuptools"]["packages"])
 # What a user's own files may be called.
-TAKEN = ("data", "configs", "measures", "training", "results", "tests", "train", "eval", "bench")
+TAKEN = ("blocks", "data", "configs", "measures", "training", "results", "tests", "train", "eval", "bench")
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
 USE = """
 import sys

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from blocks import MemoryCache, TokenBuffer, Translator, reorder
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import MODELS, RunConfig
 from measures.flops import flops_per_target
+from synchrony_blocks import MemoryCache, TokenBuffer, Translator, reorder
 from training.budget import resolve_shape
 from training.build import build_model, parameters_by_part
 

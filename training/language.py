@@ -5,8 +5,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from blocks.decoder import Decoder
 from data.windows import IGNORE, Batch
+from synchrony_blocks.decoder import Decoder
 from training.step import TrainingModule
 
 

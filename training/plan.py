@@ -5,12 +5,12 @@ from pathlib import Path
 
 from torch import nn
 
-from blocks.decoder import Decoder
 from configs.compose import config_dict, config_hash
 from configs.errors import UserError
 from configs.heartbeat import beating, doing
 from configs.schema import RunConfig
 from data.training_data import TrainingData
+from synchrony_blocks.decoder import Decoder
 from training import announce
 from training.attention_backend import set_backend
 from training.budget import resolve_shape, without_tables

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from training.step import TrainingModule
 
-LAYERS = ("layers", "encoder")  # the lists of blocks in blocks/decoder.py and blocks/translator.py
+LAYERS = ("layers", "encoder")  # the lists of blocks in synchrony_blocks/decoder.py and synchrony_blocks/translator.py
 
 
 class ShardedStrategy(DDPStrategy):

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from blocks.cross_entropy import smoothed_cross_entropy
 from data.sentence_pairs import SentencePairs
 from data.translation import TranslationBatch
 from measures.by_head import ByHead
 from measures.translation_loss import translation_loss
+from synchrony_blocks.cross_entropy import smoothed_cross_entropy
 from training.meter import Row
 from training.step import TrainingModule
 from training.validation import is_due

@@ -26,7 +26,7 @@ def private_names(source: str) -> set[str]:
 
 
 def sources() -> list[Path]:
-    folders = ("baseline", "blocks", "configs", "data", "fsn", "measures", "results", "ssa", "training")
+    folders = ("baseline", "synchrony_blocks", "configs", "data", "fsn", "measures", "results", "ssa", "training")
     return sorted([*ROOT.glob("*.py"), *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))])
 
 

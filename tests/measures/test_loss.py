@@ -93,7 +93,7 @@ def test_few_logits_at_once_give_the_same(model, split, monkeypatch):
     for bound in (256, 5 * 256, 3 * CONTEXT * 256):
         seen = []
         watch = model.logits
-        monkeypatch.setattr("blocks.cross_entropy.MOST_LOGITS", bound)
+        monkeypatch.setattr("synchrony_blocks.cross_entropy.MOST_LOGITS", bound)
         monkeypatch.setattr(model, "logits", lambda x, watch=watch, seen=seen: seen.append(watch(x)) or seen[-1])
         assert evaluate(model, split, CONTEXT).nats == pytest.approx(expected.nats, rel=1e-6)
         assert max(logits.numel() for logits in seen) <= bound

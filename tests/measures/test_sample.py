@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from baseline import Transformer
-from blocks.sampling import draw
 from measures.sample import decoded, sample
+from synchrony_blocks.sampling import draw
 
 
 class Markov(nn.Module):

@@ -20,13 +20,13 @@ from pydantic import with_config
 from torch import Tensor, nn
 
 from baseline import SelfAttention
-from blocks.decoder import Block, DecoderBlock
 from configs.schema import BenchmarkConfig
 from fsn import SynchronizationAttention
 from measures.flops import count_flops
 from ssa import SelectiveSynchronizationAttention
 from ssa.network import GELU, POSITIONS
 from ssa.published import PublishedSteps
+from synchrony_blocks.decoder import Block, DecoderBlock
 from training.run_record.device import require_cuda
 from training.run_record.strict_json import Count, Number
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from training.run_record.record import Git, without_absolute_paths
 
 SOURCES = Path(__file__).resolve().parents[2]
-PACKAGES_THAT_TRAIN = ("configs", "data", "blocks", "baseline", "fsn", "ssa", "measures", "training")
+PACKAGES_THAT_TRAIN = ("configs", "data", "synchrony_blocks", "baseline", "fsn", "ssa", "measures", "training")
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy")
 
 

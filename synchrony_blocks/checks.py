@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blocks.cache import TokenBuffer
+from synchrony_blocks.cache import TokenBuffer
 
 
 def number(name: str, value: Any, fits: Callable[[Any], bool], unless: str, optional: bool = False) -> None:

@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from baseline import Transformer
-from blocks import cross_entropy as module
-from blocks.cross_entropy import IGNORE, MOST_LOGITS, cross_entropy, smoothed_cross_entropy
 from data.windows import IGNORE as OF_DATA
 from data.windows import Batch
 from fsn import FSN
 from ssa import OSN
+from synchrony_blocks import cross_entropy as module
+from synchrony_blocks.cross_entropy import IGNORE, MOST_LOGITS, cross_entropy, smoothed_cross_entropy
 from training.language import LanguageModule
 
 V = 267_735  # words of WikiText-103

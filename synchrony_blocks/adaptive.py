@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blocks.cross_entropy import IGNORE, in_chunks, widened
+from synchrony_blocks.cross_entropy import IGNORE, in_chunks, widened
 
 
 def checked_cutoffs(cutoffs: Sequence[int], vocabulary_size: int, width: int, div_value: int) -> list[int]:

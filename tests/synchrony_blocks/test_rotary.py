@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from blocks import Rotary
 from configs.compose import compose
+from synchrony_blocks import Rotary
 from training.budget import resolve_shape
 from training.build import build_model
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from blocks import MemoryCache, TokenBuffer, reorder
+from synchrony_blocks import MemoryCache, TokenBuffer, reorder
 
 
 def test_a_buffer_holds_what_was_appended_however_long() -> None:

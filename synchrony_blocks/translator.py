@@ -12,9 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from blocks.cache import reorder
-from blocks.configured import Configured
-from blocks.decoder import Block, Cache, Decoder
+from synchrony_blocks.cache import reorder
+from synchrony_blocks.configured import Configured
+from synchrony_blocks.decoder import Block, Cache, Decoder
 
 __all__ = ["Translator", "reorder"]
 

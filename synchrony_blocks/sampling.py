@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blocks import checks
+from synchrony_blocks import checks
 
 
 @torch.no_grad()
@@ -26,11 +26,11 @@ def continued(
 ) -> Iterator[Tensor]:
     """Yield `n_tokens` times a token (B,) for each row of prompt (B, N) int64, as soon as it is drawn.
 
-    `model` has `init_cache` and `step` (blocks/decoder.py). `temperature` 0 takes the likeliest token. `top_k` keeps so
-    many of the likeliest, and `top_p` the fewest of these that together hold at least this probability (nucleus
-    sampling, arXiv 1904.09751). `generator` is on the CPU; the same seed gives the same tokens. Positions go on beyond
-    the context of training. Raises ValueError for a prompt without a token and for numbers out of range, TypeError for
-    what is no number or no tensor.
+    `model` has `init_cache` and `step` (synchrony_blocks/decoder.py). `temperature` 0 takes the likeliest token.
+    `top_k` keeps so many of the likeliest, and `top_p` the fewest of these that together hold at least this probability
+    (nucleus sampling, arXiv 1904.09751). `generator` is on the CPU; the same seed gives the same tokens. Positions go
+    on beyond the context of training. Raises ValueError for a prompt without a token and for numbers out of range,
+    TypeError for what is no number or no tensor.
     """
     checks.tokens("prompt", prompt)
     if not prompt.shape[1]:

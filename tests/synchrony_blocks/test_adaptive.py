@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from baseline import Transformer
-from blocks import cross_entropy
-from blocks.adaptive import Bands, TiedBands, checked_cutoffs
 from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import MODELS
@@ -16,6 +14,8 @@ from fsn import FSN
 from fsn.phase_bands import PhaseBands
 from measures.flops import flops_per_token
 from ssa import OSN
+from synchrony_blocks import cross_entropy
+from synchrony_blocks.adaptive import Bands, TiedBands, checked_cutoffs
 from training.budget import resolve_shape
 from training.build import build_model, parameter_groups, parameters_by_part
 from training.plan import require_whole_logits

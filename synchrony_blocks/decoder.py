@@ -2,7 +2,7 @@
 
 Only the blocks differ from model to model, so a comparison changes one thing. What a model of your own has to offer is
 `Block`; CONTRIBUTING.md shows one. With cross-attention in its blocks the shell is the decoder of a translator
-(`blocks.translator`).
+(`synchrony_blocks.translator`).
 
 Legend: B batch, N tokens, M tokens of a memory, D width of a state, V vocabulary.
 """
@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 
-from blocks import checks, saved
-from blocks.adaptive import Bands
-from blocks.configured import Configured
-from blocks.cross_entropy import cross_entropy, exceeds_bound
-from blocks.sampling import continued
+from synchrony_blocks import checks, saved
+from synchrony_blocks.adaptive import Bands
+from synchrony_blocks.configured import Configured
+from synchrony_blocks.cross_entropy import cross_entropy, exceeds_bound
+from synchrony_blocks.sampling import continued
 
 Cache = list[dict[str, Any]]
 
@@ -102,9 +102,9 @@ class DecoderBlock(nn.Module):
 class Decoder(Configured):
     """tokens (B, N) int64 -> logits (B, N, V), by a readout that is tied to the embedding.
 
-    `embedding`: a table of vectors, or for a vocabulary of words `blocks.adaptive.TiedBands`. `norm` is taken of the
-    last block's state; None leaves it as it is. `dropout` is the share of an embedding's numbers that training leaves
-    out.
+    `embedding`: a table of vectors, or for a vocabulary of words `synchrony_blocks.adaptive.TiedBands`. `norm` is taken
+    of the last block's state; None leaves it as it is. `dropout` is the share of an embedding's numbers that training
+    leaves out.
     """
 
     embedding: Any  # nn.Embedding, or what has bands in its place
@@ -197,7 +197,7 @@ class Decoder(Configured):
     def nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Loss in nats (...) of targets (...) int64, 0 where one is -100, from final states (..., D).
 
-        No tensor of logits is larger than `blocks.cross_entropy.MOST_LOGITS` numbers, or one token's.
+        No tensor of logits is larger than `synchrony_blocks.cross_entropy.MOST_LOGITS` numbers, or one token's.
         """
         if self.bands is not None:
             return self.bands.nats(self.seen(hidden), targets)
@@ -227,7 +227,7 @@ class Decoder(Configured):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """prompt (B, N) int64 -> (B, N + n_tokens), on the network's device: the prompt, and what is drawn after it,
-        with the cached step. Arguments and what is raised: see `blocks.sampling.continued`; IndexError
+        with the cached step. Arguments and what is raised: see `synchrony_blocks.sampling.continued`; IndexError
         for a token beyond the vocabulary.
         """
         checks.tokens("prompt", prompt)
@@ -238,12 +238,12 @@ class Decoder(Configured):
         return torch.cat((prompt, *(x[:, None] for x in continued(self, prompt, n_tokens, **options))), dim=1)
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write weights and arguments as data into a folder; see `blocks.saved.save`."""
+        """Write weights and arguments as data into a folder; see `synchrony_blocks.saved.save`."""
         saved.save(self, folder)
 
     @classmethod
     def load(cls, folder: str | PathLike[str], device: Device = None) -> Self:
-        """The network that `save` wrote; see `blocks.saved.load`."""
+        """The network that `save` wrote; see `synchrony_blocks.saved.load`."""
         return saved.load(cls, folder, device)
 
     def compile(self, *arguments: Any, **options: Any) -> None:

@@ -6,7 +6,7 @@ Legend: B batch, H heads, N tokens, P coordinate pairs of a head, nu (P,) drift 
 import torch
 from torch import Tensor, nn
 
-from blocks.transforms import follows_operations
+from synchrony_blocks.transforms import follows_operations
 
 
 class Rotary(nn.Module):

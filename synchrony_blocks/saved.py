@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch.types import Device
 
-from blocks.configured import Configured
+from synchrony_blocks.configured import Configured
 
 ARGUMENTS, WEIGHTS = "config.json", "model.safetensors"
 
