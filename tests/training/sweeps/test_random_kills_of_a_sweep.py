@@ -50,7 +50,7 @@ pytestmark = [
 
 def in_child(main, log):
     """What a fork does: the command `main`, in a session of its own, with what it prints in a file."""
-    code = 99
+    code = 130  # a second SIGINT may come in any line below
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -63,6 +63,7 @@ def in_child(main, log):
     except KeyboardInterrupt:  # as the interpreter ends, before or after `end_with`
         code = 130
     except BaseException:
+        code = 99
         traceback.print_exc()
     finally:
         os._exit(code)
