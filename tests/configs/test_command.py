@@ -42,7 +42,7 @@ def test_every_command_ends_in_the_same_way():
     """Else one of them shows a traceback for a character, a closed pipe or a user's mistake."""
     sources = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv"} & set(path.relative_to(ROOT).parts)]
     commands = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sources}
-    commands = {name: text for name, text in commands.items() if "__main__" in text}
+    commands = {name: text for name, text in commands.items() if '__name__ == "__main__"' in text}
     assert {"train.py", "eval.py", "bench.py", "results/status.py", "results/compare.py"} <= set(commands)
     others = {name for name, text in commands.items() if "end_with(main" not in text and "@entry_point(" not in text}
     assert others <= {"training/run_record/wandb_mirror.py", "training/processes/child.py"}  # no commands of a user's

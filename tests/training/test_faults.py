@@ -223,7 +223,7 @@ def test_a_clock_that_jumps_back_changes_nothing(make_config, tmp_path, monkeypa
     days = itertools.count()
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: 1e9 - 86400 * next(days))
-        patch.setattr("training.run_record.recorder.datetime", Backwards)
+        patch.setattr("training.run_record.record.datetime", Backwards)
         patch.setattr(Meter, "measure", raise_after(11))
         with pytest.raises(ZeroDivisionError):
             run(make_config())

@@ -234,7 +234,7 @@ def test_resuming_with_something_else_is_said_and_recorded(make_config, tmp_path
         kill_after_step(17)(patch)
         killed(make_config())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.run_record.environment.versions", lambda: {"torch": "9.9"})
+        patch.setattr("training.plan.versions", lambda: {"torch": "9.9"})
         record = run(make_config())
     assert "the run began with something else: versions.torch is" in " ".join(capsys.readouterr().err.split())
     (before,) = record.earlier

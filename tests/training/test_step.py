@@ -14,6 +14,7 @@ from configs.schema import OptimConfig
 from data.corpus import Corpus
 from data.language import LanguageData
 from data.windows import IGNORE, training_batch
+from training.batches import Batches
 from training.schedule import lr_factor
 from training.step import TrainingModule
 
@@ -97,7 +98,7 @@ def fit(corpus, micro, callbacks=(), checkpoint=None):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    trainer.fit(module, Batches(data), ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     assert trainer.global_step == TOTAL or callbacks
     return module, data
 

@@ -133,13 +133,20 @@ def test_a_sweep_that_is_stopped_and_killed_loses_nothing(
 
     # Run 1 is held up; run 0 is killed, which makes room for run 2; then the conductor is, and 1 and 2 are orphans.
     process, _, _ = start(*command)
-    wait_for(lambda: all(holder(folder_of(runs, seed), runs_of(process)) for seed in (0, 1)))
-    first, second = (holder(folder_of(runs, seed), runs_of(process)) for seed in (0, 1))
-    os.kill(second, signal.SIGSTOP)
-    os.kill(first, signal.SIGKILL)
-    wait_for(lambda: begun(2))
-    third = holder(folder_of(runs, 2), runs_of(process))
-    os.kill(third, signal.SIGSTOP)
+    found: dict[int, int] = {}
+
+    def held_up(*seeds):
+        """Each as soon as it is seen: on a busy machine one may be done before the other has begun."""
+        for seed in set(seeds) - found.keys():
+            if one := holder(folder_of(runs, seed), runs_of(process)):
+                os.kill(one, signal.SIGSTOP)
+                found[seed] = one
+        return found.keys() >= set(seeds)
+
+    wait_for(lambda: held_up(0, 1))
+    os.kill(found[0], signal.SIGKILL)
+    wait_for(lambda: held_up(2))
+    second, third = found[1], found[2]
     process.kill()
     process.wait()
 
