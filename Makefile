@@ -104,6 +104,9 @@ claims: $(VENV)/installed ## what the papers claim beside what our records say: 
 report: $(VENV)/installed ## all of them on one page, docs/report.html, with how each number was made
 	@$(BIN)/python -m results.report
 
+.DEFAULT:
+	@echo "error: there is no target $@; make help lists them" >&2; exit 2
+
 clean: ## remove the caches of tools; runs and .venv stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
