@@ -1,7 +1,7 @@
 """Out of memory is one line that names what took it and what to lower, whoever says so and however."""
 
-import os
-import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,8 @@ SHORT = [
     pytest.param(MemoryError(), id="python"),
     pytest.param(OSError(12, "Cannot allocate memory"), id="system"),
 ]
+
+PROJECT = Path(__file__).parents[2]
 
 
 def raising(error):
@@ -102,44 +104,46 @@ def test_a_checkpoint_that_short_memory_cannot_read_stays_where_it_is(
     same_weights(tmp_path / "run", uninterrupted())
 
 
-def in_a_fork_with(extra_bytes, act):
-    """act() in a process that may take so many bytes of addresses more than this one has; what it returns."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            limit = pages * os.sysconf("SC_PAGE_SIZE") + extra_bytes
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-            os.write(writer, act().encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    os.waitpid(pid, 0)
-    with os.fdopen(reader, "rb") as file:
-        return file.read().decode()
+# A process of its own: in this one, memory that other tests freed would serve what must not fit.
+SHORT_OF_MEMORY = """
+import os, resource, sys
+from pathlib import Path
+from configs.compose import compose
+from training.run import run
+from training.run_record.checkpoints import read_checkpoint
+
+extra, what, *arguments = sys.argv[1:]
+config = compose("train", arguments) if what == "run" else None
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * os.sysconf("SC_PAGE_SIZE") + int(extra)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    run(config) if what == "run" else read_checkpoint(Path(*arguments))
+    said = "no error"
+except BaseException as error:
+    said = f"{type(error).__name__}: {error}"
+print(said)
+"""
 
 
-def error_of(call, *arguments):
-    try:
-        call(*arguments)
-    except BaseException as error:
-        return f"{type(error).__name__}: {error}"
-    return "no error"
+def in_a_process_with(extra_bytes, *act):
+    """The error of `run ARGUMENTS` or `read FILE` in a process that may take so many more bytes of addresses."""
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, str(extra_bytes), *map(str, act)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to know how much this process has")
-def test_memory_that_is_really_short(make_config, tmp_path):
+def test_memory_that_is_really_short(make_config, overrides, tmp_path):
     text = tmp_path / "long.txt"
     text.write_bytes(b"the phase of an oscillator drifts and locks " * 8000)
-    config = make_config(f"data.path={text}", "data.context=1024", "batch_size=128")
-    said = in_a_fork_with(200_000_000, lambda: error_of(run, config))
-    assert said.startswith("OutOfMemory: out of memory: model=transformer") and "micro_batch_size=64" in said
+    said = in_a_process_with(200_000_000, "run", *overrides, f"data.path={text}", "data.context=1024", "batch_size=128")
+    assert said.startswith("OutOfMemory: out of memory: model=transformer") and "micro_batch_size=64" in said, said
     assert load_record(tmp_path / "run").status == "failed"
 
     run(make_config("trainer.max_steps=8", "overwrite=true"))
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     torch.save(read_checkpoint(last) | {"more": torch.zeros(50_000_000)}, last)
-    said = in_a_fork_with(100_000_000, lambda: error_of(read_checkpoint, last))
+    said = in_a_process_with(100_000_000, "read", last)
     assert said.startswith("OutOfMemory: too little memory is free to read"), said
     assert newest_whole(tmp_path / "run") == last and not issubclass(OutOfMemory, DamagedError)
