@@ -21,7 +21,7 @@ PRECISIONS = ("32", "bf16")
 LONGEST_SEARCHED = 39  # tokens of a sentence that bench.py translates
 BEAM, LENGTH_PENALTY = 4, 0.6  # of beam search, as arXiv 1706.03762 has it
 AVERAGED = 5  # last checkpoints that are averaged, as arXiv 1706.03762 has it for its base model
-BACKENDS = ("auto", "chunked", "flex", "dense")  # as in ssa.backends
+BACKENDS = ("auto", "native", "chunked", "flex", "dense")  # as in ssa.backends
 
 # Filled by the classes below, as they are made.
 MODELS: dict[str, type["ModelConfig"]] = {}
@@ -582,7 +582,8 @@ class OptimConfig:
 class SSAConfig:
     """How Selective Synchronization Attention is computed. All give the same, gradients too, up to rounding."""
 
-    # auto: flex for inference on CUDA, else chunked | chunked: O(N) memory | flex: FlexAttention | dense: O(N^2) memory
+    # auto: native on a CPU, flex for inference on CUDA, else chunked | native: C++ | chunked: O(N) memory
+    # | flex: FlexAttention | dense: O(N^2) memory
     backend: str = setting("auto", names=BACKENDS)
 
 
@@ -692,7 +693,7 @@ class EvaluationConfig:
 
 
 LAYERS = (
-    *("sdpa", "softmax_explicit", "transformer", "fsn"),
+    *("sdpa", "sdpa_bidirectional", "softmax_explicit", "transformer", "fsn"),
     *("ssa", "ssa_osn", "ssa_bidirectional", "ssa_dense", "published"),
 )
 BLOCKS = ("transformer_block", "osn_block", "published_block")  # with a feed-forward, as in the table of SSA's author

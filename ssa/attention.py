@@ -326,21 +326,19 @@ class SelectiveSynchronizationAttention(Configured):
         """Mixed values (B, H, N, d)."""
         batch, heads, length = q.shape[:3]
         inverse_rho = synchrony.inverse_rho(self.alpha, self.K, r).expand(batch, heads, length)
-        key_mask = None if padding_mask is None else padding_mask.repeat_interleave(heads, dim=0)
-        out = operate(
+        return operate(
             self.backend,
-            q.flatten(0, 1),
-            None if k is None else k.flatten(0, 1),
-            v.flatten(0, 1),
-            inverse_rho.flatten(0, 1),
-            self.cos_theta.repeat(batch),
+            q,
+            k,
+            v,
+            inverse_rho,
+            self.cos_theta.expand(batch, heads),
             causal=causal,
-            key_mask=key_mask,
+            key_mask=padding_mask,
             cap=self.cap,
             top_k=self.top_k,
             floor=self._floor(k is None),
         )
-        return out.unflatten(0, (batch, heads))
 
     def init_cache(
         self, batch_size: int, memory: Tensor | None = None, padding_mask: Tensor | None = None

@@ -1,4 +1,4 @@
-"""Which form of the operator runs: in chunks, from dense matrices, or through FlexAttention."""
+"""Which form of the operator runs: C++, chunks, dense matrices, or FlexAttention."""
 
 import functools
 import logging
@@ -7,36 +7,55 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssa import opaque, pairs
+from ssa import native, opaque, pairs
 from ssa.chunked import synchronize
 from ssa.dense import synchronize_dense
 from ssa.flex import synchronize_flex
+from ssa.tiled import synchronize_tiled
 from synchrony_blocks.transforms import follows_operations
 
-BACKENDS = ("auto", "chunked", "flex", "dense")
+BACKENDS = ("auto", "native", "chunked", "flex", "dense")
+Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]  # q, k, v, inverse_rho, cos_theta
 log = logging.getLogger(__name__)
 
 
 def choose(backend: str, device: str, gradients: bool, top_k: int | None = None) -> str:
-    """chunked, flex or dense for a device type; "auto" takes flex for inference on CUDA, else chunked (our choice).
+    """native, chunked, flex or dense for a device type; "auto" takes native on a CPU, flex for inference on CUDA, where
+    they work, else chunked (our choice).
 
-    Raises ValueError for flex where it cannot run: on a CPU, with gradients, with top_k.
+    Raises ValueError for native and flex where they cannot run.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r} is none of {', '.join(BACKENDS)}")
-    able = device == "cuda" and not gradients and top_k is None
-    if backend == "flex" and not able:
-        reason = "on a CPU" if device != "cuda" else "with gradients" if gradients else "with top_k"
-        raise ValueError(f"backend='flex' is for inference on CUDA and cannot run {reason}; take 'auto'")
+    why_not = {"native": _not_native(device, top_k), "flex": _not_flex(device, gradients, top_k)}
+    if why_not.get(backend):
+        raise ValueError(f"backend={backend!r} {why_not[backend]}; take 'auto'")
     if backend == "auto":
-        return "flex" if able and not _flex_failed() else "chunked"
+        return next(
+            (each for each in why_not if not why_not[each] and not (each == "flex" and _flex_failed())), "chunked"
+        )
     return backend
+
+
+def _not_native(device: str, top_k: int | None) -> str:
+    if device != "cpu" or top_k is not None:
+        return f"is for CPUs and cannot run {'with top_k' if device == 'cpu' else 'on ' + device}"
+    # Whether it works is found out when a compiled graph runs, not when it is traced.
+    works = torch.compiler.is_compiling() or native.how() == "compiled"
+    return "" if works else f"cannot run here: {native.how()}"
+
+
+def _not_flex(device: str, gradients: bool, top_k: int | None) -> str:
+    if device == "cuda" and not gradients and top_k is None:
+        return ""
+    reason = "on a CPU" if device != "cuda" else "with gradients" if gradients else "with top_k"
+    return f"is for inference on CUDA and cannot run {reason}"
 
 
 def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None) -> dict[str, str]:
     """What will train and evaluate on a device type, and how training's chunks, of calls of `n_pairs`, are computed.
 
-    Compiles them if they are to be, which takes some seconds.
+    Compiles what is to be compiled, which takes some seconds.
     """
     used = {"training": choose(backend, device, True, top_k), "evaluation": choose(backend, device, False, top_k)}
     if used["training"] == "chunked":
@@ -63,20 +82,43 @@ def operate(
     top_k: int | None,
     floor: float,
 ) -> Tensor:
-    """The operator, arguments as for `ssa.chunked.synchronize`, in the form that `choose` gives."""
+    """out (B, H, N, W) from q (B, H, N, E), k (B, H, M, E), v (B, H, M, W), inverse_rho (B, H, N), cos_theta (B, H) and
+    key_mask (B, M), which mean what they do in `ssa.chunked.synchronize`, in the form that `choose` gives.
+    """
     inputs = (q, k, v, inverse_rho, cos_theta)
-    if follows_operations():
-        dense = synchronize_dense(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor)
-        return dense.to(v.dtype)
+    plain = follows_operations()
     gradients = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-    if torch.compiler.is_compiling() and q.is_cuda and not gradients and backend in ("auto", "flex"):
-        return _inferred(backend, *inputs, key_mask, causal, top_k, float(floor))
-    chosen = choose(backend, q.device.type, gradients, top_k)
-    if backend == "auto" and q.dtype == torch.float64:  # FlexAttention takes none
-        chosen = "chunked"
+    inferred = torch.compiler.is_compiling() and q.is_cuda and not gradients and backend in ("auto", "flex")
+    chosen = "dense" if plain else choose("auto" if inferred else backend, q.device.type, gradients, top_k)
+    if chosen == "native" and q.dtype != torch.float64:
+        return synchronize_tiled(*inputs, causal=causal, key_mask=key_mask, cap=cap, floor=floor)
+    shape = q.shape[:2]
+    mask = None if key_mask is None else key_mask.repeat_interleave(shape[1], dim=0)
+    q, k, flat_v = q.flatten(0, 1), None if k is None else k.flatten(0, 1), v.flatten(0, 1)
+    flat = (q, k, flat_v, inverse_rho.flatten(0, 1), cos_theta.flatten(0, 1))
+    if inferred and not plain:
+        out = _inferred(backend, *flat, mask, causal, top_k, float(floor))
+    else:
+        out = _operate(backend, chosen, flat, mask, causal, cap, top_k, floor)
+    return (out.to(v.dtype) if plain else out).unflatten(0, shape)
+
+
+def _operate(
+    backend: str,
+    chosen: str,
+    inputs: Inputs,
+    key_mask: Tensor | None,
+    causal: bool,
+    cap: float | None,
+    top_k: int | None,
+    floor: float,
+) -> Tensor:
+    """The operator, inputs as for `ssa.chunked.synchronize`, in the chosen form or the one that takes its place."""
     if chosen == "dense":
         return synchronize_dense(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor)
-    if chosen == "flex":
+    if chosen == "flex" and not (
+        backend == "auto" and inputs[0].dtype == torch.float64
+    ):  # which FlexAttention does not take
         try:
             return synchronize_flex(*inputs, causal=causal, key_mask=key_mask, floor=floor)
         except torch.OutOfMemoryError:
@@ -103,8 +145,8 @@ def _inferred(
     floor: float,
 ) -> Tensor:
     """`operate` in a compiled graph, where nothing is differentiated: the kernel is chosen when the graph runs."""
-    inputs = (q, k, v, inverse_rho, cos_theta)
-    return operate(backend, *inputs, causal=causal, key_mask=key_mask, cap=None, top_k=top_k, floor=floor)
+    chosen = choose(backend, q.device.type, False, top_k)
+    return _operate(backend, chosen, (q, k, v, inverse_rho, cos_theta), key_mask, causal, None, top_k, floor)
 
 
 @_inferred.register_fake

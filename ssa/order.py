@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssa import native
 from synchrony_blocks.transforms import differentiated_again, follows_operations, plain_gradients
 
 TINY = 1e-12  # |z|^2 below which |z| is taken for constant: its gradient at 0 is not a number
@@ -30,11 +31,11 @@ def order_parameter(phi: Tensor, causal: bool, padding_mask: Tensor | None = Non
     real = torch.ones(phi.shape[0], phi.shape[2], dtype=phi.dtype, device=phi.device)
     if padding_mask is not None:
         real = real * padding_mask
-    r: Tensor = (_plain if follows_operations() else _OrderParameter.apply)(phi, real[:, None, :, None], causal)
+    r: Tensor = (plain if follows_operations() else _OrderParameter.apply)(phi, real[:, None, :, None], causal)
     return r
 
 
-def _plain(phi: Tensor, real: Tensor, causal: bool) -> Tensor:
+def plain(phi: Tensor, real: Tensor, causal: bool) -> Tensor:
     """r as `_OrderParameter` gives it, by plain autograd."""
     _, _, (re, im), n = _sums(phi, real, causal)
     length = (re.square() + im.square()).clamp_min(TINY).sqrt()
@@ -44,7 +45,10 @@ def _plain(phi: Tensor, real: Tensor, causal: bool) -> Tensor:
 class _OrderParameter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, phi: Tensor, real: Tensor, causal: bool) -> Tensor:
-        r = torch.cat([_mean_length(*_sums(part, real, causal)[2:]) for part in _heads(phi)], dim=1)
+        if native.takes(phi):
+            r = native.order_parameter(phi, real[:, 0, :, 0], causal, TINY)
+        else:
+            r = torch.cat([_mean_length(*_sums(part, real, causal)[2:]) for part in _heads(phi)], dim=1)
         ctx.save_for_backward(phi, real, r)
         ctx.causal = causal
         return r.clamp_min(TINY**0.5)
@@ -53,8 +57,11 @@ class _OrderParameter(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] # its decorators are untyped
         phi, real, r = ctx.saved_tensors
         if differentiated_again():
-            return *plain_gradients(lambda phi: _plain(phi, real, ctx.causal), (phi,), (grad,)), None, None
+            return *plain_gradients(lambda phi: plain(phi, real, ctx.causal), (phi,), (grad,)), None, None
         grad = torch.where(r > TINY**0.5, grad, 0.0)
+        if native.takes(phi):
+            found = native.gradient_of_order_parameter(grad, phi, real[:, 0, :, 0], ctx.causal, TINY)
+            return found, None, None
         parts = []
         for part, g in zip(_heads(phi), _heads(grad), strict=True):
             cos, sin, z, n = _sums(part, real, ctx.causal)

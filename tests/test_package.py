@@ -63,7 +63,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 def test_the_wheel_holds_the_layers_alone(wheel: zipfile.ZipFile) -> None:
     assert not PACKAGES & set(TAKEN)
-    sources = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    sources = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.*")
+        if path.suffix in (".py", ".cpp", ".h")
+    }
     sources |= {f"{package}/py.typed" for package in PACKAGES}
     info = f"synchrony_attention-{PROJECT['version']}.dist-info/"
     assert {name for name in wheel.namelist() if not name.startswith(info)} == sources

@@ -10,6 +10,7 @@ from training.benchmarks.layers import LayerTiming
 # As results.figures.curves: Okabe and Ito's colours, and markers and lines that differ in grey print too.
 LAYER_STYLES: dict[str, tuple[str, Any, str]] = {
     "sdpa": ("#56B4E9", "--", "x"),
+    "sdpa_bidirectional": ("#666666", (0, (3, 1, 1, 1)), "+"),
     "softmax_explicit": ("#882255", (0, (3, 1, 1, 1, 1, 1)), "*"),
     "transformer": ("#0072B2", "--", "s"),
     "fsn": ("#D55E00", "-", "o"),

@@ -106,7 +106,7 @@ def _notes(timings: Sequence[LayerTiming], flops: Flops) -> list[str]:
         "a slow round of a shared machine leaves alone; the quotient of two median times may differ. Peak memory: "
         "tensors held at once, above weights and input. FLOPs: matrix products of the forward pass, over the whole "
         "window, masked half included; what is done elementwise on each pair is not counted. What is "
-        "called `published` or `ssa_bidirectional` is bidirectional, all else causal."
+        "called `published` or `..._bidirectional` is bidirectional, all else causal."
     ]
     both = [n for name, n in flops if name == "ssa_osn" and ("sdpa", n) in flops]
     ours = {n: flops["ssa_osn", n] / flops["sdpa", n] - 1 for n in both}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
-from ssa import Positions, SelectiveSynchronizationAttention, Start, backends
+from ssa import Positions, SelectiveSynchronizationAttention, Start, backends, native
 from ssa.backends import choose
 from ssa.chunked import synchronize
 from ssa.dense import synchronize_dense
@@ -63,7 +63,9 @@ def test_dense_and_chunked_have_the_same_gradients(theta, cap):
 
 
 def test_which_form_runs():
-    assert choose("auto", "cpu", True) == choose("auto", "cpu", False) == choose("auto", "cuda", True) == "chunked"
+    on_cpu = "native" if native.how() == "compiled" else "chunked"
+    assert choose("auto", "cpu", True) == choose("auto", "cpu", False) == on_cpu
+    assert choose("auto", "cuda", True) == choose("auto", "cpu", True, top_k=3) == "chunked"
     assert choose("auto", "cuda", False) == choose("flex", "cuda", False) == "flex"
     assert choose("auto", "cuda", False, top_k=3) == "chunked"
     for device, gradients, top_k, words in (
@@ -73,7 +75,10 @@ def test_which_form_runs():
     ):
         with pytest.raises(ValueError, match=f"for inference on CUDA and cannot run {words}"):
             choose("flex", device, gradients, top_k)
-    with pytest.raises(ValueError, match="'flash' is none of auto, chunked, flex, dense"):
+    for device, top_k, words in (("cuda", None, "on cuda"), ("cpu", 3, "with top_k")):
+        with pytest.raises(ValueError, match=f"is for CPUs and cannot run {words}; take 'auto'"):
+            choose("native", device, True, top_k)
+    with pytest.raises(ValueError, match="'flash' is none of auto, native, chunked, flex, dense"):
         SelectiveSynchronizationAttention(12, 2, backend="flash")
     with pytest.raises(ValueError, match="cannot run on a CPU"):
         SelectiveSynchronizationAttention(12, 2, backend="flex")(torch.zeros(1, 3, 12))
@@ -86,14 +91,15 @@ def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, c
     monkeypatch.setattr(backends, "synchronize_flex", fails)
     monkeypatch.setattr(backends.log, "disabled", False)  # an entry point that ran before may have silenced it
     monkeypatch.setattr(backends, "choose", lambda *_: "flex")
-    inputs = operands(True, torch.float32)
+    flat = operands(True, torch.float32)
+    inputs = [x if x is None else x[None] for x in flat]
     assert backends.fallen_back() == {}
     settings = {"causal": True, "key_mask": None, "cap": 5.0, "top_k": None, "floor": 0.0}
     try:
         with caplog.at_level(logging.WARNING):
             for _ in range(2):
                 out = backends.operate("auto", *inputs, **settings)
-        assert torch.equal(out, synchronize(*inputs, **settings))
+        assert torch.equal(out[0], synchronize(*flat, **settings))
         assert len(caplog.records) == 1 and "no valid triton config" in caplog.text
         assert choose("auto", "cuda", False) == "chunked", "it is not tried again"
         assert "no valid triton config" in backends.fallen_back()["evaluation"]

@@ -1,10 +1,10 @@
 """Time and memory of attention layers against length, in turn within one process.
 
 Every layer maps (1, N, D) to (1, N, D) with its own projections. `ssa` is the plainest causal layer, `ssa_osn` what a
-layer of `model=osn` computes. `published` is the published operator computed step by step as its equations stand, with
-plain autograd, which is what anyone would write first; it is bidirectional, as is `ssa_bidirectional`. The blocks have
-norms, residuals and a GELU feed-forward of 4 D around their layer: 3.1 million parameters at D = 512, as the blocks
-that the author of SSA timed.
+layer of `model=osn` computes. `published` is the published operator computed step by step as its equations say, with
+plain autograd, which is what anyone would write first. It is bidirectional, as are `ssa_bidirectional` and
+`sdpa_bidirectional`; all others are causal. The blocks have norms, residuals and a GELU feed-forward of 4 D around
+their layer: 3.1 million parameters at D = 512, as the blocks that the author of SSA timed.
 """
 
 import statistics
@@ -63,6 +63,13 @@ class SDPA(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
+class BidirectionalSDPA(SDPA):
+    """The same without a mask, beside `ssa_bidirectional`."""
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v)
+
+
 class ExplicitSoftmax(SDPA):
     """The same, written out: one N x N matrix of each head is kept for the backward pass, and two are made on the way.
 
@@ -77,16 +84,15 @@ class ExplicitSoftmax(SDPA):
 
 LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
     "sdpa": SDPA,
+    "sdpa_bidirectional": BidirectionalSDPA,
     "softmax_explicit": ExplicitSoftmax,
     "transformer": SelfAttention,
     "fsn": SynchronizationAttention,
-    "ssa": lambda d_model, n_heads: SelectiveSynchronizationAttention(d_model, n_heads, backend="chunked"),
+    "ssa": lambda d_model, n_heads: SelectiveSynchronizationAttention(d_model, n_heads),
     "ssa_osn": lambda d_model, n_heads: SelectiveSynchronizationAttention(
-        d_model, n_heads, backend="chunked", positions=POSITIONS, delayed_heads=1
+        d_model, n_heads, positions=POSITIONS, delayed_heads=1
     ),
-    "ssa_bidirectional": lambda d_model, n_heads: SelectiveSynchronizationAttention(
-        d_model, n_heads, causal=False, backend="chunked"
-    ),
+    "ssa_bidirectional": lambda d_model, n_heads: SelectiveSynchronizationAttention(d_model, n_heads, causal=False),
     "ssa_dense": lambda d_model, n_heads: SelectiveSynchronizationAttention(
         d_model, n_heads, backend="dense", cap=None
     ),

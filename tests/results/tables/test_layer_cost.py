@@ -80,7 +80,7 @@ def test_every_layer_and_length_has_its_ratios_and_its_growth(file, tmp_path, mo
         ["ssa_osn", "2.00", "1.50", "1,024, 2,048"],
     ]
     assert f"{100 * (ours / softmax - 1):+.1f} % at 2,048 tokens." in costs.notes[1]
-    assert "Not measured at 2,048 tokens: softmax_explicit, transformer, fsn, ssa, " in costs.notes[2]
+    assert "Not measured at 2,048 tokens: sdpa_bidirectional, softmax_explicit, transformer" in costs.notes[2]
     assert (len(costs.data), costs.data[5]["forward_flops"]) == (6, ours)
     assert [(tmp_path / "out" / f"ssa-cost-cpu.{ending}").stat().st_size > 5000 for ending in ("png", "svg")]
 

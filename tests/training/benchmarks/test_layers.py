@@ -95,7 +95,7 @@ def test_the_command_prints_a_table_and_writes_what_it_measured(tmp_path):
     [
         (
             ["layers=[sdpa,sssa]"],
-            "legal are sdpa, softmax_explicit, transformer, .*, published, .*; type layers=",
+            "legal are sdpa, sdpa_bidirectional, softmax_explicit, transformer, .*, published, .*; type layers=",
         ),
         (["lengths=[1]"], "lengths=1: must be at least 2"),
         (["lengths=[]"], "lengths=[]: takes one length or more; type for example lengths=[512,1024]"),
