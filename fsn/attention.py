@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 
+from fsn.gated_rotation import query_key, rotated
 from fsn.kernel import initial_kernel
 from fsn.padding import couple_real_tokens, phases_without, without
 from fsn.phases import Features, Observed, earlier, features, harmonics, later
@@ -311,17 +312,17 @@ class SynchronizationAttention(Configured):
         """q = g * (cos, sin)(theta_t + nu t), (B, H, N, 2 d_h), where the first t is `start`, and of the same tokens,
         or of a memory's from 0 on, k = (cos, sin)(theta_u + nu u), (B, H, L, 2 d_h).
         """
-        cos, sin = self._drifted(state, start)
-        gate = self._gate(state)
-        q = torch.cat((gate * cos, gate * sin), dim=-1)
-        return q, torch.cat((cos, sin) if memory is None else self._drifted(memory), dim=-1)
+        drift = self._drift(state, start)
+        q, k = query_key(self._split(state.cos), self._split(state.sin), self._gate(state), *drift)
+        if memory is not None:
+            c, s = self._split(memory.cos), self._split(memory.sin)
+            k = torch.cat(rotated(c, s, *self._drift(memory)), dim=-1)
+        return q, k
 
-    def _drifted(self, state: Features, start: int = 0) -> tuple[Tensor, Tensor]:
-        """(cos, sin)(theta_u + nu u), each (B, H, N, d_h), where the first u is `start`."""
+    def _drift(self, state: Features, start: int = 0) -> tuple[Tensor, Tensor]:
+        """cos and sin of nu u, each (N, d_h), where the first u is `start`."""
         length, dtype = state.cos.shape[1], state.cos.dtype
-        cos, sin = self.rotary.phase(start, start + length, dtype) if start else self.rotary.table(length, dtype)
-        c, s = self._split(state.cos), self._split(state.sin)
-        return c * cos - s * sin, c * sin + s * cos
+        return self.rotary.phase(start, start + length, dtype) if start else self.rotary.table(length, dtype)
 
     def _with_null(self, q: Tensor, k: Tensor, first: bool = True) -> tuple[Tensor, Tensor]:
         """q, k (B, H, N, E) with more coordinates, of which one gives the null slot its score, if that is not zero.

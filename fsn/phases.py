@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synchrony_blocks.cosine_sine import cosine_sine
+
 
 class Features(NamedTuple):
     """cos theta and sin theta, each (..., d): computed once for each state and shared by everything that reads it."""
@@ -50,7 +52,7 @@ class Observed(nn.Module):
 
 def features(theta: Tensor | Features) -> Features:
     """Features of a state theta (..., d) in rad; features as they are."""
-    return theta if isinstance(theta, Features) else Features(theta.cos(), theta.sin())
+    return theta if isinstance(theta, Features) else Features(*cosine_sine(theta))
 
 
 def harmonics(first: Features, n: int) -> list[Features]:

@@ -1,33 +1,13 @@
-"""The operator and the order parameter for float32 on a CPU: the C++ of ssa/cpp, called without copies.
-
-The compiler that is there builds it once a machine, into the user's cache, in about three seconds. Where none works, or
-where it computes something else, one line says so and `ssa.chunked` goes on. It is chosen by instruction set, as
-PyTorch's own kernels are, so a home directory may be shared by different machines. Our choice.
-"""
+"""The operator and the order parameter of SSA for float32 on a CPU, by the C++ of `synchrony_blocks.native`."""
 
 import ctypes
-import functools
-import hashlib
-import logging
 import math
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-SOURCES = Path(__file__).parent / "cpp"
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-INSTRUCTIONS = {
-    "AVX512": ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma"),
-    "AVX2": ("-mavx2", "-mfma"),
-}
-log = logging.getLogger(__name__)
+from synchrony_blocks import native
 
 
 def _structure(name: str, **kinds: str) -> type[ctypes.Structure]:
@@ -61,22 +41,13 @@ _Phases = _structure(
 
 
 def takes(like: Tensor) -> bool:
-    """Whether tensors of the type and device of `like` are computed here. Builds the library if it is not there yet."""
-    # What torch.compile traces it compiles itself, or it is called from a node of the graph.
-    here = like.device.type == "cpu" and like.dtype == torch.float32 and not torch.compiler.is_compiling()
-    return here and how() == "compiled"
+    """Whether tensors of the type and device of `like` are computed here."""
+    return native.takes(like, _check)
 
 
-@functools.cache
 def how() -> str:
-    """ "compiled", or why not, which is logged once."""
-    try:
-        _check()
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        log.warning("SSA runs at about half the speed, because its C++ part failed: %s", reason)
-        return reason
-    return "compiled"
+    """ "compiled", or why not."""
+    return native.how(_check)
 
 
 def attend(
@@ -149,7 +120,7 @@ def _extent(phi: Tensor, causal: bool) -> dict[str, int]:
 
 def _call(name: str, structure: type[ctypes.Structure], tensors: Mapping[str, Tensor | None], **others: float) -> None:
     """A function of the library, with the struct that it takes."""
-    library, threads = _loaded(), torch.get_num_threads()
+    library, threads = native.library(), torch.get_num_threads()
     views = {field[0] for field in structure._fields_ if field[1] is _View}
     kept, fields = [], {}
     for field, x in tensors.items():
@@ -160,59 +131,11 @@ def _call(name: str, structure: type[ctypes.Structure], tensors: Mapping[str, Te
         kept.append(x)
         fields[field] = _View(x.data_ptr(), *x.stride()[:3]) if field in views else x.data_ptr()
     operands = structure(**fields, **others, threads=threads)
-    scratch = torch.empty(threads * getattr(library, f"{name}_scratch")(ctypes.byref(operands)))
+    measure = getattr(library, f"{name}_scratch")
+    measure.restype = ctypes.c_int64
+    scratch = torch.empty(threads * measure(ctypes.byref(operands)))
     operands.scratch = scratch.data_ptr()
     getattr(library, name)(ctypes.byref(operands))
-
-
-@functools.cache
-def _loaded() -> ctypes.CDLL:
-    with _folder() as folder:
-        library = ctypes.CDLL(str(_built(folder)))
-    for name in ("attend", "gradients", "order", "order_gradient"):
-        getattr(library, name).restype = None
-        getattr(library, f"{name}_scratch").restype = ctypes.c_int64
-    return library
-
-
-def _built(folder: Path) -> Path:
-    """The library's file in a folder, made if it is not there."""
-    compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
-    if compiler is None:
-        raise RuntimeError("no C++ compiler found")
-    sources = sorted(SOURCES.iterdir())
-    flags = *FLAGS, *INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
-    key = hashlib.sha256("\n".join([compiler, *flags, *(file.read_text() for file in sources)]).encode())
-    file = folder / f"ssa-{key.hexdigest()[:16]}.so"
-    if not file.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = Path(scratch) / file.name
-            command = [compiler, *flags, *(str(each) for each in sources if each.suffix == ".cpp"), "-o", str(made)]
-            for more in (["-fopenmp"], []):  # a compiler without OpenMP: one thread
-                done = subprocess.run([*command, *more], capture_output=True, text=True)
-                if not done.returncode:
-                    break
-            else:
-                lines = [line for line in done.stderr.splitlines() if "error" in line]
-                raise RuntimeError(next(iter(lines), f"{compiler} ended with {done.returncode}"))
-            made.replace(file)
-    return file
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """$SYNCHRONY_CACHE or ~/.cache/synchrony where it is this user's own, else one that is removed."""
-    folder = Path(os.environ.get("SYNCHRONY_CACHE") or os.path.expanduser("~/.cache/synchrony"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        own = folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK)
-    except OSError:
-        own = False
-    if own:
-        yield folder
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            yield Path(scratch)
 
 
 def _check() -> None:

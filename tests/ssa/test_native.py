@@ -11,6 +11,7 @@ from ssa.backends import choose, operate
 from ssa.dense import synchronize_dense
 from ssa.order import order_parameter
 from ssa.tiled import synchronize_tiled
+from synchrony_blocks import native as blocks
 
 pytestmark = pytest.mark.skipif(native.how() != "compiled", reason=f"no compiler works here: {native.how()}")
 
@@ -149,25 +150,27 @@ def test_the_order_parameter_is_near_float64(layout, causal, size):
         assert (a - b).abs().max() <= 1e-5 and (b.abs().max() > 1e-3)
 
 
+def forget():
+    for each in (blocks.how, blocks._loaded):
+        each.cache_clear()
+
+
 @pytest.fixture
 def forgotten(monkeypatch, tmp_path):
     """As a new process has it, with a cache of its own."""
     monkeypatch.setenv("SYNCHRONY_CACHE", str(tmp_path / "cache"))
-    for each in (native.how, native._loaded):
-        each.cache_clear()
-    monkeypatch.setattr(native.log, "disabled", False)  # an entry point that ran before may have silenced it
+    forget()
+    monkeypatch.setattr(blocks.log, "disabled", False)  # an entry point that ran before may have silenced it
     yield tmp_path / "cache"
     monkeypatch.undo()
-    for each in (native.how, native._loaded):
-        each.cache_clear()
+    forget()
 
 
 def test_it_is_built_once_a_machine(forgotten):
     assert native.how() == "compiled"
     (built,) = forgotten.iterdir()
     made = built.stat().st_mtime_ns
-    native.how.cache_clear()
-    native._loaded.cache_clear()
+    forget()
     assert native.how() == "compiled" and built.stat().st_mtime_ns == made
 
 
@@ -184,10 +187,10 @@ def test_without_a_compiler_that_works_one_line_says_so_and_chunks_go_on(
     compiler, said, forgotten, monkeypatch, caplog, tmp_path
 ):
     if compiler == "c++":  # which works, but what it compiles is wrong by one part in a hundred
-        sources = shutil.copytree(native.SOURCES, tmp_path / "cpp")
+        sources = shutil.copytree(blocks.SOURCES, tmp_path / "cpp")
         header = (sources / "vectors.h").read_text()
         (sources / "vectors.h").write_text(header.replace("? p * power", "? 1.01f * p * power"))
-        monkeypatch.setattr(native, "SOURCES", sources)
+        monkeypatch.setattr(blocks, "SOURCES", sources)
     else:
         monkeypatch.setenv("CXX", str(tmp_path / compiler))
     if compiler == "broken":

@@ -14,16 +14,6 @@ struct Phases {
     float tiny;
 };
 
-// cos and sin of x[0:n].
-void cos_sin_of(const float *__restrict__ x, int64_t n, float *__restrict__ cosine, float *__restrict__ sine) {
-    int32_t large = 0;
-    for (int64_t w = 0; w < n; ++w) large |= std::fabs(x[w]) < 8192.0f ? 0 : 1;
-    if (!large)
-        for (int64_t w = 0; w < n; ++w) cos_sin(x[w], cosine[w], sine[w]);
-    else
-        for (int64_t w = 0; w < n; ++w) cosine[w] = std::cos(x[w]), sine[w] = std::sin(x[w]);
-}
-
 // The sum of x[0:n], n a multiple of LANES, always in the same order.
 inline float sum(const float *x, int64_t n) {
     float lane[LANES] = {}, total = 0;
