@@ -16,6 +16,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 from configs.command import can_draw
+from configs.counted import counted
 from configs.entry import entry_point
 from configs.heartbeat import beating, doing
 from configs.schema import BenchmarkConfig
@@ -43,7 +44,7 @@ def steps(config: BenchmarkConfig) -> None:
         timings = measure(config, done)
     print(
         f"Training steps of {config.batch_size} x {config.context} bytes, scale={config.scale.name}, {config.device}, "
-        f"precision {config.precision}, compile {str(config.compile).lower()}; medians of {config.rounds} rounds\n"
+        f"precision {config.precision}, compile {str(config.compile).lower()}; {medians(config)}\n"
     )
     first = config.models[0]
     rows = [
@@ -72,8 +73,9 @@ def translation(config: BenchmarkConfig) -> None:
         timings = measure_translation(config, done)
     print(
         f"Translators at scale={config.scale.name}, vocabulary {config.vocabulary:,}, {config.device}, "
-        f"precision {config.precision}; training steps of {config.batch_size} pairs of {config.context} tokens; "
-        f"beam search, beam {BEAM}, of {SEARCHED} sentences to {LONGEST} tokens; medians of {config.rounds} rounds\n"
+        f"precision {config.precision}; training steps of {counted(config.batch_size, 'pair')} of "
+        f"{config.context} tokens; beam search, beam {BEAM}, of {SEARCHED} sentences to {LONGEST} tokens; "
+        f"{medians(config)}\n"
     )
     first = config.models[0]
     rows = [
@@ -104,7 +106,7 @@ def layers(config: BenchmarkConfig) -> None:
     first = config.layers[0]
     print(
         f"Attention layers, forward{' and backward' if config.backward else ' alone'} of 1 x N x {config.d_model}, "
-        f"{config.n_heads} heads, {config.device}; medians of {config.rounds} rounds; ratios to {first}\n"
+        f"{counted(config.n_heads, 'head')}, {config.device}; {medians(config)}; ratios to {first}\n"
     )
     memory = {t.tokens: t.peak_memory_bytes for t in timings if t.layer == first}
     rows = [
@@ -129,6 +131,11 @@ def layers(config: BenchmarkConfig) -> None:
         print("\n" + ", ".join(str(file) for file in plot_layers(timings, Path(config.figure))))
 
 
+def medians(config: BenchmarkConfig) -> str:
+    """What the numbers of a table are."""
+    return f"medians of {counted(config.rounds, 'round')}"
+
+
 @contextmanager
 def rounds(config: BenchmarkConfig) -> Any:
     """A progress bar over rounds; what it yields is told how many are done."""
@@ -136,11 +143,11 @@ def rounds(config: BenchmarkConfig) -> Any:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True, disable=not can_draw()) as progress:
-        bar = progress.add_task(f"{config.rounds} rounds", total=config.rounds)
+        bar = progress.add_task(counted(config.rounds, "round"), total=config.rounds)
 
         def on_round(done: int) -> None:
             progress.update(bar, completed=done)
-            doing(f"{done} of {config.rounds} rounds")
+            doing(f"{done} of {counted(config.rounds, 'round')}")
 
         with beating(not can_draw()):
             on_round(0)

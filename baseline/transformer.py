@@ -52,10 +52,10 @@ class SelfAttention(Configured):
         super().__init__()
         checks.sizes(d_model=d_model, n_heads=n_heads)
         if d_model % n_heads or d_model // n_heads % 2:
-            raise ValueError(f"width {d_model} does not split into {n_heads} heads of an even width")
+            raise ValueError(f"width {d_model} does not split into n_heads={n_heads} of an even width")
         for name, heads in (("delayed_heads", delayed_heads), ("lag_heads", lag_heads)):
             if not 0 <= heads <= n_heads:
-                raise ValueError(f"{name}={heads} is not between 0 and the {n_heads} heads there are")
+                raise ValueError(f"{name}={heads} is not between 0 and n_heads={n_heads}")
         self.n_heads, self.delayed_heads, self.lag_heads, self.causal = n_heads, delayed_heads, lag_heads, causal
         self.head_width = d_model // n_heads
         self.scale = self.head_width**-0.5
@@ -223,7 +223,7 @@ def transformer_blocks(
     """The layers of a decoder or, not causal, of an encoder; arguments as of `Transformer`."""
     helped = n_layers if helped_layers is None else helped_layers
     if helped > n_layers:
-        raise ValueError(f"helped_layers={helped_layers} is more than the {n_layers} layers there are")
+        raise ValueError(f"helped_layers={helped_layers} is more than n_layers={n_layers}")
     return [
         DecoderBlock(
             d_model,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.fields import limits_of
 from configs.schema import (
@@ -43,8 +44,9 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
     windows = config.batch_size // trainer.devices
     if config.task != "translation" and trainer.micro_batch_size is not None and windows % trainer.micro_batch_size:
         raise UserError(
-            f"trainer.micro_batch_size={trainer.micro_batch_size} does not divide the {windows} windows that "
-            f"batch_size={config.batch_size} gives each of {trainer.devices} device(s); type a divisor of {windows}"
+            f"trainer.micro_batch_size={trainer.micro_batch_size} does not divide the {counted(windows, 'window')} "
+            f"that batch_size={config.batch_size} gives each of {counted(trainer.devices, 'device')}; type a "
+            f"divisor of {windows}"
         )
     if trainer.cuda_graphs:
         for key, asked in (

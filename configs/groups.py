@@ -1,5 +1,6 @@
 """The YAML groups that lie beside this file, and Hydra's composition of them over the typed defaults."""
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,8 +43,14 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    """The names that a group offers: model -> fsn, fsn_native, ..."""
-    return sorted(path.stem for path in (FOLDER / group).glob("*.yaml"))
+    """The names that a group offers: model -> fsn, fsn_native, ...; scales by their size."""
+    paths = sorted((FOLDER / group).glob("*.yaml"))
+    return [path.stem for path in (sorted(paths, key=_parameters) if group == "scale" else paths)]
+
+
+@functools.cache
+def _parameters(path: Path) -> int:
+    return int(OmegaConf.load(path).parameters)
 
 
 def defaults(entry: str) -> dict[str, str]:

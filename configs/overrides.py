@@ -42,9 +42,8 @@ def compose_strictly(entry: str, overrides: Sequence[str]) -> DictConfig:
         else:
             settings.append(override)
     tree = schema(entry, chosen.get("model"), source_of(chosen.get("data")))
-    legal = keys(tree)
     for override in settings:
-        _check_setting(override, legal)
+        _check_setting(override, tree)
     try:
         if len(settings) + len(chosen_here) == len(parsed) and all(o.type is OverrideType.CHANGE for o in settings):
             with contextlib.suppress(OmegaConfBaseException):  # Hydra itself says best what is wrong
@@ -101,20 +100,22 @@ def _schema(entry: str, overrides: Sequence[str]) -> Any:
 
 def _unreadable(key: str, value: str, tree: Any) -> UserError:
     """The error for a value that Hydra's grammar has no place for; free text never comes here."""
-    legal = keys(tree)
-    if key not in legal:
-        return _unknown(key, legal)
+    if key not in keys(tree):
+        return _unknown(key, tree)
     if key in groups():
         return illegal_value(key, value, options(key))
     meaning, example = takes(tree, key) or ("keys in braces, closed", "{}")
     return UserError(f"cannot read {key}={value}: it takes {meaning}; type for example {key}={example}")
 
 
-def _unknown(key: str, legal: list[str], value: str = "...") -> UserError:
-    """`unknown_key`, with a value that its guess takes where that is a group."""
+def _unknown(key: str, tree: Any, value: str = "...") -> UserError:
+    """`unknown_key`, with a value that its guess takes where that is a group or a list."""
+    legal = keys(tree)
     guess = re.search(r"; type ([^=]+)=", str(unknown_key(key, legal, value)))
     if guess and guess[1] in groups() and value not in options(guess[1]):
         value = nearest(value, options(guess[1])) or options(guess[1])[0]
+    elif guess and (takes(tree, guess[1]) or ("",))[0].startswith("a list") and not value.startswith("["):
+        value = f"[{value}]"
     return unknown_key(key, legal, value)
 
 
@@ -153,8 +154,9 @@ def _option(override: Override) -> str:
     return shown
 
 
-def _check_setting(override: Override, legal: list[str]) -> None:
+def _check_setting(override: Override, tree: Any) -> None:
     """A single key: trainer.max_steps=100."""
+    legal = keys(tree)
     given, _, value = str(override.input_line).partition("=")
     key = override.key_or_group
     if key.partition(".")[0] in OF_SWEEPS and "model.name" in legal:
@@ -176,7 +178,7 @@ def _check_setting(override: Override, legal: list[str]) -> None:
             f"task={data_class(source_of(guess)).task}"
         )
     if key not in legal or override.package is not None:
-        raise _unknown(given.lstrip("+~"), legal, value or "...")
+        raise _unknown(given.lstrip("+~"), tree, value or "...")
     if override.is_delete():
         raise UserError(f"{given}: a key cannot be left out; a value such as {key}=null switches some off")
     if override.is_add():

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.fields import FINITE, NOT_EMPTY, Need, Rule, above, at_least, setting
 
@@ -287,7 +288,7 @@ class OSNConfig(InBandsConfig):
         if self.lag and not self.position:
             return "model.position=false leaves model.lag no positions to go back in: type model.lag=0 too"
         if self.top_k is not None and self.top_k > context:
-            return f"model.top_k={self.top_k} is more than the {context} tokens of data.context; type model.top_k=16"
+            return f"model.top_k={self.top_k} is more than data.context={context}; type model.top_k=16"
         if self.learn_theta and self.theta == math.pi / 2:
             return f"model.theta={self.theta} cannot be learned from there: type model.learn_theta=false too"
         return None
@@ -454,12 +455,12 @@ class QueriesConfig(StringsConfig):
             return f"pairs and queries take two symbols each, and {length} is odd; type an even number"
         if 4 * pairs > length:
             return (
-                f"{pairs} pairs and their queries take {4 * pairs} symbols, more than {length}; type fewer data.pairs"
+                f"{counted(pairs, 'pair')} with queries: {4 * pairs} symbols, more than {length}; type fewer data.pairs"
             )
         if pairs > self.alphabet // 2 - 1:
             return (
-                f"{pairs} pairs in {length} symbols take as many different keys, and data.alphabet={self.alphabet} has "
-                f"{self.alphabet // 2 - 1}; type data.alphabet={2 * pairs + 2} or more"
+                f"{counted(pairs, 'pair')} in {length} symbols: as many different keys, and data.alphabet="
+                f"{self.alphabet} has {self.alphabet // 2 - 1}; type data.alphabet={2 * pairs + 2} or more"
             )
         return None
 

@@ -133,7 +133,8 @@ def type_error(tree: object, key: str, given: object, error: OmegaConfBaseExcept
     meant = takes(tree, key)
     if meant is None:
         return UserError(f"{key}={shortened(given)}: {shortened(str(error.msg or error).splitlines()[0])}")
-    return UserError(f"{key}={shortened(given)}: takes {meant[0]}; type for example {key}={meant[1]}")
+    example = f"[{shortened(given)}]" if meant[0].startswith("a list of names") else meant[1]
+    return UserError(f"{key}={shortened(given)}: takes {meant[0]}; type for example {key}={example}")
 
 
 def _check_keys(tree: object, values: Mapping[str, Any], legal: list[str], prefix: str = "") -> None:
@@ -178,6 +179,7 @@ def takes(tree: Any, key: str) -> tuple[str, str] | None:
         float: ("a number", "0.1"),
         bool: ("true or false", "true"),
         str: ("text", "name"),
+        list[str]: ("a list of names", "[name]"),
         list[int]: ("a list of whole numbers", "[10,30]"),
         list[float]: ("a list of numbers", "[0.9,0.05,0.05]"),
     }

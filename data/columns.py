@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.printable import shortened
 from data.file_kind import ARROW, PARQUET, Kind
@@ -171,7 +172,7 @@ def _texts(path: Path, column: str, batches: Iterator[list[Any]]) -> Iterator[st
     except UnicodeDecodeError:
         raise UserError(f"{path} holds bytes in {column} that are not UTF-8; write them as text") from None
     if nulls:
-        _tell(f"{path}: {nulls:,} values of {column} are null; they are read as empty texts")
+        _tell(f"{path}: {counted(nulls, 'null value')} of {column} read as empty text")
 
 
 @functools.cache  # a file may be read several times

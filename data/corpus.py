@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.heartbeat import doing
 from configs.schema import DataConfig, ParallelConfig
@@ -234,7 +235,7 @@ def _check_lengths(config: DataConfig | ParallelConfig, lengths: dict[str, int])
             if isinstance(config, ParallelConfig):  # its splits are files
                 raise UserError(f"the {name} split of {what} is empty; give files with sentences in them")
             raise UserError(
-                f"the {name} split of {what} is empty ({sum(lengths.values())} bytes in all, "
+                f"the {name} split of {what} is empty ({counted(sum(lengths.values()), 'byte')} in all, "
                 f"data.split={list(config.split)}); give more text or a larger share to {name}"
             )
 

@@ -1,5 +1,6 @@
 """Batches of a corpus."""
 
+from configs.counted import counted
 from configs.errors import UserError
 from data.corpus import Corpus
 from data.tokenizers import ONE_BYTE
@@ -21,7 +22,7 @@ class LanguageData(WindowData):
             if context > n_tokens:
                 shortest = min(corpus.tokens_per_split().values())
                 raise UserError(
-                    f"data.context={context} is longer than the {name} split ({n_tokens} tokens); "
+                    f"data.context={context} is longer than the {name} split ({counted(n_tokens, 'token')}); "
                     + (f"type data.context={shortest} or less, or " if shortest > 1 else "")
                     + "give more text"
                 )

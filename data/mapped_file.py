@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.counted import counted
 from configs.errors import UserError
 
 
@@ -43,7 +44,7 @@ class MappedFile:
             if hashlib.file_digest(self._file, "sha256").hexdigest() == self.sha256:
                 self._time = time
         if (size, time) != (self._size, self._time):
-            what = f"had {self._size:,} bytes and has {size:,}" if size != self._size else "has other bytes"
+            what = f"had {counted(self._size, 'byte')} and has {size:,}" if size != self._size else "has other bytes"
             raise UserError(
                 f"the data cache's {self.path} was changed in use: it {what}; start again, to build it anew"
             )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.schema import ParallelConfig
 from configs.text_values import argument
@@ -151,8 +152,8 @@ def _text_pairs(source: Path, target: Path) -> Iterator[Pair]:
             counts = [number, number]
             counts[longer] += 1 + sum(1 for _ in lines[longer])
             raise UserError(
-                f"{source} has {counts[0]:,} lines and {target} {counts[1]:,}: line by line one has to translate the "
-                f"other; get {(source, target)[ended]} again, or both"
+                f"{source} has {counted(counts[0], 'line')} and {target} {counts[1]:,}: line by line one has to "
+                f"translate the other; get {(source, target)[ended]} again, or both"
             )
         yield first, second
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.schema import ParallelConfig
 from data import number_words
@@ -180,7 +181,7 @@ def _check(config: ParallelConfig, source: Source, split: str, pairs: int, alike
     """UserError for a split that is no parallel text, or not the official one."""
     if pairs and alike == pairs:
         raise UserError(
-            f"all {pairs:,} lines of the {split} split of data.path={config.path} are the same in "
+            f"every one of {counted(pairs, 'line')} of the {split} split of data.path={config.path} is the same in "
             f"{config.languages[0]} and {config.languages[1]}: one language was given twice; give its translation"
         )
     if source.expected is not None and pairs != source.expected[split]:

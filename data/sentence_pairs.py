@@ -17,6 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.schema import ParallelConfig
 from data.corpus import Built, Corpus, cached_corpus
@@ -113,7 +114,7 @@ def tokenized_pairs(config: ParallelConfig, text: Corpus, tokenizer: JointTokeni
             keeping = {"too_long": "data.too_long=truncate", "ratio": "data.max_ratio=null"}
             helps = [keeping[reason] for reason, n in left_out.items() if n and reason in keeping]
             raise UserError(
-                f"none of {sum(left_out.values())} pairs of training is left ({_told(left_out)}); "
+                f"none of {counted(sum(left_out.values()), 'pair')} of training is left ({_told(left_out)}); "
                 + (f"type {' '.join(helps)}" if helps else "give sentences in both languages")
             )
         facts = {
@@ -142,10 +143,10 @@ def told_pairs(facts: dict[str, dict[str, int]]) -> list[str]:
     left_out, cut, empty = facts["left_out"], facts["truncated"], facts["empty"]
     if sum(left_out.values()):
         of = sum(left_out.values()) + facts["pairs"]["train"]
-        lines.append(f"{sum(left_out.values()):,} of {of:,} pairs of training left out: {_told(left_out)}")
+        lines.append(f"{sum(left_out.values()):,} of {counted(of, 'pair')} of training left out: {_told(left_out)}")
     for what, counts in (("truncated to data.context", cut), ("with an empty side", empty)):
         others = {name: n for name, n in counts.items() if n and not (what.startswith("with") and name == "train")}
-        lines += [f"{n:,} of {facts['pairs'][name]:,} pairs of {name} {what}" for name, n in others.items()]
+        lines += [f"{n:,} of {counted(facts['pairs'][name], 'pair')} of {name} {what}" for name, n in others.items()]
     return lines
 
 

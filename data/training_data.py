@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from configs.counted import counted
 from configs.errors import UserError
 
 
@@ -52,6 +53,6 @@ class WindowData(TrainingData):
     def require_parts(self, world_size: int) -> None:
         if self.windows_per_pass % world_size:
             raise UserError(
-                f"{self.windows_per_pass} windows per pass do not divide over {world_size} devices; "
+                f"{counted(self.windows_per_pass, 'window')} in a pass cannot be divided over {world_size} devices; "
                 "change batch_size, trainer.micro_batch_size or trainer.devices"
             )

@@ -176,7 +176,7 @@ class LayerForm:
         for name in ("local_layers", "copying_layers"):
             some = getattr(self, name)
             if not 0 <= some <= n_layers:
-                raise ValueError(f"{name}={some} is not between 0 and the {n_layers} layers there are")
+                raise ValueError(f"{name}={some} is not between 0 and n_layers={n_layers}")
         ff_width = ff_width or 2 * n_phases
         layers = []
         for number in range(n_layers):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from configs.counted import counted
 from data.split import Split
 from synchrony_blocks.decoder import Decoder
 
@@ -62,9 +63,9 @@ def warnings(found: ByHead, context: int) -> list[str]:
     ]
     dead = [name for name, share in heads if share < 1 / context]
     full = [name for name, share in heads if share > SATURATED]
-    lines = []
+    lines, all_heads = [], counted(len(heads), "head")
     if dead:
-        lines.append(f"{len(dead)} of {len(heads)} heads lock under 1/{context} of the pairs: {', '.join(dead)}")
+        lines.append(f"{len(dead)} of {all_heads} lock under 1/{context} of the pairs: {', '.join(dead)}")
     if full:
-        lines.append(f"{len(full)} of {len(heads)} heads lock over {SATURATED:.0%} of the pairs: {', '.join(full)}")
+        lines.append(f"{len(full)} of {all_heads} lock over {SATURATED:.0%} of the pairs: {', '.join(full)}")
     return lines

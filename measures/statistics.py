@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from configs.counted import counted
+
 CONFIDENCE = 0.95
 BLOCKS = 50  # contiguous blocks that a text is cut into; fewer where it has fewer windows
 FEWEST_BLOCKS = 8  # with targets, that an interval needs (our choice): of fewer a jackknife says too little
@@ -81,7 +83,7 @@ def shown_mean(values: Mapping[int, float], wanted: int, digits: int = 4) -> str
     if not values:
         return "not run"
     text = mean_over_seeds(list(values.values())).shown(digits=digits)
-    return text if len(values) == wanted else f"{text} ({len(values)} of {wanted} seeds)"
+    return text if len(values) == wanted else f"{text} ({len(values)} of {counted(wanted, 'seed')})"
 
 
 def shown_difference(ours: Mapping[int, float], theirs: Mapping[int, float], wanted: int, digits: int = 4) -> str:
@@ -91,7 +93,7 @@ def shown_difference(ours: Mapping[int, float], theirs: Mapping[int, float], wan
         return ""
     text = f"{difference.shown('+', digits)} {difference.side}"
     fewest = min(len(ours), len(theirs))
-    return text if fewest == wanted else f"{text} ({len(ours)} and {len(theirs)} of {wanted} seeds)"
+    return text if fewest == wanted else f"{text} ({len(ours)} and {len(theirs)} of {counted(wanted, 'seed')})"
 
 
 def block_of_window(n_windows: int) -> np.ndarray:

@@ -30,6 +30,11 @@ def word_perplexity(nats: float, n_targets: int, n_words: int) -> float:
     return math.exp(nats * (n_targets / n_words))
 
 
+def shown_perplexity(value: float) -> str:
+    """In four significant digits: 35.46, 1,234, 1.235e+12."""
+    return f"{value:.4g}" if value >= 1e6 else f"{float(f'{value:.4g}'):,g}"
+
+
 def by_word(
     text: np.ndarray, of_words: bool, nats: float, n_targets: int, n_words: int | None = None
 ) -> dict[str, int | float]:

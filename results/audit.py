@@ -16,6 +16,7 @@ from importlib.metadata import Distribution, PackagePath, distributions
 from pathlib import Path
 
 from configs.command import end_with
+from configs.counted import counted
 from configs.errors import UserError
 from configs.printable import in_one_line
 
@@ -89,7 +90,7 @@ def changed_files(installed: dict[str, Distribution]) -> Iterator[str]:
             continue
         wrong = [str(file) for file in package.files if not _as_listed(file)]
         if wrong:
-            yield f"{name}: {len(wrong)} files are not as installed: {', '.join(wrong[:3])}"
+            yield f"{name}: {counted(len(wrong), 'file')} not as installed: {', '.join(wrong[:3])}"
 
 
 def _as_listed(file: PackagePath) -> bool:

@@ -5,6 +5,7 @@ transformer, and the losses at equal cost. Everything is computed from the recor
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from configs.printable import in_one_line
 from measures.statistics import difference_over_seeds, mean_over_seeds
 from results.document import Row, markdown
 from results.evidence.protocol import footnotes
+from results.evidence.runs import few
 from results.evidence.settings import CIRCUMSTANCES, TRANSFORMER, differing_settings, usual_settings
 from results.figures.curves import drawn, plot_curves
 from results.tables.comparison import OVER_TEXT, comparison
@@ -65,6 +67,8 @@ def compare(records: Sequence[RunRecord]) -> None:
             settings = " ".join(f"{key}={value}" for key, value in usual.items())
             print("\n" + in_one_line(f"Usual for {model}: {settings}"))
     models = runs_by_model(records)
+    if reason := without_means(records):
+        print("\n" + in_one_line(f"No means over seeds and no losses at equal cost: {reason}."))
     if means := seed_means(models):
         print(f"\n{markdown(means)}\n\n{OVER_SEEDS}")
     if costs := cost_table("", models):
@@ -90,14 +94,22 @@ def record_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
+def without_means(records: Sequence[RunRecord]) -> str | None:
+    """Why there is no mean over the seeds of a model; None where nothing is in its way."""
+    if keys := differing_settings(records, CIRCUMSTANCES):
+        return f"runs of one model differ in {few(keys)}"
+    runs = Counter((record.config["model"]["name"], record.seed) for record in records)
+    twice = [f"{name} seed {seed}" for (name, seed), n in runs.items() if n > 1]
+    return f"there are several runs of {few(twice)}" if twice else None
+
+
 def runs_by_model(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     """The finished runs of each model, of the least mean loss first; empty where runs of one model differ in more than
     their seed, because a mean over them would mean nothing.
     """
-    models = by_name((str(record.config["model"]["name"]), record) for record in records)
-    twice = any(len({run.seed for run in runs}) < len(runs) for runs in models.values())
-    if twice or differing_settings(records, CIRCUMSTANCES):
+    if without_means(records):
         return {}
+    models = by_name((str(record.config["model"]["name"]), record) for record in records)
     return dict(sorted(models.items(), key=lambda item: mean_over_seeds(_finals(item[1])).value))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.command import end_with
+from configs.counted import counted
 from configs.errors import UserError
 from configs.heartbeat import duration
 
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("\n".join(lines(states, shutil.get_terminal_size().columns if wide else None)))
     counts = {name: sum(state.state == name for state in states) for name in STATES}
     parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    print(f"\n{len(states)} run{'s'[: len(states) != 1]}: {parts}")
+    print(f"\n{counted(len(states), 'run')}: {parts}")
 
 
 def states_below(folder: Path) -> Iterator[State]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.command import end_with
 from configs.compose import compose
+from configs.counted import counted
 from configs.errors import UserError
 from configs.paths import expanded
 from configs.printable import in_one_line
@@ -309,7 +310,8 @@ def _provenance(evidence: Evidence, section: str, command: str) -> list[str]:
     seconds = sum(record.throughput.seconds for record in records)
     grid = {label_of(job, evidence.sweep.axes) for job in evidence.sweep.jobs}
     beside = sum(run.label not in grid for run in evidence.runs)
-    runs = f"{len(records)} of {len(evidence.runs)} runs" + (f" ({beside} not of the sweep's grid)" if beside else "")
+    runs = f"{len(records)} of {counted(len(evidence.runs), 'run')}"
+    runs += f" ({beside} not of the sweep's grid)" if beside else ""
     return [
         f"{section}: {runs}, {seconds / 3600:.1f} hours of training on {', '.join(devices)}; "
         f"data {', '.join(corpora)}; commits {', '.join(commits)}; made by `{command}`."

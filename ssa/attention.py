@@ -78,7 +78,7 @@ class SelectiveSynchronizationAttention(Configured):
         checks.switch("learn_theta", learn_theta)
         if learn_theta and start.theta == math.pi / 2:
             raise ValueError("theta=pi/2 is the largest threshold and cannot be learned from there; lower it a little")
-        heads_there_are = f"is not between 0 and the {n_heads} heads there are"
+        heads_there_are = f"is not between 0 and n_heads={n_heads}"
         checks.whole("delayed_heads", delayed_heads, 0, n_heads, heads_there_are)
         checks.word("query_frequency", query_frequency, ("shared", "separate"))
         checks.whole("frequency_width", frequency_width, 1, optional=True)

@@ -86,7 +86,12 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("override", "words"),
-    [("models=[fns]", "legal are transformer"), ("rounds=0", "at least 1"), ("modles=[fsn]", "nearest is 'models'")],
+    [
+        ("models=[fns]", "legal are transformer"),
+        ("rounds=0", "at least 1"),
+        ("model=fsn", r"nearest is 'models'; type models=\[fsn\]"),
+        ("models=fsn", r"type for example models=\[fsn\]"),
+    ],
 )
 def test_mistakes_are_one_line(override: str, words: str) -> None:
     with pytest.raises(UserError, match=words):

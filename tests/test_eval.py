@@ -17,6 +17,7 @@ from configs.compose import compose
 from configs.errors import UserError
 from measures.loss import evaluate as loss_of
 from measures.statistics import half_width
+from measures.word_perplexity import shown_perplexity
 from results.evidence.stored import stored_evaluation
 from training.run import run
 from training.run_record.record import load_record
@@ -143,7 +144,7 @@ def test_perplexity_per_word_is_labelled_and_recorded(tokenizer, evaluate, tmp_p
     if of_words:
         assert entry["targets"] == n_words
     label = "per word" if of_words else ", word-normalised: exp(total nats / words)"
-    assert f"perplexity      {entry[key]:.6f}{' ' * of_words}{label}" in out
+    assert f"perplexity      {shown_perplexity(entry[key])}{' ' * of_words}{label}" in out
     evaluate(f"run={tmp_path / 'run'}", "max_bytes=60")
     text = (tmp_path / "wiki.test.tokens").read_bytes()[: load_record(tmp_path / "run").evaluations[1]["bytes"]]
     assert load_record(tmp_path / "run").evaluations[1]["words"] == len(text.split()) + text.count(b"\n")
@@ -162,6 +163,7 @@ def test_another_text_is_scored_whole_and_named_in_the_record(evaluate, run_dir,
     path, content = packed
     code, out, _ = evaluate(f"run={run_dir}", f"data.text={path}", "stride=8")
     assert code == 0 and "text            wiki.test.raw.xz" in out and "in training" not in out
+    assert "perplexity" not in out, "of bytes, by words that nobody else counted"
     (entry,) = load_record(run_dir).evaluations
     n_words = len(content.split()) + content.count(b"\n")
     assert entry["text"] == {
@@ -177,7 +179,8 @@ def test_another_text_is_scored_whole_and_named_in_the_record(evaluate, run_dir,
     tokens = np.frombuffer(content, np.uint8)
     assert loss_of(opened.model, opened.tokenizer.split(tokens), 32, stride=8).nats == pytest.approx(entry["nats"])
 
-    evaluate(f"run={run_dir}", f"data.text={path}", "stride=8", "data.words=200")
+    _, out, _ = evaluate(f"run={run_dir}", f"data.text={path}", "stride=8", "data.words=200")
+    assert "word-normalised" in out
     given = load_record(run_dir).evaluations[1]
     assert (given["words"], given["text"]) == (200, entry["text"])
     assert given["word_normalised_perplexity"] == pytest.approx(math.exp(entry["nats"] * len(content) / 200))

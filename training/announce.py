@@ -3,15 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+from configs.counted import counted
 from configs.schema import RunConfig
 from measures.memory import TrainingMemory
 from measures.statistics import half_width
+from measures.word_perplexity import shown_perplexity
 from training.run_record.record import DataInfo, RunRecord
 from training.schedule import glanced_bytes, validation_interval
 
 # Of an H100 SXM, dense, by precision: float32 matrix products are in TF32. Operations a second.
 PEAK = {"32": 494e12, "bf16": 989e12}
 UTILISATION = 0.4  # of that peak which large models reach (our choice)
+# Operations a second of one core of a CPU: about the middle of what training steps of the models reached by bench.py at
+# scale=1m on an AMD EPYC, 37e9 to 53e9 (results/records/bench/cpu-1m.json and cpu-1m-batch8.json).
+CORE = 45e9
 COUNTS = ("total", "without_tables")  # of parameters; the others are parts
 
 
@@ -26,12 +31,12 @@ def plan(
     """What is about to be run; `config` with its shape resolved. With `memory`, of one device, what it takes too."""
     model, optim = config.model, config.optim
     parts = ", ".join(f"{name} {n:,}" for name, n in record.parameters.items() if name not in COUNTS)
-    warmup = f"{optim.warmup_steps} steps of warm-up"
+    warmup = f"{counted(optim.warmup_steps, 'step')} of warm-up"
     if optim.warmup_steps >= total_steps:
-        warmup += " (longer than the run: the peak is never reached)"
+        warmup += f" (as long as the run or longer: type for example optim.warmup_steps={total_steps // 10})"
     rows = {
-        "model": f"{model.name}, {model.n_layers} layers, width {model.width}, {model.n_heads} heads, "
-        f"feed-forward {model.ff_width}",
+        "model": f"{model.name}, {counted(model.n_layers, 'layer')}, width {model.width}, "
+        f"{counted(model.n_heads, 'head')}, feed-forward {model.ff_width}",
         "parameters": f"{record.parameters['total']:,} ({parts})",
         **({"budget": _budget(record)} if "without_tables" in record.parameters else {}),
         **_training(config, record.data, total_steps, steps_per_epoch),
@@ -49,7 +54,7 @@ def _device(config: RunConfig, record: RunRecord) -> str:
     device, wanted = record.device, config.trainer.accelerator
     if wanted not in ("auto", device.kind):  # in a plan
         return f"{device.count} {wanted}, not on this machine"
-    return f"{device.count} {device.kind} ({device.name}), {device.threads} threads"
+    return f"{device.count} {device.kind} ({device.name}), {counted(device.threads, 'thread')}"
 
 
 def _training(config: RunConfig, data: DataInfo, total_steps: int, steps_per_epoch: int | None) -> dict[str, str]:
@@ -66,7 +71,7 @@ def _length(config: RunConfig, steps_per_epoch: int | None) -> dict[str, str]:
         return {}
     return {
         "length": f"trainer.max_steps={steps} rules; trainer.max_epochs={epochs} would be "
-        f"{epochs * steps_per_epoch:,} steps"
+        f"{counted(epochs * steps_per_epoch, 'step')}"
     }
 
 
@@ -77,30 +82,31 @@ def _validations(config: RunConfig, data: DataInfo, total_steps: int, steps_per_
         return {}
     glance = glanced_bytes(config.trainer, steps_per_epoch, total_steps)
     first = glance is not None and config.task == "language" and glance < data.bytes["validation"]
-    share = f" on the first {glance:,} bytes" if first else ""
-    return {"validating": f"every {every:,} steps{share}, and at the end; trainer.val_every=N says otherwise"}
+    share = f" on the first {counted(glance, 'byte')}" if first else ""
+    often = "every step" if every == 1 else f"every {every:,} steps"
+    return {"validating": f"{often}{share}, and at the end; trainer.val_every=N says otherwise"}
 
 
 def _pairs(config: RunConfig, data: DataInfo, total_steps: int, epochs: float) -> dict[str, str]:
     pairs, (source, target) = data.source["pairs"], data.source["languages"]
     return {
-        "data": f"{data.name}, {source} into {target}, {pairs['train']:,} pairs, sha256 {data.sha256[:12]}, "
-        f"{pairs['validation']:,} of validation, {pairs['test']:,} of test",
+        "data": f"{data.name}, {source} into {target}, {counted(pairs['train'], 'pair')} of training, "
+        f"{pairs['validation']:,} of validation, {pairs['test']:,} of test, sha256 {data.sha256[:12]}",
         "tokens": f"{data.tokenizer['vocabulary_size']:,} tokens of {data.tokenizer['name']} for both languages, "
         f"{data.bytes['train'] / data.tokens['train']:.2f} bytes each in {target}",
-        "training": f"{total_steps:,} steps of at most {config.data.batch_tokens:,} tokens in either language, "
-        f"{epochs:.3g} epochs, about {epochs * data.tokens['train']:,.0f} tokens of {target}",
+        "training": f"{counted(total_steps, 'step')} of at most {config.data.batch_tokens:,} tokens in either "
+        f"language, {counted(f'{epochs:.3g}', 'epoch')}, about {epochs * data.tokens['train']:,.0f} tokens of {target}",
     }
 
 
 def _corpus(config: RunConfig, data: DataInfo, total_steps: int, epochs: float) -> dict[str, str]:
     windows = f"{config.batch_size} x {config.data.context} tokens"
     return {
-        "data": f"{data.name}, {data.bytes['train']:,} bytes, sha256 {data.sha256[:12]}, "
-        f"{data.bytes['validation']:,} of validation",
+        "data": f"{data.name}, {counted(data.bytes['train'], 'byte')} of training, {data.bytes['validation']:,} of "
+        f"validation, {data.bytes['test']:,} of test, sha256 {data.sha256[:12]}",
         "tokens": _tokens(data),
         **({"overlap": told_overlap(**data.source["overlap"])} if "overlap" in data.source else {}),
-        "training": f"{total_steps:,} steps of {windows}, {epochs:.3g} epochs, "
+        "training": f"{counted(total_steps, 'step')} of {windows}, {counted(f'{epochs:.3g}', 'epoch')}, "
         f"about {epochs * data.tokens['train']:,.0f} tokens",
     }
 
@@ -112,16 +118,17 @@ def _strings(config: RunConfig, data: DataInfo, total_steps: int) -> dict[str, s
     return {
         "data": f"{data.name}, {strings.alphabet} symbols, strings of {strings.context}, of which "
         f"{data.source['scored']} are scored, sha256 {data.sha256[:12]}",
-        "validation": f"{strings.strings} strings, none of training"
+        "validation": f"{counted(strings.strings, 'string')}, none of training"
         + (f"; at the end of {', '.join(others)} symbols too" if others else ""),
-        "training": f"{total_steps:,} steps of {config.batch_size} new strings, {tokens:,} symbols read",
+        "training": f"{counted(total_steps, 'step')} of {counted(config.batch_size, 'new string')}, "
+        f"{tokens:,} symbols read",
     }
 
 
 def _cost(
     config: RunConfig, record: RunRecord, total_steps: int, steps_per_epoch: int | None, memory: TrainingMemory
 ) -> dict[str, str]:
-    """What a run takes: operations, hours of one GPU, memory by part."""
+    """What a run takes: operations, hours of a core where it would run on a CPU, hours of one GPU, memory by part."""
     if steps_per_epoch is None:
         tokens = float(total_steps * config.batch_size * config.data.context)
     else:
@@ -129,14 +136,17 @@ def _cost(
     devices = config.trainer.devices
     operations = tokens * record.flops_per_token
     hours = operations / (UTILISATION * PEAK[config.precision]) / 3600
+    on_cpu = record.device.kind == "cpu" and config.trainer.accelerator != "cuda"
+    core = f"{operations / CORE / 3600:.3g} of one core at {CORE / 1e9:.0f} GFLOP/s, as bench.py found at scale=1m"
     parts = ", ".join(f"{name} {_size(n)}" for name, n in vars(memory).items())
     halved = "; bf16 halves the activations" if config.precision == "bf16" else ""
     return {
         "operations": f"{operations:.3g} in all, {record.flops_per_token:,} a token (matrix products in training)",
+        **({"CPU hours": f"{core} on AMD EPYC (results/records/bench)"} if on_cpu else {}),
         "GPU hours": f"{hours:.3g} of an H100 at {UTILISATION:.0%} of {PEAK[config.precision] / 1e12:,.0f} TFLOP/s"
         + (f", {hours / devices:.3g} hours on {devices} of them" if devices > 1 else ""),
-        "memory": f"{_size(memory.total)} on {'each of ' if devices > 1 else ''}{devices} device"
-        f"{'s' if devices > 1 else ''}: {parts}{halved}",
+        "memory": f"{_size(memory.total)} on {'each of ' if devices > 1 else ''}{counted(devices, 'device')}: "
+        f"{parts}{halved}",
     }
 
 
@@ -178,16 +188,16 @@ def _interval(row: dict[str, Any]) -> str:
 def outcome(record: RunRecord, folder: Path) -> str:
     """What came out of a run that is done."""
     final = record.final or {}
-    after = f"after {final['step']:,} steps, {record.throughput.tokens_per_second:,.0f} tokens/s: {folder}"
+    after = f"after {counted(final['step'], 'step')}, {record.throughput.tokens_per_second:,.0f} tokens/s: {folder}"
     if "accuracy" in final:
         return (
-            f"accuracy {final['accuracy']:.4f}, {final['nats']:.4f} nats per scored symbol on {final['strings']} "
-            f"strings of {final['context']} symbols{_other_lengths(final)} {after}"
+            f"accuracy {final['accuracy']:.4f}, {final['nats']:.4f} nats per scored symbol on "
+            f"{counted(final['strings'], 'string')} of {final['context']} symbols{_other_lengths(final)} {after}"
         )
     if "pairs" in final:
         return (
             f"{final['bits_per_byte']:.4f} bits/byte{_interval(final)}, {final['nats']:.4f} nats per token of "
-            f"{final['pairs']:,} translations {after}"
+            f"{counted(final['pairs'], 'translation')} {after}"
         )
     whole = record.data.bytes["validation"]
     share = f"all {whole:,}" if final["bytes"] == whole else f"the first {final['bytes']:,} of {whole:,}"
@@ -198,9 +208,9 @@ def outcome(record: RunRecord, folder: Path) -> str:
 def _by_word(row: dict[str, Any]) -> str:
     """The perplexity per word, where a row has it."""
     if "word_perplexity" in row:
-        return f", perplexity {row['word_perplexity']:,.2f} per word"
+        return f", perplexity {shown_perplexity(row['word_perplexity'])} per word"
     normalised = row.get("word_normalised_perplexity")
-    return "" if normalised is None else f", word-normalised perplexity {normalised:,.2f}"
+    return "" if normalised is None else f", word-normalised perplexity {shown_perplexity(normalised)}"
 
 
 def _other_lengths(final: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from configs.command import can_draw
+from configs.counted import counted
 from configs.errors import UserError
 from configs.heartbeat import doing, mute
 from configs.schema import EvaluationConfig
@@ -126,7 +127,7 @@ def open_split(config: EvaluationConfig) -> SplitEvaluation:
         called = f"the {config.split} split"
     if context > len(opened.split):
         shorter = f"; type context={len(opened.split)} or less" if len(opened.split) > 1 else ""
-        raise UserError(f"context={context} is longer than {called}, {len(opened.split):,} tokens{shorter}")
+        raise UserError(f"context={context} is longer than {called}, {counted(len(opened.split), 'token')}{shorter}")
     if config.stride is not None and config.stride > context:
         raise UserError(
             f"stride={config.stride} is longer than the context of {context}: tokens would be left out; "

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
+from configs.counted import counted
 from measures.statistics import Estimate
 from results.claims.claim import Judge, Stated, Text
 from results.claims.sources import Sources, by_scale, runs_of, verdict_if_missing, where_from
@@ -49,7 +50,7 @@ class Comparison(Judge):
             return missing
         evaluated = len([*filter(self._usable, [*ours, *theirs])])
         if self.evaluation and evaluated < len(ours) + len(theirs):
-            text = f"{evaluated} of {len(ours) + len(theirs)} runs are evaluated: eval.py task={self.evaluation[0]}"
+            text = f"{evaluated} of {len(ours) + len(theirs)} runs evaluated: eval.py task={self.evaluation[0]}"
             return Verdict("not run", "", text)
         estimates = self.estimates(ours, theirs)
         complete = {place: estimate for place, estimate in estimates.items() if estimate is not None}
@@ -60,7 +61,7 @@ class Comparison(Judge):
             return Verdict("inconclusive", "", f"there is no {self.unit} to compare at")
         sides = {place: self._side(claim, estimate) for place, estimate in complete.items()}
         over, seeds = next(iter(complete.values())).over, len({run.seed for run in ours})
-        why = f"{self._why(claim, sides)}; 95 % interval over {over}, {seeds} seed{'s'[: seeds != 1]}"
+        why = f"{self._why(claim, sides)}; 95 % interval over {over}, {counted(seeds, 'seed')}"
         return Verdict(status_of(sides.values(), self.claimed), self._summary(complete, sides), why)
 
     def nearest(self, claim: Stated, sources: Sources) -> list[str]:

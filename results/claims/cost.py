@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+from configs.counted import counted
 from results.claims.claim import Check, Stated, Text
 from results.claims.sources import Sources, by_scale, runs_of
 from results.evidence.layer_measurements import Measurement
@@ -98,4 +99,4 @@ def _where(measured: Measurement) -> str:
 
 
 def _shape(measured: Measurement) -> str:
-    return f"width {measured.config['d_model']}, {measured.config['n_heads']} heads"
+    return f"width {measured.config['d_model']}, {counted(measured.config['n_heads'], 'head')}"

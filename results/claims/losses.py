@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from configs.counted import counted
 from measures.statistics import Estimate, difference_over_seeds, mean_over_seeds, shown_mean
 from results.claims.claim import Judge, Stated, Text
 from results.claims.comparison import Comparison
@@ -40,7 +41,7 @@ class FinalLevel(Judge):
         mean, stated = mean_over_seeds(list(final_losses(runs).values())), claim.values[0].value
         side = side_of_band(mean, stated, claim.tolerance)
         why = f"{mean.value - stated:+.4f} from the stated value, {side} its tolerance of {claim.tolerance:g}"
-        return Verdict(status_of([side], "within"), mean.shown(), f"{why}; {len(runs)} seeds")
+        return Verdict(status_of([side], "within"), mean.shown(), f"{why}; {counted(len(runs), 'seed')}")
 
     def nearest(self, claim: Stated, sources: Sources) -> list[str]:
         lines = []

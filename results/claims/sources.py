@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.sweeps import expand, names
 from data.code import DATASET, REVISION
@@ -107,7 +108,7 @@ def verdict_if_missing(*groups: Sequence[Run]) -> Verdict | None:
     parts = []
     for group, count in zip(groups, counts, strict=True):
         words = (group[0].model, group[0].row, group[0].config.scale.name if len(scales) > 1 else "")
-        parts.append(f"{' '.join(dict.fromkeys(filter(None, words)))} {count} of {len(group)} seeds")
+        parts.append(f"{' '.join(dict.fromkeys(filter(None, words)))} {count} of {counted(len(group), 'seed')}")
     return Verdict("not run", "", f"recorded of this protocol: {', '.join(parts)}")
 
 
@@ -117,4 +118,4 @@ def where_from(evidence: Evidence, runs: Sequence[Run], start: bool = False) -> 
     tokens = max((run.record.final["tokens"] for run in runs if run.record and run.record.final), default=0)
     seeds = len({run.seed for run in runs})
     length = "at the start" if start else f"{tokens / 1e6:.1f} M tokens"
-    return f"{evidence.corpus}, {scales}, {length}, {seeds} seed{'s'[: seeds != 1]}"
+    return f"{evidence.corpus}, {scales}, {length}, {counted(seeds, 'seed')}"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig
 from measures.head_maps import Heads
@@ -24,7 +25,7 @@ def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "val
     content = run.corpus(data).split(split)
     n_windows = min(WINDOWS, len(content) // context)
     if n_windows == 0:
-        raise UserError(f"the {split} split has {len(content):,} tokens, less than the context of {context}")
+        raise UserError(f"the {split} split has {counted(len(content), 'token')}, less than the context of {context}")
     windows = torch.from_numpy(content.tokens[: n_windows * context].astype(np.int64)).view(n_windows, context)
     return windows.to(next(run.model.parameters()).device)
 

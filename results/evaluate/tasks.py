@@ -4,11 +4,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.printable import printable
 from configs.schema import EvaluationConfig
 from measures.loss import Evaluation
-from measures.word_perplexity import by_word, words_in
+from measures.word_perplexity import by_word, shown_perplexity, words_in
 from training.attention_backend import evaluated_by
 from training.evaluated_split import SplitEvaluation
 from training.run_record.trained_run import TrainedRun, open_run
@@ -32,18 +33,21 @@ def loss(config: EvaluationConfig) -> None:
     run, result = asked.run, asked.go(evaluate, stride=config.stride)
     print(f"run             {run.folder}")
     print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
-    counts = f"{result.bytes:,} bytes, {result.targets:,} targets, {result.windows:,} windows"
-    print(f"{'split' if asked.other is None else 'text':<16}{asked.name}, {counts}")
+    counts = f"{counted(result.bytes, 'byte')}, {counted(result.targets, 'target')}"
+    what = "split" if asked.other is None else "text"
+    print(f"{what:<16}{asked.name}, {counts}, {counted(result.windows, 'window')}")
     print(f"context         {asked.context} tokens, {_windows(asked.context, config.stride)}")
     print(f"nats            {result.nats:.6f} per target")
     print(f"bits per byte   {result.bits_per_byte:.6f}")
     of_words = _by_word(asked, result)
-    for key, value in of_words.items():
-        print(PER_WORD[key].format(value))
+    # Of a model of bytes on any text, words are no measure unless they are counted as somebody published them.
+    if asked.other is None or run.tokenizer.sha256 is not None or config.data.words is not None:
+        for key, value in of_words.items():
+            print(PER_WORD[key].format(value if key == "words" else shown_perplexity(value)))
     if config.data.words is not None:
         print(f"                by data.words; as it lies here the text has {words_in(asked.text):,}")
     if result.standard_error is None:
-        print(f"interval        none: {result.blocks} blocks of text are too few")
+        print(f"interval        none: {counted(result.blocks, 'block')} of text: too few")
     else:
         half = half_width(result.standard_error, result.blocks)
         print(f"95 % interval   ± {half:.6f} bits per byte, over {result.blocks} contiguous blocks of the text")
@@ -65,8 +69,8 @@ def loss(config: EvaluationConfig) -> None:
 # What is printed of each key that an entry has of words.
 PER_WORD = {
     "words": "words           {:,} in that text, one <eos> a line among them",
-    "word_perplexity": "perplexity      {:.6f} per word",
-    "word_normalised_perplexity": "perplexity      {:.6f}, word-normalised: exp(total nats / words)",
+    "word_perplexity": "perplexity      {} per word",
+    "word_normalised_perplexity": "perplexity      {}, word-normalised: exp(total nats / words)",
 }
 
 
@@ -96,7 +100,7 @@ def copy_depth(config: EvaluationConfig) -> None:
     asked = open_split(config)
     run, result = asked.run, asked.go(by_copy_depth)
     entry = {"task": "copy_depth"} | asked.entry() | result.entry()
-    print(f"{run.folder}, {run.checkpoint.name} (step {run.step:,}), {config.split}, {result.bytes:,} bytes\n")
+    print(f"{run.folder}, {run.checkpoint.name} (step {run.step:,}), {config.split}, {counted(result.bytes, 'byte')}\n")
     print(markdown(rows_of_one(entry)))
     run.add_evaluation(entry)
 
@@ -167,7 +171,7 @@ def recall(config: EvaluationConfig) -> None:
     trained = "as in training" if context == run.config.data.context else f"trained on {run.config.data.context}"
     print(f"run             {run.folder}")
     print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
-    counts = f"{result.strings:,} of {config.split}, {result.targets:,} scored symbols"
+    counts = f"{result.strings:,} of {config.split}, {counted(result.targets, 'scored symbol')}"
     print(f"strings         {run.config.data.name}, {counts}")
     print(f"length          {context} symbols a string, {trained}")
     print(f"accuracy        {result.accuracy:.6f} of the scored symbols, between 0 and 1")

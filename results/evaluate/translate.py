@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.printable import printable
 from configs.schema import EvaluationConfig
@@ -57,7 +58,7 @@ def translate_split(run: TrainedRun, config: EvaluationConfig) -> None:
     search = f"beam {config.beam}, length penalty {config.length_penalty:g}" if config.beam > 1 else "greedy"
     print(f"run             {run.folder}")
     print(f"checkpoint      {run.checkpoint} (step {run.step:,})")
-    print(f"split           {test}, {scored.sentences:,} pairs, {source} into {target}, {search}")
+    print(f"split           {test}, {counted(scored.sentences, 'pair')}, {source} into {target}, {search}")
     print(f"nats            {loss.nats:.6f} per target, the reference before it given")
     print(f"bits per byte   {loss.bits_per_byte:.6f}")
     print(f"BLEU            {scored.bleu:.2f} ± {scored.bleu_interval:.2f} (95 %, bootstrap over sentences)")
@@ -133,8 +134,8 @@ def _translated(
     longer = sum(len(tokens) >= context for tokens in tokenizer.encode_sentences(sentences))
     if longer:
         print(
-            f"note: {longer:,} of {len(sentences):,} sentences have more than the {context} tokens of data.context; "
-            "their first ones are translated",
+            f"note: {longer:,} of {counted(len(sentences), 'sentence')} longer than data.context={context}; "
+            f"the first {context} tokens are translated",
             file=sys.stderr,
         )
     if config.beam >= tokenizer.vocabulary_size:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
+from configs.counted import counted
 from configs.errors import UserError
 from results.evidence.runs import few
 from results.evidence.settings import tokenizer_of
@@ -85,7 +86,7 @@ def described(records: Sequence[RunRecord]) -> str:
         ", ".join(dict.fromkeys(record.data.name for record in records)),
         " and ".join(dict.fromkeys(record.config["scale"]["name"] for record in records)) + " parameters",
         *([f"{tokens[-1]:,} tokens"] if tokens else []),
-        f"{seeds} seed{'s'[: seeds != 1]}",
+        counted(seeds, "seed"),
     ]
     return f"{', '.join(parts)}; {trained_on(records)}"
 
@@ -93,13 +94,13 @@ def described(records: Sequence[RunRecord]) -> str:
 def trained_on(records: Sequence[RunRecord]) -> str:
     """`trained on AMD EPYC (3 runs), NVIDIA H100 (9 runs)`, without numbers where all had one device."""
     names = Counter(record.device.name for record in records)
-    shown = (name if len(names) == 1 else f"{name} ({n} run{'s'[: n != 1]})" for name, n in sorted(names.items()))
+    shown = (name if len(names) == 1 else f"{name} ({counted(n, 'run')})" for name, n in sorted(names.items()))
     return f"trained on {', '.join(shown)}"
 
 
 def _device(device: dict[str, Any]) -> str:
     threads = int(device["threads"])
-    return f"{device['kind']} {device['name']}, {threads} thread{'s'[: threads != 1]}"
+    return f"{device['kind']} {device['name']}, {counted(threads, 'thread')}"
 
 
 def _every(record: RunRecord, of: Callable[[dict[str, Any]], object]) -> str:
@@ -111,4 +112,4 @@ def _every(record: RunRecord, of: Callable[[dict[str, Any]], object]) -> str:
 def _among(values: Sequence[object]) -> str:
     """The different values with how often each is there: `3.1 (4 runs), 3.2 (1 run)`."""
     counts = Counter(str(value) for value in values)
-    return ", ".join(f"{value} ({n} run{'s'[: n != 1]})" for value, n in counts.items())
+    return ", ".join(f"{value} ({counted(n, 'run')})" for value, n in counts.items())

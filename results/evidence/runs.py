@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.compose import config_dict
+from configs.counted import counted
 from configs.errors import UserError
 from configs.schema import DataConfig, RunConfig
 from configs.sweeps import Job, Sweep
@@ -112,12 +113,16 @@ class Evidence:
         runs = self.runs if runs is None else runs
         missing = [run.label for run in runs if run.record is None and run.failure is None]
         failed = [f"{run.label} ({run.failure})" for run in runs if run.record is None and run.failure is not None]
-        notes = [f"{len(missing)} of {len(runs)} runs are missing: {few(missing)}."] if missing else []
+        all_runs = counted(len(runs), "run")
+        notes = [f"{len(missing)} of {all_runs} {_are(missing)} missing: {few(missing)}."] if missing else []
         if others := [f"{run.label} ({run.other})" for run in runs if run.record is None and run.other]:
-            notes.append(
-                f"Of these {len(others)} are recorded in another protocol, and cannot stand here: {few(others)}."
-            )
-        return notes + ([f"{len(failed)} of {len(runs)} runs did not end: {few(failed)}."] if failed else [])
+            told = f"Of these {len(others)} {_are(others)} recorded in another protocol"
+            notes.append(f"{told}, and cannot stand here: {few(others)}.")
+        return notes + ([f"{len(failed)} of {all_runs} did not end: {few(failed)}."] if failed else [])
+
+
+def _are(runs: Sequence[object]) -> str:
+    return "is" if len(runs) == 1 else "are"
 
 
 def few(labels: Sequence[str]) -> str:

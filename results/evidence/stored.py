@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.counted import counted
 from configs.schema import AVERAGED, BEAM, LENGTH_PENALTY
 from measures.statistics import Estimate, half_width, mean_over_text
 from results.evidence.protocol import footnotes
@@ -102,7 +103,7 @@ def with_evaluation(evidence: Evidence, task: str) -> tuple[list[Evaluated], lis
     if lacking := len(evidence.records) - len(evaluated):
         on_bytes = f" max_bytes={BYTES[smoke]}" if task == "copy_depth" else ""
         notes.append(
-            f"{lacking} trained runs were not evaluated on these bytes at their last step: "
+            f"Not evaluated on these bytes at the last step: {counted(lacking, 'trained run')}; "
             f"type python eval.py run=PATH task={task} split={SPLITS.get(task, 'validation')}{on_bytes}"
             f"{' checkpoint=average' if task == 'translate' else ''}."
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from configs.counted import counted
 from configs.text_values import argument
 from measures.statistics import shown_difference, shown_mean
 from results.document import Document, Row, Table
@@ -83,7 +84,7 @@ def add_heads(evidence: Evidence, document: Document, folder: Path, stem: str) -
     if measured:
         protocol = measured[0].protocol
         windows = protocol.denominator // protocol.context
-        text = f"the first {windows} validation windows of {protocol.context} tokens of {evidence.corpus}"
+        text = f"the first {counted(windows, 'validation window')} of {protocol.context} tokens of {evidence.corpus}"
     seeds = len({run.seed for run in runs})
     notes = ([UNPAIRED] if measured else []) + _missing(runs, evidence)
     notes += footnotes([run.record for run in runs if run.record and any(one.run is run for one in measured)])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.schema import BLOCKS, LAYERS
 from results.document import Document, Row, Table
@@ -51,10 +52,10 @@ def add_layer_cost(group: Sequence[Measurement], document: Document, folder: Pat
     timings = sorted((t for one in group for t in one.timings), key=lambda t: (order.index(t.layer), t.tokens))
     flops = {(t.layer, t.tokens): forward_flops(t.layer, D, H, t.tokens) for t in timings}
     count = config["threads"]
-    threads = "torch's own number of threads" if count is None else f"{count} thread{'s'[: count != 1]}"
+    threads = "torch's own number of threads" if count is None else counted(count, "thread")
     where = f"{first.device}, {threads}" if config["device"] == "cpu" else first.device
     what = "forward and backward" if config["backward"] else "forward alone, without gradients"
-    of = f"{what} of 1 x N x {D}, {H} heads, on {where}, precision {config['precision']}"
+    of = f"{what} of 1 x N x {D}, {counted(H, 'head')}, on {where}, precision {config['precision']}"
     rounds = " and ".join(dict.fromkeys(str(one.config["rounds"]) for one in group))
     things = "Blocks with a feed-forward" if unit in BLOCKS else "Attention layers"
     title = f"{things}, {of}: medians of {rounds} rounds, and ratios to {unit}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from configs.counted import counted
 from configs.schema import DataConfig, StringsConfig
 from configs.sweeps import Sweep
 from data.strings import Strings
@@ -200,8 +201,8 @@ def _until_shown(kind: Kind, model: str, seeds: int) -> str:
     if not steps:
         return "not run"
     if not reached:
-        return "not reached" + ("" if len(steps) == seeds else f" ({len(steps)} of {seeds} seeds)")
-    share = "" if len(reached) == len(steps) == seeds else f" ({len(reached)} of {len(steps)} seeds)"
+        return "not reached" + ("" if len(steps) == seeds else f" ({len(steps)} of {counted(seeds, 'seed')})")
+    share = "" if len(reached) == len(steps) == seeds else f" ({len(reached)} of {counted(len(steps), 'seed')})"
     return mean_over_seeds(reached).shown(digits=0) + share
 
 

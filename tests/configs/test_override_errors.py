@@ -41,7 +41,7 @@ MISTAKES = [
     ),
     # group options
     ("model=fns", "model=fns: legal values are fsn, fsn_native, kuramoto, osn, transformer; type model=fsn"),
-    ("scale=3m", "scale=3m: legal values are 100k, 1m, 250k, 2m, 4m, 8m, base, big, smoke"),
+    ("scale=3m", "scale=3m: legal values are smoke, 100k, 250k, 1m, 2m, 4m, 8m, base, big"),
     ("model=", "model=: legal values are fsn"),
     ("trainer={a: 1}", "legal values are cpu, ddp, fsdp, gpu"),
     ("data=[stdlib]", "type data=stdlib"),

@@ -60,8 +60,8 @@ def test_a_null_is_an_empty_text_and_counted(tmp_path, caplog):
         pairs = list(parquet_pairs(tmp_path / "a.parquet", ("en", "de")))
     assert pairs == [("a", "b"), ("", "c"), ("", "")]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{lines}: 1 values of content are null; they are read as empty texts",
-        f"{tmp_path / 'a.parquet'}: 3 values of en or de are null; they are read as empty texts",
+        f"{lines}: 1 null value of content read as empty text",
+        f"{tmp_path / 'a.parquet'}: 3 null values of en or de read as empty text",
     ]
 
 

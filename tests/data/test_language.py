@@ -60,5 +60,5 @@ def test_what_cannot_be_trained_on_is_one_line(corpus, arguments, line):
 def test_a_batch_that_does_not_divide_over_the_devices_is_one_line(corpus):
     loader = Batches(LanguageData(corpus, CONTEXT, BATCH, seed=0, windows_per_pass=4))
     loader.trainer = SimpleNamespace(world_size=3, global_rank=0, global_step=0)
-    with pytest.raises(UserError, match="4 windows per pass do not divide over 3 devices"):
+    with pytest.raises(UserError, match="4 windows in a pass cannot be divided over 3 devices"):
         loader.train_dataloader()

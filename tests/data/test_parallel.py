@@ -231,7 +231,10 @@ def damage(folder, what):
         ("short", ["train.en has 60 lines and", "train.de 58:", "get", "again"]),
         ("long", ["train.en has 60 lines and", "train.de 62:"]),
         ("utf8", ["line 4 of", "train.de is not UTF-8 (byte 0xfc)"]),
-        ("twice", ["all 60 lines of the train split", "are the same in en and de: one language was given twice"]),
+        (
+            "twice",
+            ["every one of 60 lines of the train split", "is the same in en and de: one language"],
+        ),
         ("pointer", ["train.de is a Git LFS pointer, not the file itself"]),
         ("packed pointer", ["train.de.xz is a Git LFS pointer, not the file itself"]),
         ("no validation", ["has no validation split: no validation.en and validation.de", "type data.validation=NAME"]),

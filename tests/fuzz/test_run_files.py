@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from configs import sweeps
+from configs.counted import counted
 from results.status import STATES, lines, state_of
 from training.run_record.record import RECORD, load_record
 from training.run_record.recorder import Recorder, read_rows
@@ -53,7 +54,7 @@ def test_whole_rows_of_metrics_are_never_lost(damaged, metrics, tmp_path):
         assert all(any(row == other for other in left) for row in wanted)
         n_lines = sum(line.count(b"\n") + 1 for line, _ in content)
         n_whole = len(rows) - last.endswith(b"}")
-        assert (n_whole < n_lines) == (f"{n_whole} of {n_lines} lines are whole" in said.getvalue())
+        assert (n_whole < n_lines) == (f"{n_whole} of {counted(n_lines, 'line')} whole" in said.getvalue())
         assert not last.endswith(b"}") or rows[-1] == json.loads(last)
 
     damaged.only_clean_errors(100, metrics, read, refused=0)

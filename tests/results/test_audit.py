@@ -66,7 +66,7 @@ def test_each_finding_is_a_line(environment, capsys, tmp_path):
         "a 1.1 is installed, 1.0 is locked",
         "b-c 1.0.1 is installed, 1.0 is locked",
         r"evil\x1b[31m 3 is installed and not locked",
-        "a: 3 files are not as installed: changed.py, missing.py, changed.py",
+        "a: 3 files not as installed: changed.py, missing.py, changed.py",
         "b-c has no list of its files",
     ]
 

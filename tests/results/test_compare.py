@@ -39,7 +39,23 @@ def test_means_and_differences_have_intervals_over_seeds(record):
         },
         {"model": "transformer", "seeds": "2", "bits per byte": "2.6000 ± 1.2706", "minus transformer": ""},
     ]
-    assert compare.runs_by_model([with_rate(record("fsn", 2.4), 1e-3), with_rate(record("fsn", 2.3), 6e-3)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (({"max_steps": 30}, {"max_steps": 60}), "runs of one model differ in trainer.max_steps"),
+        (({}, {}), "fsn seed 0"),
+    ],
+)
+def test_that_there_are_no_means_is_said(record, capsys, keys, said):
+    runs = [record("transformer", 2.6), *(record("fsn", 2.4) for _ in keys)]
+    for made, trainer in zip(runs[1:], keys, strict=True):
+        made.config = json.loads(json.dumps(made.config)) | {"trainer": trainer}
+    assert compare.runs_by_model(runs) == {}
+    compare.compare(runs)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("No means over seeds"))
+    assert said in line
 
 
 def test_the_command(record, tmp_path, capsys):
@@ -50,7 +66,11 @@ def test_the_command(record, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "fsn, seed 1" in shown and "2.4500 ± 0.6353" in shown
     assert "± of a run: 95 % interval over text" in shown and "± of a mean: 95 % interval over seeds" in shown
-    assert "Cost beside loss" in shown and "curves.svg: lines: the first 5,000 validation bytes" in shown
+    assert (
+        "Cost beside loss" in shown
+        and "No means" not in shown
+        and "curves.svg: lines: the first 5,000 validation bytes" in shown
+    )
     assert (tmp_path / "curves.png").stat().st_size > 0
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="there is no record in"):

@@ -1,12 +1,14 @@
 """What every layer and network offers of its arguments: device, dtype, a fresh start, a line to print, two files."""
 
 import json
+import os
 import sys
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from baseline import CrossAttention, SelfAttention, Transformer
@@ -82,17 +84,54 @@ def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         OSN.load(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"arguments": config["arguments"] | {"ff_width": 9}}))
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(RuntimeError, match=r"model.safetensors does not fit .*config.json: .* size mismatch"):
+        FSN.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"arguments": {"width": 9}}))
+    with pytest.raises(ValueError, match=r"config.json has arguments that FSN does not take: .*'width'"):
+        FSN.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"model.safetensors is not what save\(\) writes"):
         FSN.load(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(ValueError, match=r"config.json is not what save\(\) writes"):
         FSN.load(tmp_path)
-    with pytest.raises(FileNotFoundError):
+    expected = r"FSN.load takes a folder with config.json and model.safetensors, as save\(\) writes it"
+    with pytest.raises(FileNotFoundError, match=rf"^there is no .*nothing/config.json: {expected}$"):
         FSN.load(tmp_path / "nothing")
+    with pytest.raises(ValueError, match=rf"config.json is not a folder: {expected}$"):
+        FSN.load(tmp_path / "config.json")
     for missing in ("safetensors", "safetensors.torch"):
         monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=r"^save\(\) and load\(\) need safetensors: pip install safetensors$"):
         FSN.load(tmp_path)
+
+
+@pytest.mark.parametrize("fails", ["weights", "arguments", "between"])
+def test_a_save_that_fails_leaves_no_mixture(fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there stays as it was; only between the two files is there none."""
+    first, second = NETWORKS["FSN"](), NETWORKS["FSN"]()
+    first.save(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    place, name = {
+        "weights": (safetensors.torch, "save_file"),
+        "arguments": (Path, "write_text"),
+        "between": (os, "replace"),
+    }[fails]
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        patch.setattr(place, name, full)
+        second.save(tmp_path)
+    left = {"model.safetensors"} | ({"config.json"} if fails != "between" else set())
+    assert {path.name for path in tmp_path.iterdir()} == left
+    if fails == "between":
+        with pytest.raises(FileNotFoundError, match="there is no"):
+            FSN.load(tmp_path)
+    else:
+        tokens = torch.arange(8)[None]
+        assert torch.equal(FSN.load(tmp_path)(tokens), first(tokens))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -16,6 +16,7 @@ from configs.errors import UserError
 from configs.schema import MODELS
 from data.language import LanguageData
 from measures.loss import evaluate
+from training.announce import CORE
 from training.plan import make_plan
 from training.run import make_trainer, run
 from training.run_record.checkpoints import load_model
@@ -89,10 +90,28 @@ def test_overwrite_moves_the_old_run_aside_and_starts_over(make_config, tmp_path
 def test_plan_prints_what_would_be_run_and_writes_nothing(make_config, tmp_path, capsys):
     record = run(make_config("plan=true"))
     said = capsys.readouterr().out
-    for fact in ("transformer", f"{record.parameters['total']:,}", "2,552", "30 steps", str(tmp_path / "run")):
+    sizes = ["{train:,} bytes of training", "{validation:,} of validation", "{test:,} of test"]
+    facts = [size.format(**record.data.bytes) for size in sizes]
+    for fact in ("transformer", f"{record.parameters['total']:,}", "30 steps", str(tmp_path / "run"), *facts):
         assert fact in said
     assert "0.0% of the 64-byte strings of validation occur in training\n" in said
     assert not (tmp_path / "run").exists()
+    run(make_config("plan=true", "trainer.max_steps=1", "optim.warmup_steps=40"))
+    said = capsys.readouterr().out
+    assert "1 step of 8 x 16 tokens" in said and "40 steps of warm-up (as long as the run or longer: type for" in said
+
+
+def test_the_speed_of_a_core_in_a_plan_is_that_of_the_benchmark(make_config, capsys):
+    bench = json.loads((ROOT / "results" / "records" / "bench" / "cpu-1m.json").read_text())
+    assert bench["config"]["threads"] == 1
+    speeds = []
+    for timing in bench["timings"]:
+        config = make_config(f"model={timing['model']}", "scale=1m", f"data.context={bench['config']['context']}")
+        speeds.append(make_plan(config).record.flops_per_token * timing["tokens_per_second"])
+    assert min(speeds) < CORE < max(speeds)
+    for more, shown in (("scale=1m", True), ("trainer=gpu", False)):
+        run(make_config("plan=true", more))
+        assert ("CPU hours" in capsys.readouterr().out) is shown
 
 
 def test_the_hashed_directory_follows_the_config(make_config, tmp_path):

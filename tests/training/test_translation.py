@@ -274,7 +274,7 @@ def test_averaged_weights_are_the_mean_of_the_last_epochs(config, tmp_path):
     ):
         open_run(str(folder), "average", "cpu", average=6)
     (folder / "checkpoints" / "epoch-006.ckpt").unlink()
-    with pytest.raises(UserError, match="checkpoints of the last 1 epochs, and checkpoint=average takes 2"):
+    with pytest.raises(UserError, match="checkpoints of the last 1 epoch, and checkpoint=average takes 2"):
         open_run(str(folder), "average", "cpu", average=2)
     (folder / "checkpoints" / "epoch-007.ckpt").unlink()
     for n in (3, 4, 5):

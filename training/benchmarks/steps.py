@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from configs.compose import compose
+from configs.counted import counted
 from configs.schema import BenchmarkConfig
 from data.split import Split
 from data.windows import steps_per_epoch, training_batch
@@ -98,7 +99,8 @@ def training_step(config: BenchmarkConfig, name: str) -> tuple[Callable[[], None
         if config.device == "cuda":
             torch.cuda.synchronize()
 
-    shape = f"{run.model.n_layers} x {run.model.width}, {run.model.n_heads} heads, feed-forward {run.model.ff_width}"
+    heads = counted(run.model.n_heads, "head")
+    shape = f"{run.model.n_layers} x {run.model.width}, {heads}, feed-forward {run.model.ff_width}"
     return step, parameters_by_part(model)["total"], shape
 
 

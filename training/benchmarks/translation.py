@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.compose import compose
+from configs.counted import counted
 from configs.schema import LONGEST_SEARCHED, BenchmarkConfig
 from measures.beam_search import beam_search
 from training.benchmarks.steps import WARM_UP
@@ -121,7 +122,7 @@ def _built(config: BenchmarkConfig, name: str) -> tuple[nn.Module, torch.optim.O
     torch.manual_seed(0)
     model = build_model(run.model, config.vocabulary, "translation").to(config.device)
     optimizer = torch.optim.AdamW(parameter_groups(model, run.optim), lr=1e-3, fused=True)
-    shape = f"2 x {run.model.n_layers} x {run.model.width}, {run.model.n_heads} heads, "
+    shape = f"2 x {run.model.n_layers} x {run.model.width}, {counted(run.model.n_heads, 'head')}, "
     return model, optimizer, f"{shape}feed-forward {run.model.ff_width}"
 
 

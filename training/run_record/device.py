@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.schema import RunConfig
 from training.processes.launcher import Place
@@ -23,8 +24,8 @@ def device_kind(config: RunConfig, place: Place) -> str:
     if kind == "cuda" and devices > there:
         fewer = f"have {place.launcher} start {there}" if place.external else f"type trainer.devices={there}"
         raise UserError(
-            f"trainer.devices={config.trainer.devices} puts {devices} processes here, where there are {there} CUDA "
-            f"device(s): {fewer}, or type trainer.accelerator=cpu"
+            f"trainer.devices={config.trainer.devices} puts {counted(devices, 'process', 'processes')} here, on "
+            f"{counted(there, 'CUDA device')}: {fewer}, or type trainer.accelerator=cpu"
         )
     return kind
 

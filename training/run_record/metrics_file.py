@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from configs.counted import counted
 from configs.errors import UserError
 from training.run_record.rows import MetricRow
 from training.run_record.strict_json import strict_json
@@ -41,7 +42,7 @@ def read_rows(path: Path) -> list[Row]:
         n_whole = len(lines) - len(damaged)
         which = ", ".join(map(str, damaged[:FEW])) + (f" and {len(damaged) - FEW} more" if len(damaged) > FEW else "")
         print(
-            f"warning: {path}: line {which} is damaged and left out; {n_whole} of {len(lines)} lines are whole",
+            f"warning: {path}: line {which} is damaged and left out; {n_whole} of {counted(len(lines), 'line')} whole",
             file=sys.stderr,
         )
     return rows

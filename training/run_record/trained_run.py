@@ -10,6 +10,7 @@ from filelock import Timeout
 from torch import nn
 
 from configs.compose import resolve_saved
+from configs.counted import counted
 from configs.errors import UserError
 from configs.saved import read_saved
 from configs.schema import AVERAGED, EvaluationDataConfig, RunConfig
@@ -211,8 +212,8 @@ def _last_epochs(folder: Path, n: int) -> list[Path]:
     if len(files) < n:
         instead = f"average={len(files)}" if files else "checkpoint=last"
         raise UserError(
-            f"{folder} has the checkpoints of the last {len(files)} epochs, and checkpoint=average takes {n}: type "
-            f"{instead}, or train with trainer.checkpoint_epochs=[...] that names the last {n}"
+            f"{folder} has the checkpoints of the last {counted(len(files), 'epoch')}, and checkpoint=average takes "
+            f"{n}: type {instead}, or train with trainer.checkpoint_epochs=[...] that names the last {n}"
         )
     return files[-n:]
 

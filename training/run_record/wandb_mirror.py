@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from configs.counted import counted
 from configs.schema import LoggerConfig
 
 POLL_SECONDS = 1.0
@@ -68,7 +69,7 @@ class WandbMirror:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-            self._warn(f"not done after {self.timeout:g} seconds")
+            self._warn(f"not done after {counted(f'{self.timeout:g}', 'second')}")
         else:
             if code:
                 self._warn(self._last_words())

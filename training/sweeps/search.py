@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
 
+from configs.counted import counted
 from configs.errors import UserError
 from configs.search import SweeperConfig
 from configs.sweeps import Job, Sweep
@@ -104,7 +105,7 @@ class Search:
         elif beyond < self.config.trials:
             end = f"after {beyond} of {self.config.trials} rates beside the grid's the next would be one that was tried"
         else:
-            end = f"{beyond} rate{'s'[: beyond != 1]} beside the grid's"
+            end = f"{counted(beyond, 'rate')} beside the grid's"
         if not known:
             return end
         best = min(known, key=lambda rate: known[rate])

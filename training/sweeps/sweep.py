@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from configs.command import line_of
+from configs.counted import counted
 from configs.errors import UserError
 from configs.heartbeat import beating, doing, duration
 from configs.sweeps import Request, combined, expand
@@ -155,8 +156,8 @@ def summary(runs: Sequence[SweptRun]) -> str:
     left = time_left(runs)
     done = counts["done"]
     if left:
-        parts.append(f"about {duration(left)} of training left, by {done} finished run{'s'[: done != 1]}")
-    return f"{len(runs)} runs: " + ", ".join(parts)
+        parts.append(f"about {duration(left)} of training left, by {counted(done, 'finished run')}")
+    return f"{counted(len(runs), 'run')}: " + ", ".join(parts)
 
 
 def time_left(runs: Sequence[SweptRun]) -> float | None:

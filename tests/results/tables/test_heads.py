@@ -116,7 +116,7 @@ def test_what_is_not_run_or_not_evaluated_is_said(runs, tmp_path):
     assert tables[0].rows[1]["osn minus transformer"] == "+0.4000 one seed (1 and 1 of 2 seeds)"
     assert tables[2].notes == [
         UNPAIRED,
-        "1 of 4 runs are missing: transformer seed=1.",
+        "1 of 4 runs is missing: transformer seed=1.",
         "Trained, not evaluated: osn seed=0 at the start, osn seed=1 at the start, osn seed=1 after training; type "
         "`python eval.py run=runs/osn-0 checkpoint=start split=validation task=synchrony`, and so on.",
     ]

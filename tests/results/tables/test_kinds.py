@@ -65,7 +65,7 @@ def test_checkpoints_side_by_side(built, tmp_path):
     assert differences.notes == [UNPAIRED] and "95 % interval over seeds" in differences.title
     assert [row["model"] for row in costs.rows] == ["transformer", "fsn"]
     assert costs.rows[1]["equal tokens"].startswith("-0.5950 ±")
-    assert means.notes == ["1 of 6 runs are missing: seed=2 model=fsn."]
+    assert means.notes == ["1 of 6 runs is missing: seed=2 model=fsn."]
     assert len(means.data) == 15 and means.data[0]["bits_per_byte"] == 3.0
     assert (tmp_path / "mine.png").exists() and document.figures[0][0] == "mine"
 

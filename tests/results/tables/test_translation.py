@@ -94,7 +94,7 @@ def test_other_tests_searches_and_weights_are_no_evidence(table, changes):
     scores, _ = table((0,), [[entry(30.0)], [entry(31.0), other], [other]]).tables
     by_model = {row["model"]: row for row in scores.rows}
     assert by_model["osn"]["BLEU"].startswith("31.00") and by_model["fsn"]["BLEU"] == "not run"
-    (note,) = [note for note in scores.notes if "1 trained runs were not evaluated" in note]
+    (note,) = [note for note in scores.notes if "Not evaluated on these bytes at the last step: 1 trained run;" in note]
     assert "split=test checkpoint=average" in note
 
 

@@ -32,7 +32,7 @@ def test_a_last_line_that_only_lacks_its_end_is_a_row(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     path.write_text("null\n" + json.dumps(row(10)))
     assert read_rows(path) == [row(10)]
-    assert capsys.readouterr().err == f"warning: {path}: line 1 is damaged and left out; 0 of 1 lines are whole\n"
+    assert capsys.readouterr().err == f"warning: {path}: line 1 is damaged and left out; 0 of 1 line whole\n"
 
 
 def test_a_metric_that_is_not_finite_is_named_with_its_step_and_not_written(tmp_path):
@@ -70,4 +70,4 @@ def test_whole_rows_after_a_damaged_line_are_kept_and_the_line_is_named(line, tm
     path.write_bytes(b"\n".join([json.dumps(row(5)).encode(), line, json.dumps(row(10)).encode(), b""]))
     assert read_rows(path) == [row(5), row(10)]
     said = capsys.readouterr().err
-    assert said == f"warning: {path}: line 2 is damaged and left out; 2 of 3 lines are whole\n"
+    assert said == f"warning: {path}: line 2 is damaged and left out; 2 of 3 lines whole\n"

@@ -153,7 +153,7 @@ def test_rows_that_a_damaged_line_took_come_back_from_the_record(stopped, make_c
     lines[1] = b"\xff" + lines[1][5:]
     path.write_bytes(b"\n".join([*lines[:2], *lines[1:]]))
     record = run(make_config())
-    assert f"warning: {path}: line 2, 3 is damaged and left out; 2 of 4 lines are whole" in capsys.readouterr().err
+    assert f"warning: {path}: line 2, 3 is damaged and left out; 2 of 4 lines whole" in capsys.readouterr().err
     expected = load_record(uninterrupted()).metrics
     assert [(row["step"], row["split"], row["nats"]) for row in record.metrics] == [
         (row["step"], row["split"], row["nats"]) for row in expected

@@ -50,7 +50,7 @@ def records(tmp_path):
 
 def test_what_is_done_is_skipped_and_what_is_left_is_told(sweep, tmp_path, capsys):
     assert sweep("seed=0") == 0
-    assert "1 runs: 1 done" in capsys.readouterr().out
+    assert "1 run: 1 done" in capsys.readouterr().out
     assert sweep("status=true") == 0
     said = capsys.readouterr().out
     assert "2 runs: 1 done, 1 missing, about 0:00:0" in said and "by 1 finished run" in said
@@ -173,7 +173,7 @@ def test_a_run_that_another_process_takes_before_it_has_a_record_did_not_fail(sw
         assert sweep("seed=0") == 1
     assert "another process is using the run directory" in capsys.readouterr().err
     assert sweep("seed=0") == 0
-    assert "1 runs: 1 done" in capsys.readouterr().out
+    assert "1 run: 1 done" in capsys.readouterr().out
 
 
 def test_a_run_that_fails_before_it_has_a_record_has_failed(sweep, tmp_path, capsys):
@@ -184,7 +184,7 @@ def test_a_run_that_fails_before_it_has_a_record_has_failed(sweep, tmp_path, cap
     said = capsys.readouterr().out
     (why,) = (tmp_path / "runs").glob("*/failed.txt")
     error = why.read_text().strip()
-    assert "1 runs: 1 failed" in said and "1000000" in error and error in said
+    assert "1 run: 1 failed" in said and "1000000" in error and error in said
     assert sweep("seed=0", long) == 1
     assert "failed before: seed=0: " in (said := capsys.readouterr().out) and "retry_failed=true" in said
     why.write_text("of another day")
