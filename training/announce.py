@@ -82,7 +82,7 @@ def _validations(config: RunConfig, data: DataInfo, total_steps: int, steps_per_
         return {}
     glance = glanced_bytes(config.trainer, steps_per_epoch, total_steps)
     first = glance is not None and config.task == "language" and glance < data.bytes["validation"]
-    share = f" on the first {counted(glance, 'byte')}" if first else ""
+    share = f" on the first {glance:,} bytes" if first else ""
     often = "every step" if every == 1 else f"every {every:,} steps"
     return {"validating": f"{often}{share}, and at the end; trainer.val_every=N says otherwise"}
 

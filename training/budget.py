@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from configs.counted import counted
 from configs.errors import UserError
 from configs.schema import ModelConfig, RunConfig
 from training.build import build_model, parameters_by_part
@@ -75,7 +74,7 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int)
     )
     if one > budget:
         raise UserError(
-            f"model={model.name} scale={config.scale.name}: {counted(model.n_layers, 'layer')} of width {model.width} "
+            f"model={model.name} scale={config.scale.name}: model.n_layers={model.n_layers}, model.width={model.width} "
             f"and a vocabulary of {vocabulary_size:,} already take {one:,} parameters{_without(config)}, more than the "
             f"budget of {budget:,}; lower model.width or model.n_layers, or take a larger scale"
         )
