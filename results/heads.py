@@ -16,7 +16,7 @@ from configs.schema import EvaluationDataConfig
 from data.atomic_write import write_atomically
 from measures.head_maps import head_maps, measure_heads
 from results.document import markdown
-from results.evaluate.heads import first_windows, head_rows, heads_entry
+from results.evaluate.heads import first_windows, head_rows, heads_entry, maps_title
 from results.evidence.settings import same_data
 from results.figures.head_maps import plot_heads
 from training.run_record.trained_run import open_run
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shown = [(name, layers[asked.layer][0]) for name, layers in zip(names, maps, strict=True)]
         if not any(A.shape[0] for _, A in shown):
             raise UserError(f"--layer {asked.layer}: none of the runs has heads there")
-        print("\n" + ", ".join(str(file) for file in plot_heads(shown, asked.figure)))
+        title = maps_title(opened, "validation", asked.layer)
+        print("\n" + ", ".join(str(file) for file in plot_heads(shown, asked.figure, title)))
 
 
 if __name__ == "__main__":

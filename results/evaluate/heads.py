@@ -12,6 +12,8 @@ from configs.errors import UserError
 from configs.schema import EvaluationDataConfig
 from measures.head_maps import Heads
 from results.document import Row
+from results.evidence.protocol import trained_on
+from results.figures.head_maps import MOST_TOKENS
 from training.attention_backend import evaluated_by
 from training.run_record.trained_run import TrainedRun
 
@@ -28,6 +30,18 @@ def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "val
         raise UserError(f"the {split} split has {counted(len(content), 'token')}, less than the context of {context}")
     windows = torch.from_numpy(content.tokens[: n_windows * context].astype(np.int64)).view(n_windows, context)
     return windows.to(next(run.model.parameters()).device)
+
+
+def maps_title(runs: Sequence[TrainedRun], split: str, layer: int | None = None) -> str:
+    """The title of a figure with maps of runs on one corpus; `layer`: where it is all of one."""
+    steps = " and ".join(dict.fromkeys(f"{run.step:,}" for run in runs))
+    scales = " and ".join(dict.fromkeys(str(run.config.scale.name) for run in runs))
+    which = "each layer" if layer is None else f"layer {layer}"
+    where = trained_on([run.record for run in runs]) if any(run.step for run in runs) else "not trained"
+    return (
+        f"Weights that the heads of {which} give, after {steps} training steps\n{runs[0].config.data.name}, {scales} "
+        f"parameters, first {MOST_TOKENS} tokens of {split}; {where}"
+    )
 
 
 def head_rows(name: str, layers: Sequence[Heads]) -> list[Row]:

@@ -109,7 +109,7 @@ def synchrony(config: EvaluationConfig, figure: bool = True) -> None:
     """Print how much heads differ and how widely they look, draw their maps, and add the numbers to the record."""
     from measures.head_maps import head_maps, measure_heads
     from results.document import markdown
-    from results.evaluate.heads import first_windows, head_rows, heads_entry
+    from results.evaluate.heads import first_windows, head_rows, heads_entry, maps_title
     from results.figures.head_maps import plot_heads
 
     run = _open(config)
@@ -119,8 +119,8 @@ def synchrony(config: EvaluationConfig, figure: bool = True) -> None:
     print(markdown(head_rows(run.config.model.name, layers), left=("model",)))
     rows = [(f"layer {layer}", A[0]) for layer, A in enumerate(maps)]
     if figure and any(A.shape[1] for A in maps):
-        name = f"heads-{config.split}-{run.checkpoint.stem}"
-        print("\n" + ", ".join(str(file) for file in plot_heads(rows, run.folder / name)))
+        name, title = f"heads-{config.split}-{run.checkpoint.stem}", maps_title([run], config.split)
+        print("\n" + ", ".join(str(file) for file in plot_heads(rows, run.folder / name, title)))
     run.add_evaluation(heads_entry(run, windows, layers, config.split))
 
 

@@ -34,7 +34,7 @@ def plot_layers(
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogFormatter, LogLocator, NullLocator
 
     shown: list[tuple[str, Callable[[LayerTiming], float]]] = [
         ("time (ms)", lambda t: 1e3 * t.seconds),
@@ -65,6 +65,7 @@ def plot_layers(
             for axis in (panel.xaxis, panel.yaxis):
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
             panel.xaxis.set_minor_locator(NullLocator())
+            panel.yaxis.set_minor_locator(LogLocator(subs=(1.5, *range(2, 10))))  # 15, where 20 is too far
             panel.yaxis.set_minor_formatter(
                 LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5))
             )  # 6 where there are few decades

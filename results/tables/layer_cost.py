@@ -54,7 +54,7 @@ def add_layer_cost(group: Sequence[Measurement], document: Document, folder: Pat
     count = config["threads"]
     threads = "torch's own number of threads" if count is None else counted(count, "thread")
     where = f"{first.device}, {threads}" if config["device"] == "cpu" else first.device
-    what = "forward and backward" if config["backward"] else "forward alone, without gradients"
+    what = "forward and backward" if config["backward"] else "forward pass without gradients"
     of = f"{what} of 1 x N x {D}, {counted(H, 'head')}, on {where}, precision {config['precision']}"
     rounds = " and ".join(dict.fromkeys(str(one.config["rounds"]) for one in group))
     things = "Blocks with a feed-forward" if unit in BLOCKS else "Attention layers"
