@@ -5,6 +5,7 @@ still the record of that run. Where it ran and in how many threads makes no othe
 where that differs among its rows. A corpus is known by its content: two that have one name are two sections.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -142,21 +143,29 @@ def _file_name(text: str) -> str:
 
 def read_records(folders: Sequence[Path]) -> tuple[list[RecordFile], list[str]]:
     """The records below the folders (record.json of runs, or any .json of `COMMITTED`), and those that are damaged."""
+    found = [_committed() if folder == COMMITTED else _read(folder, "record.json") for folder in folders]
+    return [one for records, _ in found for one in records], [one for _, damaged in found for one in damaged]
+
+
+@functools.cache  # no process writes there, and several targets read it
+def _committed() -> tuple[list[RecordFile], list[str]]:
+    return _read(COMMITTED, "*.json")
+
+
+def _read(folder: Path, pattern: str) -> tuple[list[RecordFile], list[str]]:
     records, damaged = [], []
-    for folder in folders:
-        pattern = "*.json" if folder == COMMITTED else "record.json"
-        for path in sorted(folder.rglob(pattern)):
-            inside = path.relative_to(folder).parts
-            if (folder == COMMITTED and inside[0] == NOT_RUNS) or any(map(SET_ASIDE.fullmatch, inside[:-1])):
-                continue
-            try:
-                record = load_record(path)
-                settings_of(record.config)
-                records.append((path, record))
-            except UserError as error:
-                damaged.append(str(error))
-            except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-                damaged.append(f"{path} is not a run record: its config is of no run ({type(error).__name__}: {error})")
+    for path in sorted(folder.rglob(pattern)):
+        inside = path.relative_to(folder).parts
+        if (folder == COMMITTED and inside[0] == NOT_RUNS) or any(map(SET_ASIDE.fullmatch, inside[:-1])):
+            continue
+        try:
+            record = load_record(path)
+            settings_of(record.config)
+            records.append((path, record))
+        except UserError as error:
+            damaged.append(str(error))
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            damaged.append(f"{path} is not a run record: its config is of no run ({type(error).__name__}: {error})")
     return records, damaged
 
 

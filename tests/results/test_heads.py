@@ -46,7 +46,11 @@ def test_the_command_prints_every_layer_and_draws(runs, tmp_path, capsys):
     assert [line.split()[1] for line in lines[2:6]] == ["osn", "osn", "transformer", "transformer"]
     assert (tmp_path / "maps.png").stat().st_size > 5000
     drawn = (tmp_path / "maps.svg").read_text()
-    for words in ("heads of layer 0 give, after 0 training steps", "text, smoke parameters, first 64", "tokens of validation; not trained"):
+    for words in (
+        "heads of layer 0 give, after 0 training steps",
+        "text, smoke parameters, first 64",
+        "tokens of validation; not trained",
+    ):
         assert words in drawn
     with pytest.raises(UserError, match="--layer 2: osn has layers 0 to 1"):
         heads.main([*folders, "--layer", "2", "--figure", str(tmp_path / "maps")])
