@@ -45,7 +45,7 @@ class CrossAttention(Configured):
         return self._attend(x[:, None], cache["k"], cache["v"], cache["real"])[:, 0]
 
     def _keys_values(self, memory: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        if padding_mask is not None:  # what stands there, be it nan, must not reach a sum
+        if padding_mask is not None:  # padding must not reach a sum, even where it is nan
             memory = memory.masked_fill(~padding_mask[:, :, None], 0)
         k, v = self.key_value(memory).unflatten(-1, (2, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
         return k, v

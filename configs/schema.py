@@ -413,7 +413,7 @@ class RepeatConfig(StringsConfig):
     CHANCE: ClassVar[float] = 0.05
 
     # ours: least distance of a copy, as a share of the half string that is random; 1: that is followed by itself, so
-    # that a head which looks a fixed distance back recalls it whatever stands there
+    # that a head which looks a fixed distance back recalls it whatever the symbol is
     least_distance: float = setting(0.5, above(0, 1))
 
     def unscored(self, length: int) -> int:
@@ -607,7 +607,7 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     ssa: SSAConfig = field(default_factory=SSAConfig)
-    # language: text, each token from those before it | recall: strings that are made, symbols that stood there before
+    # language: text, each token from those before it | recall: generated strings, symbols that occurred before
     # translation: each token of a sentence from those before it and the sentence it translates
     task: str = setting("language", names=("language", "recall", "translation"))
     seed: int = setting(0, SEED)

@@ -1,7 +1,7 @@
 """Text that a user types arrives as typed: Hydra would make a number of `1e3`, and stumble over brackets and accents.
 
 Keys of free text (names, paths, a prompt) are taken literally, with three exceptions: `null` where the key may be
-empty, text in quotes, which stands for what is in them, and commas between values, which make a sweep. `~` in a path is
+empty, text in quotes, which means what is inside them, and commas between values, which make a sweep. `~` in a path is
 the home folder.
 """
 

@@ -26,7 +26,7 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
 def acquired(path: Path, timeout: float = -1) -> BaseFileLock:
     """The lock of a file, held by this process until it is released.
 
-    Where the file system has no locks, a marker file beside it stands for the lock, after one warning a process: it
+    Where the file system has no locks, a marker file beside it serves as the lock, after one warning a process: it
     names its process, and one left behind by a process of this machine that was killed is ignored.
 
     Raises filelock.Timeout when another process holds it for more than `timeout` seconds (-1: waits), and WriteError.
@@ -55,5 +55,5 @@ def acquired(path: Path, timeout: float = -1) -> BaseFileLock:
 
 
 def marker(path: Path) -> Path:
-    """The file that stands for a lock where there are none."""
+    """The file that serves as a lock where the file system has none."""
     return path.with_name(f"{path.name}.held")

@@ -45,9 +45,7 @@ class MappedFile:
                 self._time = time
         if (size, time) != (self._size, self._time):
             what = f"had {counted(self._size, 'byte')} and has {size:,}" if size != self._size else "has other bytes"
-            raise UserError(
-                f"the data cache's {self.path} was changed in use: it {what}; start again, to build it anew"
-            )
+            raise UserError(f"the data cache's {self.path} was changed in use: it {what}; start again to rebuild it")
 
     def _state(self) -> tuple[int, int]:
         found = os.fstat(self._file.fileno())

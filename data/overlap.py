@@ -1,4 +1,4 @@
-"""How much of validation stands word for word in training: the share of its strings of 64 bytes that occur there.
+"""How much of validation occurs verbatim in training: the share of its strings of 64 bytes that occur there.
 
 Copies (licences, tables, pages made from one template) make a loss lower than it is on unseen text, most for a model
 that learns by heart. The share says how much of that there may be; it is told before a run and in its record.

@@ -5,7 +5,7 @@ Three forms. Two text files that differ in the language (train.en and train.de, 
 Parquet with a column `translation` or a column a language (train-00000-of-00003.parquet).
 
 Our choices. In a table blank lines are skipped, and so is a first line that names the languages. Quotation marks are
-text, as in all files of sentences; where every column stands in them, this is said.
+text, as in all files of sentences; where every column is in quotes, a line says so.
 """
 
 import difflib

@@ -113,7 +113,7 @@ FILE = TypeAdapter(TokenizerFile)
 
 
 def library_of(name: str, content: bytes) -> Any:
-    """The tokenizers.Tokenizer of the content of a tokenizer.json that the user's `name` stands for.
+    """The tokenizers.Tokenizer from the content of a tokenizer.json, which the user calls `name`.
 
     UserError, one line, for what is none, and for a part that no byte-level tokenizer needs.
     """

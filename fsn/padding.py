@@ -24,7 +24,7 @@ BY_LENGTH = ("cpu",)  # devices that compute the sequences of one length togethe
 
 
 def without(state: Features, padding_mask: Tensor | None) -> Features:
-    """Features (B, N, d) with zeros where padding_mask (B, N) is False, whatever stood there, be it nan."""
+    """Features (B, N, d) with zeros where padding_mask (B, N) is False, even in place of nan."""
     if padding_mask is None:
         return state
     padding = ~padding_mask[:, :, None]

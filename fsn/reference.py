@@ -60,7 +60,7 @@ def attention_weights(
     """A_tu of one head for one sequence theta (N, d): row t lists the tokens that t may attend, its `partners`.
 
     With a delay a last entry is for the null slot if it may be attended. `memory` (M, d): what is attended to instead
-    of theta, whose first token stands at `offset`. `real`: False for padding of what is attended to.
+    of theta, whose first token is at `offset`. `real`: False for padding of what is attended to.
     """
     d_h = layer.n_phases // layer.n_heads
     coordinates = range(head * d_h, (head + 1) * d_h)

@@ -16,7 +16,7 @@ def copy_depth(window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Where y_i did not occur before, depth and distance are 0. Our choice: the nearest of several longest matches.
 
-    A suffix automaton (Blumer et al. 1985), extended by one byte at a time. A state stands for all strings that end at
+    A suffix automaton (Blumer et al. 1985), extended by one byte at a time. A state represents all strings that end at
     the same places; `length` is its longest string, `link` the state of the longest suffix of it that ends at other
     places too. So d_i is the length of the link of the state of y_0 .. y_i. `latest` is where a state's strings ended
     last: y_i is a new end of every state on the path of links from y_0 .. y_i to the root, and of no other.

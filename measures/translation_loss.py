@@ -44,7 +44,7 @@ def translation_loss(
     world_size: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> TranslationLoss:
-    """Loss of `model` on `pairs`, given the source and what of the translation stands before a token.
+    """Loss of `model` on `pairs`, given the source and the part of the translation before each token.
 
     `on_progress(done, total)` is told the pairs of this rank. With `world_size` > 1 every rank calls this and all get
     the result of all pairs.

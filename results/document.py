@@ -50,7 +50,7 @@ class Document:
             parts += [f"## {for_markdown(table.title)}", markdown(table.rows, table.left) if table.rows else "No row."]
             parts += [_list(table.notes)] if table.notes else []
         for stem, caption in self.figures:
-            # A bracket would end what stands for the picture.
+            # A bracket would end the alternative text.
             instead = for_markdown(caption.replace("[", "(").replace("]", ")"))
             parts.append(f"![{instead}]({stem}.png)\n\n{for_markdown(caption)}")
         parts += [_list(self.notes)] if self.notes else []

@@ -55,7 +55,7 @@ def for_latex(text: str) -> str:
 
 
 def for_csv(value: Any) -> Any:
-    """A number as it is; text that no spreadsheet runs: an apostrophe stands before what would be a formula."""
+    """A number as it is; text that no spreadsheet runs: an apostrophe precedes what would be a formula."""
     if not isinstance(value, str) or NUMBER.fullmatch(value):
         return value
     return in_one_line(FORMULA.sub(r"\1'", value))

@@ -156,7 +156,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _age(status: dict[str, Any]) -> float | None:
     """Seconds since the last heartbeat; None where it is not known.
 
-    Of a run on this machine by the clock that is never set back; it began anew when the machine did, so the time of day
+    Of a run on this machine by the clock that is never set back; it restarts with the machine, so the time of day
     is asked too.
     """
     ages = []

@@ -200,7 +200,7 @@ def make_document(asked: Asked) -> Document:
         if asked.names_corpus:  # beside that of another corpus, not in its place
             document.name = "-".join([asked.sweep, "on", *dict.fromkeys(evidence.slug for evidence in gathered)])
         if not asked.settings:
-            sources.gathered[asked.sweep, profile] = gathered  # claims are judged from the sweep as it stands alone
+            sources.gathered[asked.sweep, profile] = gathered  # claims are judged from the sweep without overrides
         for evidence in gathered:
             before = len(document.tables)
             add_tables(evidence, document, folder, evidence.stem)

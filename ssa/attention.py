@@ -204,7 +204,7 @@ class SelectiveSynchronizationAttention(Configured):
 
         `memory` (B, M, D): what is attended to instead of x (cross-attention, never causal). `padding_mask` (B, M)
         bool, True for a real token of what is attended to: padding neither locks nor counts for r. A padded row of x
-        itself gets zeros, as does a row that finds nothing to lock to. `offset`: where the first token of x stands
+        itself gets zeros, as does a row that finds nothing to lock to. `offset`: the position of the first token of x
         beside a memory, which starts at 0, so that one can decode token by token. Raises ValueError for shapes that do
         not fit, TypeError for what is no tensor.
         """
@@ -230,7 +230,7 @@ class SelectiveSynchronizationAttention(Configured):
         __call__ = forward
 
     def frequencies(self, x: Tensor, query: bool = False, offset: int = 0) -> Tensor:
-        """omega (B, H, N, d + 2F) of x (B, N, D), as queries, the first of which stands at `offset`, or as keys."""
+        """omega (B, H, N, d + 2F) of x (B, N, D), as queries, the first of which is at `offset`, or as keys."""
         q, k = self._query_key(x, offset=offset)
         return q if query or k is None else k
 
@@ -264,7 +264,7 @@ class SelectiveSynchronizationAttention(Configured):
         return torch.cat((before, content[:, self.delayed_heads :]), dim=1) if self.delayed_heads else content
 
     def placed(self, content: Tensor, start: int, scale: Tensor | None, query: bool = False) -> Tensor:
-        """`content` (B, H, N, d) with the positional part, (B, H, N, d + 2F); its first token stands at `start`."""
+        """`content` (B, H, N, d) with the positional part, (B, H, N, d + 2F); its first token is at `start`."""
         if self.rotary is None:
             return content
         cos, sin = self.rotary.phase(start, start + content.shape[2], content.dtype)  # each (N, F)

@@ -1,4 +1,4 @@
-"""Modules that remember the arguments they were made of: to be printed, drawn anew, and saved beside their weights.
+"""Modules that remember their constructor's arguments: to print them, reset parameters, and save them beside the weights.
 
 All of it is our choice. The constructor of a subclass takes `device` and `dtype` where its signature names them. The
 parameters are made on that device and then cast, so that a `dtype` changes no draw of the generator.
@@ -25,7 +25,7 @@ class Configured(nn.Module):
             cls.__init__ = _recorded(cls.__init__)  # type: ignore[method-assign]
 
     def reset_parameters(self) -> None:
-        """Draw all initial values anew, in place, as the constructor does on the device that the parameters are on."""
+        """Draw all initial values again, in place, as the constructor does on the device that the parameters are on."""
         with torch.device(next(self.parameters()).device):
             fresh = type(self)(**self.arguments)
         self.load_state_dict(fresh.state_dict())

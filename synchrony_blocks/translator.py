@@ -46,7 +46,7 @@ class Translator(Configured):
         return self.decoder.logits(hidden)
 
     def encode(self, source: Tensor, source_mask: Tensor | None = None) -> Tensor:
-        """The encoder's final states (B, M, D), the memory. What stands at padding has no meaning."""
+        """The encoder's final states (B, M, D), the memory. The values at padding have no meaning."""
         x = self.decoder.embedded(source)
         for layer in cast(Iterable[Block], self.encoder):
             x = layer(x, padding_mask=source_mask)

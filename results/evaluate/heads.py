@@ -18,7 +18,7 @@ from training.attention_backend import evaluated_by
 from training.run_record.trained_run import TrainedRun
 
 WINDOWS, LONGEST = 8, 512  # of the split's start; their tokens, because maps are N x N
-NO_HEADS = "no heads"  # what stands for the measures of a layer without
+NO_HEADS = "no heads"  # shown in place of the measures of a layer without heads
 
 
 def first_windows(run: TrainedRun, data: EvaluationDataConfig, split: str = "validation") -> torch.Tensor:

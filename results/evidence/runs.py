@@ -179,7 +179,7 @@ def gather(
     """The evidence for a sweep: a part for each corpus, and each value of an axis that the table has no place for.
 
     `corpus`: the SHA-256 of the only corpus to take for runs with this data. Without it runs on the sweep's own corpus
-    and on users' text count, on its own alone where the sweep says so. A part without any run stands once, with all
+    and on users' text count, on its own alone where the sweep says so. A part without any run is listed once, with all
     runs missing. Of several records of one run that is done the one with the highest `rank` is taken, then the newest.
     """
     parts: dict[str, list[tuple[Job, RunConfig]]] = {}

@@ -30,7 +30,7 @@ HEADINGS = {  # of the columns of coupling functions, in their order
     (COPYING, SUCCESSOR): r"copying head, successor, $\Delta = \theta_{u+1} - \theta_t$",
 }
 HARMONICS = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))  # line and marker of each, of local coupling
-UNDER = 0.35  # rows; the order parameter of a copying head stands so far under that of its layer's attention
+UNDER = 0.35  # rows; the order parameter of a copying head is drawn so far below that of its layer's attention
 REFERENCE = "#555555"
 MINUS, SUBSCRIPTS = "\N{MINUS SIGN}", str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
@@ -55,7 +55,7 @@ def draw_coupling(model: str, title: str, found: Sequence[Kernel], order: Order,
     columns: dict[tuple[str, str], dict[int, Tensor]] = {  # kind -> layer -> kappa
         kind: {k.layer: k.kappa for k in found if (k.mixer, k.coupled_to) == kind} for kind in HEADINGS
     }
-    # Local coupling stands in the first column, the place of the attention that it replaces.
+    # Local coupling is drawn in the first column, in place of the attention that it replaces.
     columns = {kind: by_layer for kind, by_layer in columns.items() if by_layer or (local and kind == FIRST)}
     has_heads = any(order.order_parameter)
     width_ratios = [2.9] * len(columns) + [1.7] * has_heads

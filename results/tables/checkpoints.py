@@ -19,7 +19,7 @@ def add_checkpoints(evidence: Evidence, document: Document, folder: Path, stem: 
     """Add the tables and the curves of each row of the sweep (each length of training) to the document.
 
     A table holds checkpoints that were validated on the same bytes: the last one may take more than those before it,
-    and then stands in a table of its own. UserError for runs of different protocols.
+    and then has a table of its own. UserError for runs of different protocols.
     """
     for row in dict.fromkeys(run.row for run in evidence.runs):
         runs = [run for run in evidence.runs if run.row == row]

@@ -1,7 +1,7 @@
 """Heads of models at the start and after training, layer by layer: how much they differ and how widely they look.
 
 The measures are those of measures/head_maps.py, as `eval.py task=synchrony` left them in the records. A head is one of
-several; what stands for a layer is the mean over its heads, with the least and the largest head beside it.
+several; a layer is given as the mean over its heads, with the least and the largest head beside it.
 """
 
 import statistics
@@ -142,7 +142,7 @@ def _of_layer(measured: Sequence[Measured], variant: str, stage: str, layer: int
 
 
 def _lacking(measured: Sequence[Measured], variant: str, stage: str, layer: int | str) -> str:
-    """What stands for a layer of a variant that was measured and lacks that layer, or its heads; else empty."""
+    """The cell of a layer that a measured variant lacks, or that has no heads; else empty."""
     own = [one for one in measured if (one.run.variant, one.stage) == (variant, stage)]
     if not own or any(one.has_heads(layer) for one in own):
         return ""
