@@ -1,4 +1,4 @@
-"""Ranges of single values and agreements between them, one readable line for each mistake."""
+"""Ranges of single values, and whether values agree with each other: one readable line for each mistake."""
 
 from typing import Any
 

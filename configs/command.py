@@ -42,7 +42,7 @@ codecs.register_error(STAND_INS, _stand_ins)
 
 
 def print_anywhere() -> None:
-    """From now on print what an output lacks as a stand-in; a character must not end a run, or hide a result."""
+    """From now on print characters that an output cannot encode as stand-ins: none may end a run or hide a result."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not where a test or a notebook has put something else there
             stream.reconfigure(errors=STAND_INS)
@@ -59,8 +59,8 @@ def can_draw() -> bool:
 def end_with(main: Callable[[], int | None]) -> NoReturn:
     """Run `main` as a command and exit with its code.
 
-    A UserError is one line `error: ...` on stderr, code 2; a closed pipe ends it without a word, code 141; Ctrl-C with
-    one, 130.
+    A UserError is one line `error: ...` on stderr, code 2; a closed pipe ends it silently, code 141; Ctrl-C with one
+    word, 130.
     """
     print_anywhere()
     try:

@@ -25,11 +25,11 @@ def entry_point(
 ) -> Callable[[Callable[[Any], int | None]], Callable[[], None]]:
     """Make `main(config) -> exit code` a command that is configured by `configs/<config_name>.yaml`.
 
-    `main` gets the typed, checked config. A UserError, from the overrides or from `main`, is printed as
-    `error: ...` on stderr, exit code 2; a closed pipe ends it without a word, exit code 141, and Ctrl-C with one, 130.
-    With `-m` it gets the config of one job after another; a job that fails does not stop the others, and is named at
-    the end, exit code 1. Values of the keys in `literal` are taken as they are typed, without Hydra's grammar, so that
-    a prompt may hold brackets and quotes.
+    `main` gets the typed, checked config. A UserError, from the overrides or from `main`, is printed as `error: ...` on
+    stderr, exit code 2; a closed pipe ends it silently, exit code 141, and Ctrl-C with one word, 130. With `-m` it gets
+    the config of one job after another; a job that fails does not stop the others, and is named at the end, exit code
+    1. Values of the keys in `literal` are taken as they are typed, without Hydra's grammar, so that a prompt may hold
+    brackets and quotes.
     """
 
     def decorate(main: Callable[[Any], int | None]) -> Callable[[], None]:
@@ -41,7 +41,7 @@ def entry_point(
             except BrokenPipeError:
                 reader_left()
             if code:
-                # Hydra drops what a job returns, so a code other than 0 leaves as an exit; it also ends a sweep.
+                # Hydra drops what a job returns, so a code other than 0 is raised as an exit, which also ends a sweep.
                 raise SystemExit(code)
 
         def command() -> None:

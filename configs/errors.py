@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can put right."""
+"""The one exception for mistakes that a user can correct."""
 
 
 class UserError(Exception):

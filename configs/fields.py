@@ -1,4 +1,4 @@
-"""What a field of the schema says of itself: its default, the values it takes, and what it needs to have an effect."""
+"""What a field of the schema declares: its default, the values it takes, and what it needs to have an effect."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Rule:
 
 
 def at_least(low: float, high: float = math.inf) -> Rule:
-    """A finite number from `low` on, up to `high`."""
+    """A finite number from `low` to `high`."""
     says = f"must be at least {low}" if high == math.inf else f"must lie between {low} and {high}"
     # Written so that nan fails; inf is never a setting.
     return Rule(says, lambda value: low <= value <= high and value < math.inf)
@@ -37,7 +37,7 @@ NOT_EMPTY = Rule("must not be empty", lambda text: bool(text.strip()))
 
 @dataclass(frozen=True)
 class Need:
-    """What a field has an effect with: what to type, or whose key it is, and whether a run config has it."""
+    """What a field needs to have an effect: what to type, or whose key it is, and whether a run config has it."""
 
     says: str
     holds: Callable[[Any], bool]
@@ -45,7 +45,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Limits:
-    """All that a field says besides its type and default. `tasks`: those of `eval.py` that use it; empty: all.
+    """All that a field declares besides its type and default. `tasks`: those of `eval.py` that use it; empty: all.
     `path`: it names a file or a folder.
     """
 
@@ -77,6 +77,6 @@ def setting(
 
 
 def limits_of(of: Field[Any]) -> Limits:
-    """What a field says of itself; of one that is no `setting`, nothing."""
+    """What a field declares; nothing where it is not a `setting`."""
     said: Limits = of.metadata.get("limits", Limits())
     return said

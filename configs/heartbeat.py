@@ -1,7 +1,7 @@
-"""A line on stderr whenever a command has been silent for long: that it is alive, and what it does.
+"""A line on stderr whenever a command has been silent for long: that it is alive, and what it is doing.
 
-Whoever begins something that may take minutes says so with `doing`, one assignment. The lines come from a thread, so
-they come also while a library works.
+Code that begins something that may take minutes says so with `doing`, one assignment. The lines come from a thread, so
+they come while a library works too.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ def doing(what: str) -> None:
 
 
 def spoke() -> None:
-    """A line was written just now that shows as much."""
+    """Another line was written just now, which shows that the command is alive."""
     _now.last_line = time.monotonic()
 
 
 def mute(muted: bool) -> None:
-    """While a bar is drawn it shows as much."""
+    """While a bar is drawn, it shows that the command is alive."""
     _now.muted = muted
     spoke()
 

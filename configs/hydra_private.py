@@ -36,7 +36,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "Callbacks",
     "ConfigLoader",
     "hydra_of_its_own",
-    # What every launcher calls, by whoever it is written; our own for Ray does the same.
+    # What every launcher calls, whoever wrote it; our own for Ray does the same.
     "Singleton",
     "setup_globals",
     "run_job",
@@ -47,7 +47,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
 
 @contextmanager
 def hydra_of_its_own(folder: Path, version_base: str) -> Iterator[ConfigLoader]:
-    """Hydra on a folder of configs, even while it runs a command: a process has one, and that refuses another."""
+    """Hydra on a folder of configs, even while Hydra runs a command: a process has one, which refuses a second."""
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with hydra.initialize_config_dir(str(folder), version_base=version_base):

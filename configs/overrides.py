@@ -184,7 +184,7 @@ def _check_setting(override: Override, tree: Any) -> None:
     if override.is_add():
         raise UserError(f"{given}={value}: the key exists, no + is needed; type {key}={value}")
     group, _, name = key.rpartition(".")
-    # A corpus and a scale may be given names of their own, but not that of a scale there is: it has tuned values.
+    # A corpus and a scale may be given names of their own, but not that of an existing scale, which has tuned values.
     own_name = key == "data.name" or (key == "scale.name" and value not in options("scale"))
     if key == "data.source" or (name == "name" and group in groups() and not own_name):
         guess = nearest(value, options(group)) or options(group)[0]

@@ -1,4 +1,4 @@
-"""Paths as a user types them: `~` is the home folder, and where there is none that is said."""
+"""Paths as a user types them: `~` is the home folder, and an error says where there is none."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Text from a file or a name, safe to show: a terminal obeys no character of it, and it reads in the order it is in."""
+"""Text from a file or a name, safe to show: no character of it controls a terminal or reorders what is read."""
 
 import re
 

@@ -1,4 +1,5 @@
-"""Configs out of files: plain values, taken literally. Such a file may be anybody's; nothing in it is looked up or run.
+"""Configs out of files: plain values, taken literally. Anybody may have written such a file, so nothing in it is looked
+up or run.
 
 OmegaConf reads `${...}` in a value as a reference, to the environment too (`${oc.env:HOME}`), and a text `???` as one
 that is missing. What a run saved is resolved already, so that in a saved value these are characters like any others.
@@ -103,7 +104,7 @@ class _Copy:
 
 
 def escaped(text: str) -> str:
-    """Text with all escaped that OmegaConf would read as a reference, or as a value that is missing."""
+    """Text with everything escaped that OmegaConf would read as a reference, or as a value that is missing."""
     if MISSING.fullmatch(text):
         return "\\" + text
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

@@ -82,7 +82,7 @@ def open_code(config: DataConfig) -> Corpus:
 
 
 def _folder(folder: Path) -> Collection:
-    """A folder of text files, or of files of documents, where it has no others but such as tell of these."""
+    """A folder of text files; or of files of documents, where all its other files only describe these."""
     names, left_out = _relative_paths(folder)
     shards = [name for name in names if not BESIDE_SHARDS.fullmatch(Path(name).name)]
     if shards and all(SHARD.fullmatch(name) or _is_json_lines(folder / name) for name in shards):
@@ -109,8 +109,8 @@ def _is_json_lines(path: Path) -> bool:
 
 
 def _text_files(folder: Path, names: list[str], left_out: Counter[str]) -> Collection:
-    """Every text file below a folder, by sorted relative path; hidden files and __pycache__ are left out, and, which is
-    told, files that are no text, links, pipes and what the system does not let us read.
+    """Every text file below a folder, by sorted relative path; hidden files and __pycache__ are left out. So are files
+    that are not text, links, pipes and what the system does not let us read, and a line says so.
     """
     digest, files, watched = hashlib.sha256(), [], WatchedFiles(folder / name for name in names)
     for name in names:

@@ -1,7 +1,7 @@
 """Text in columns: of Parquet and Arrow files and of JSON lines, row after row.
 
-A null is an empty text, and so is a column of nulls; how many there were is told. Text may be of any type that holds
-it: string, large_string, a dictionary of strings, bytes of UTF-8.
+A null is an empty text, and so is a column of nulls; a line says how many there were. Text may be of any type that
+holds it: string, large_string, a dictionary of strings, bytes of UTF-8.
 """
 
 import functools
@@ -107,7 +107,7 @@ def _by_jq(path: Path) -> str:
 
 
 def _parquet_batches(path: Path, columns: Callable[[list[str]], list[str]]) -> Iterator[Any]:
-    """Batches of rows of the columns that are chosen of those that are there."""
+    """Batches of rows, of the columns that are chosen among those present."""
     pyarrow = _pyarrow(path)
     from pyarrow import parquet
 
@@ -142,7 +142,7 @@ def _pyarrow(path: Path) -> Any:
 
 
 def _require_kind(path: Path, kind: Kind) -> None:
-    """UserError for a file of another kind that is known; one of none is left to the library, to say what is wrong."""
+    """UserError for a file of another known kind; the library says what is wrong with one of no known kind."""
     found = kind_of_file(path)
     if found is not None and found is not kind:
         raise refused(path, found)

@@ -59,7 +59,7 @@ class Corpus:
 
     @property
     def counts_words(self) -> bool:
-        """Whether its loss is told by word too: its words were counted, or they are its tokens."""
+        """Whether its loss is also given per word: its words were counted, or they are its tokens."""
         return isinstance(self.tokenizer, WordTokenizer) or "words" in self.source
 
     def split(self, name: str) -> Split:
@@ -140,8 +140,8 @@ def holds_corpus(folder: str, sha256: str) -> bool:
 def corpus_from_cache(
     config: DataConfig | ParallelConfig, sha256: str, lengths: dict[str, int], facts: dict[str, Any]
 ) -> Corpus | None:
-    """The corpus of this SHA-256 as it lies in the cache, with no look at where it once came from; None: it is not
-    there whole, or has not so many bytes.
+    """The corpus of this SHA-256 as it lies in the cache, without a look at its source; None: it is not there whole, or
+    has not so many bytes.
     """
     folder = cache_folder(config)
     whole = list(lengths) == list(SPLITS) and min(lengths.values()) > 0 and holds_corpus(str(folder), sha256)
@@ -161,8 +161,8 @@ def facts_in_cache(config: DataConfig | ParallelConfig, sha256: str) -> Iterator
 def tokenized(config: DataConfig, text: Corpus, tokenizer: Tokenizer) -> Corpus:
     """A corpus of bytes as tokens of another tokenizer, from the cache when they are there and whole, else made.
 
-    Splits are tokenized apart from each other, in chunks that end after a newline. UserError as of `cached_corpus`, and
-    for a tokenizer whose tokens do not stand for the very bytes of the text.
+    Splits are tokenized separately, in chunks that end after a newline. UserError as of `cached_corpus`, and for a
+    tokenizer whose tokens do not decode to the exact bytes of the text.
     """
     dtype = np.dtype(tokenizer.dtype)
 
@@ -202,7 +202,7 @@ def cache_errors(folder: Path) -> Iterator[None]:
 
 
 def _build(config: DataConfig | ParallelConfig, recipe: dict[str, Any], build: Builder, folder: Path) -> dict[str, Any]:
-    """Content and meta file, in this order: a meta file never speaks of content that is not there. Returns the meta."""
+    """Content and meta file, in this order: a meta file never describes content that is not there. Returns the meta."""
     meta: dict[str, Any] = {"format": FORMAT, "recipe": recipe}
     doing(f"preparing the data, {config.name}")
 
@@ -241,7 +241,7 @@ def _check_lengths(config: DataConfig | ParallelConfig, lengths: dict[str, int])
 
 
 def _read_meta(path: Path, recipe: dict[str, Any] | None = None) -> dict[str, Any] | None:
-    """A meta file's content, or None when it is absent, broken or speaks of something else than `recipe`, if given."""
+    """A meta file's content, or None when it is absent, broken or describes something other than `recipe`, if given."""
     try:
         meta = json.loads(path.read_bytes())
     except FileNotFoundError:

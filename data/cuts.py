@@ -72,7 +72,7 @@ def split_of_units(sizes: dict[str, int], fractions: tuple[float, float, float])
 
 
 def by_hash(names: Iterable[str]) -> list[str]:
-    """Names shuffled: in the order of their hashes, the same on every machine and however they came."""
+    """Names shuffled: in the order of their hashes, the same on every machine, in whatever order they came."""
     return sorted(names, key=lambda name: (_hash(name.encode()), name))
 
 

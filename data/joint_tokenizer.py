@@ -25,7 +25,7 @@ EOS = "<eos>"
 
 @dataclass(frozen=True)
 class JointTokenizer(ByteLevelTokenizer):
-    """Sentences as tokens; <eos> is put behind them by who needs it."""
+    """Sentences as tokens; who needs <eos> appends it."""
 
     eos: int = 0  # the token <eos>
 
@@ -35,7 +35,7 @@ class JointTokenizer(ByteLevelTokenizer):
         return self.eos
 
     def encode_sentences(self, sentences: Sequence[str]) -> list[list[int]]:
-        """The tokens of each sentence, without <eos>. UserError where they do not stand for its very bytes."""
+        """The tokens of each sentence, without <eos>. UserError where they do not decode to its exact bytes."""
         tokens = self.ids(list(sentences))
         for sentence, of_it in zip(sentences, tokens, strict=True):
             if b"".join(map(self.pieces.__getitem__, of_it)) != sentence.encode():

@@ -1,7 +1,7 @@
 """A file of the cache, mapped into memory and watched.
 
-Reading a page that the file no longer has ends a process by SIGBUS, without a word. So the file is looked at before
-each batch, which takes microseconds.
+Reading a page that the file no longer has ends a process by SIGBUS, silently. So the file is looked at before each
+batch, which takes microseconds.
 """
 
 import hashlib

@@ -1,5 +1,7 @@
-"""Strings of symbols to recall: what came earlier in a string has to be predicted again. Each is a pure function of seed,
-split, length and its number there, so that any can be made again, on any number of devices.
+"""Strings of symbols to recall: what came earlier in a string has to be predicted again.
+
+Each is a pure function of seed, split, length and its number in the split, so that any can be made again, on any
+number of devices.
 
 Legend: n strings of a batch, N symbols a string holds, A symbols of the alphabet (0 .. A - 1), K pairs, M content
 symbols, r (n, ..) draws: 64 raw bits each.
@@ -8,14 +10,14 @@ Three kinds, `data.source`:
 
 repeat (our choice). A string of L = N / 2 symbols, each drawn from all A, and then its last d symbols again and again,
 up to L of them: x_t = x_(t - d). The distance d is drawn from least_distance L .. L. Were it L in all strings, a head
-that looks L places back would do, whatever symbol is there. Scored is the second half but its first symbols, which
-nothing tells (`RepeatConfig.unscored`).
+that looks L places back would do, whatever symbol is there. The second half is scored, except its first symbols,
+which nothing determines (`RepeatConfig.unscored`).
 
 mqar. Multi-query associative recall (Arora, Eyuboglu et al. 2023, arXiv 2312.04927), as in their `multiquery_ar` of
 HazyResearch/zoology: K pairs of a key, one of 1 .. A/2 - 1, and a value, one of A/2 .. A - 1, no key and no value
 twice; then each key once more as a query, at an even distance after the pairs. These places are drawn without
 replacement, the g-th (from 1) with a weight of g^(power - 1). Every other place holds any symbol.
-Scored is the value at each query, and nothing else. Longer strings have more pairs, as in their Figure 2.
+The value at each query is scored, and nothing else. Longer strings have more pairs, as in their Figure 2.
 
 selective_copying. Selective copying (Gu and Dao 2023, arXiv 2312.00752, after Jing et al. 2019, arXiv 1706.02761): M
 content symbols, each drawn from 1 .. A - 2, at random places of N - M, noise (0) at the others; then M markers (A - 1),

@@ -1,4 +1,4 @@
-"""Modules that remember their constructor's arguments: to print them, reset parameters, and save them beside the weights.
+"""Modules that remember their arguments: to print them, to reset parameters, and to save them beside the weights.
 
 All of it is our choice. The constructor of a subclass takes `device` and `dtype` where its signature names them. The
 parameters are made on that device and then cast, so that a `dtype` changes no draw of the generator.
