@@ -1,4 +1,4 @@
-"""A published corpus: one zip with one member, whose sizes and hashes are known, and the split that is customary."""
+"""A published corpus: one zip with one member, whose sizes and hashes are known, and its customary split."""
 
 import hashlib
 import lzma
@@ -127,7 +127,7 @@ def _another(where: Path, official: OfficialFile, found: str) -> UserError:
 def _downloaded(folder: Path, official: OfficialFile) -> Path:
     """The official zip in the cache folder, downloaded if it is not there; one process downloads, others wait.
 
-    UserError when it cannot be reached, breaks off or is another file.
+    UserError when the download fails, breaks off or is another file.
     """
     import pooch
     from requests import RequestException  # a requirement of pooch

@@ -1,7 +1,7 @@
 """How much of validation occurs verbatim in training: the share of its strings of 64 bytes that occur there.
 
 Copies (licences, tables, pages made from one template) make a loss lower than it is on unseen text, most for a model
-that learns by heart. The share says how much of that there may be; it is told before a run and in its record.
+that learns by heart. The share shows how large that effect may be; it is printed before a run and in its record.
 
 Legend: w a 64-byte string as 8 words of 64 bits; its hash is the polynomial sum_j w_j A^(8-j) modulo 2^64.
 """

@@ -61,7 +61,7 @@ class ParallelCorpus:
 
     @property
     def splits_sha256(self) -> dict[str, str]:
-        """Of the text of each split: a run may be scored on other test sets than it was begun with."""
+        """The SHA-256 of the text of each split: a run may be scored on other test sets than it was started with."""
         hashes: dict[str, str] = self.text.source["splits_sha256"]
         return hashes
 

@@ -138,7 +138,7 @@ def tokenized_pairs(config: ParallelConfig, text: Corpus, tokenizer: JointTokeni
 
 
 def told_pairs(facts: dict[str, dict[str, int]]) -> list[str]:
-    """What was left out and cut, a line each; no line where nothing was."""
+    """What was left out and cut, a line each; no line where there was nothing."""
     lines = []
     left_out, cut, empty = facts["left_out"], facts["truncated"], facts["empty"]
     if sum(left_out.values()):

@@ -115,7 +115,7 @@ FILE = TypeAdapter(TokenizerFile)
 def library_of(name: str, content: bytes) -> Any:
     """The tokenizers.Tokenizer from the content of a tokenizer.json, which the user calls `name`.
 
-    UserError, one line, for what is none, and for a part that no byte-level tokenizer needs.
+    UserError, one line, for other content, and for a part that no byte-level tokenizer needs.
     """
     try:
         from tokenizers import Tokenizer as Library

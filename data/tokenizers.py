@@ -111,7 +111,7 @@ class ByteLevelTokenizer(Tokenizer):
             raise UserError(f"data.tokenizer={self.name} cannot cut the text: {shortened(str(error))}") from error
 
     def encode(self, text: bytes) -> np.ndarray:
-        """Tokens (n,). UserError where they do not stand for these very bytes."""
+        """Tokens (n,). UserError where they do not decode to these exact bytes."""
         # A split may begin or end within a character, or not be UTF-8: each such byte is a token of its own.
         runs = BROKEN.split(text.decode(errors="surrogateescape"))
         broken = [run.encode(errors="surrogateescape") for run in runs[1::2]]
@@ -139,7 +139,7 @@ class ByteLevelTokenizer(Tokenizer):
 class WordTokenizer(ByteLevelTokenizer):
     """A tokenizer.json of words: a token is a space and the word after it, or a space and a newline, <eos>.
 
-    Of a text that begins with a space it stands for the very bytes. The library cuts likewise, but takes a word that it
+    A text that begins with a space decodes to its exact bytes. The library cuts likewise, but takes a word that it
     lacks for <unk>, and is slower.
     """
 

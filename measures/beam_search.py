@@ -21,7 +21,7 @@ MORE_TOKENS = 50  # that a translation may have than its source (arXiv 1706.0376
 
 
 class Searched(Protocol):
-    """What is searched: `synchrony_blocks.translator.Translator`, or what steps otherwise."""
+    """The model that is searched: `synchrony_blocks.translator.Translator`, or another with these methods."""
 
     def encode(self, source: Tensor, source_mask: Tensor | None = None) -> Tensor:
         """(S, M) -> (S, M, D)."""
@@ -60,7 +60,7 @@ def beam_search(
     """For each of the S sentences of source (S, M), source_mask (S, M), its `beam` translations, the best first.
 
     A translation has at most as many tokens as its source, `<eos>` in both, and `more_tokens` more; the last one is
-    then <eos> whatever the model thinks. The model must be in eval mode. log p of tokens are in float32, sums in
+    then <eos> whatever the model predicts. The model must be in eval mode. log p of tokens are in float32, sums in
     float64. ValueError for less than one beam or as many as there are tokens.
     """
     n_sentences, device = len(source), source.device

@@ -1,4 +1,4 @@
-"""From the loss of a target to the loss of the text behind it."""
+"""From the loss per target to the loss per byte of text."""
 
 import math
 

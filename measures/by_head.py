@@ -1,4 +1,4 @@
-"""How synchronized a network is: what its layers report of themselves, by layer and head, beside each validation.
+"""How synchronized a network is: what its layers report, by layer and head, beside each validation.
 
 Which quantities a layer reports is written in the `diagnostics` of `fsn.attention` and `ssa.inspection`.
 """
@@ -23,7 +23,9 @@ ByHead = dict[str, list[list[float]]]  # quantity -> layer -> head
 
 @torch.no_grad()
 def by_head(model: nn.Module, split: Split, context: int) -> ByHead:
-    """Means over the first windows of a split, for each layer and head; empty for a model without any."""
+    """Means over the first windows of a split, for each layer and head; empty for a model whose layers report
+    nothing.
+    """
     # Of the class: CUDA graphs put another function in front of a model's own.
     if "return_diagnostics" not in inspect.signature(type(model).forward).parameters:
         return {}

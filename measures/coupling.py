@@ -71,7 +71,7 @@ class Order:
 
 
 def kernels(model: nn.Module) -> list[Kernel]:
-    """The kernels of a model in the order of its layers, on the CPU. UserError for a model without."""
+    """The kernels of a model in the order of its layers, on the CPU. UserError for a model without kernels."""
     return [
         Kernel(number, _name(mixer), partner, kappa)
         for number, layer in enumerate(_layers(model))
@@ -97,7 +97,7 @@ def _name(mixer: Mixer) -> str:
 
 
 def heads_of(mixer: str, kernels: Sequence[Kernel], layer: int) -> slice:
-    """Where the heads of a mixer stand among those of its layer, in `Order`."""
+    """The place of a mixer's heads among those of its layer, in `Order`."""
     if mixer == LOCAL:
         return slice(0, 0)
     if mixer == COPYING:

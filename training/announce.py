@@ -65,7 +65,7 @@ def _training(config: RunConfig, data: DataInfo, total_steps: int, steps_per_epo
 
 
 def _length(config: RunConfig, steps_per_epoch: int | None) -> dict[str, str]:
-    """That an epoch of a preset does not end the run, where it would end it sooner than the steps that are typed."""
+    """A line where the epochs of a preset would end the run before the steps that were typed, which rule."""
     epochs, steps = config.trainer.max_epochs, config.trainer.max_steps
     if steps is None or epochs is None or steps_per_epoch is None or epochs * steps_per_epoch >= steps:
         return {}
@@ -179,7 +179,9 @@ def row(name: str, text: str) -> str:
 
 
 def _interval(row: dict[str, Any]) -> str:
-    """The 95 % interval of a validation row. Older ones have none: their error is over single windows, too small."""
+    """The 95 % interval of a validation row. Older rows have none: their error is over single windows, and too
+    small.
+    """
     if row.get("blocks") is None or row["standard_error"] is None:
         return ""
     return f" ± {half_width(row['standard_error'], row['blocks']):.4f} (95 % over the text)"

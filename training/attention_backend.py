@@ -1,4 +1,4 @@
-"""Which form of Selective Synchronization Attention a run computes; `ssa.backend` asks, the record tells."""
+"""Which form of Selective Synchronization Attention a run computes: `ssa.backend` asks for it, the record names it."""
 
 from torch import nn
 

@@ -65,8 +65,8 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
 def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> int:
     """The feed-forward width whose parameter count is nearest to the budget.
 
-    A translator has twice the layers, which a unit of it is in: where half a unit is more than the tolerance, that is
-    what its budget is met to (our choice; only `fsn_native` at scale=smoke is so small).
+    A translator has twice the layers, so a unit of its width costs twice as much. Where half a unit is more than the
+    tolerance, its budget is met to half a unit (our choice; only `fsn_native` at scale=smoke is so small).
     """
     budget, tables = config.scale.parameters, config.data.counts_tables
     one, two = (
@@ -90,7 +90,7 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int)
 
 
 def budgeted_parameters(model: ModelConfig, tables: bool, vocabulary_size: int, task: str = "language") -> int:
-    """The trainable parameters that a budget is about, counted on the meta device: all where a token is a byte.
+    """The trainable parameters that a budget covers, counted on the meta device: all where a token is a byte.
 
     With a vocabulary of tokens (`tables` false) the tables of the embedding and the readout would be most of a small
     model, and of some models more than of others: they are left out then (our choice).

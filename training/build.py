@@ -95,5 +95,5 @@ def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any
 
 
 def _named(model: nn.Module, role: str) -> set[int]:
-    """The ids of the parameters that modules of a model name in a role."""
+    """The ids of the parameters to which modules of a model give a role."""
     return {id(p) for module in model.modules() if hasattr(module, role) for p in getattr(module, role)()}

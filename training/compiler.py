@@ -10,7 +10,7 @@ from configs.errors import UserError
 def require_compiler(device: str) -> None:
     """UserError where torch cannot compile for a device type. Compiles one line, which takes some seconds.
 
-    Asking torch for the compiler would use what it does not document, and would not see one that fails.
+    To ask torch which compiler it has would use an undocumented call, and would miss a compiler that fails.
     """
     unseen = time.time_ns() % 10**9 / 7  # a constant that no cache of kernels has
     try:

@@ -1,4 +1,4 @@
-"""One of a run's splits or another text, as `eval.py` evaluates it: opened, gone through with a bar, recorded."""
+"""One of a run's splits or another text, as `eval.py` evaluates it: opened, evaluated with a progress bar, recorded."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -80,8 +80,8 @@ class SplitEvaluation:
 
 @contextlib.contextmanager
 def progress_of(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal's stderr, else what a heartbeat says: call what it gives with how much is done, and how much
-    there is.
+    """A progress bar on a terminal's stderr, else heartbeat lines. Call what it yields with how much is done, and how
+    much there is.
     """
     if not can_draw():
         yield lambda done, total: doing(f"{name}: {done:,}/{total:,}")

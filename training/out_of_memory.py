@@ -1,4 +1,4 @@
-"""Out of memory: how torch, Python and the system say it, and the one line that a user gets in its place."""
+"""Out of memory: how torch, Python and the system report it, and the one line that a user gets instead."""
 
 import contextlib
 import errno

@@ -50,9 +50,9 @@ class Plan:
 
 
 def make_plan(config: RunConfig, place: Place | None = None) -> Plan:
-    """Open the data, solve the shape, build the model. Raises UserError for a run that cannot be.
+    """Open the data, solve the shape, build the model. Raises UserError for an impossible run.
 
-    What is only planned may be for devices that are not here.
+    A run that is only planned may be for devices that this machine lacks.
     """
     place = place or Place(size=config.trainer.devices, local_size=config.trainer.devices)
     try:
@@ -109,7 +109,9 @@ def show_plan(config: RunConfig, place: Place | None = None) -> RunRecord:
 
 
 def require_whole_logits(config: RunConfig, model: nn.Module) -> None:
-    """UserError where CUDA graphs are to be captured of a pass whose loss is read in parts: their shapes would vary."""
+    """UserError where CUDA graphs would capture a pass whose loss is read in parts, because the shapes of these
+    vary.
+    """
     n_tokens = config.batch_size * config.data.context
     if config.trainer.cuda_graphs and isinstance(model, Decoder) and model.reads_in_parts(n_tokens):
         raise UserError(

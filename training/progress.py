@@ -1,4 +1,4 @@
-"""How far a run is: a bar or lines for a person who looks on, and status.json for other tools."""
+"""How far a run is: a bar or lines for a person, and status.json for other tools."""
 
 import contextlib
 import sys
@@ -23,7 +23,7 @@ BAR = 8  # characters
 class Progress:
     """A live line on a terminal's stderr, a plain line now and then elsewhere, nothing when not `shown`.
 
-    `name`: of the run, which plain lines and errors bear. `status`: the file to keep up to date.
+    `name`: of the run, shown in plain lines and errors. `status`: the file to keep up to date.
     """
 
     def __init__(
@@ -138,7 +138,9 @@ class Progress:
 
     @property
     def _window(self) -> float:
-        """Steps that the displayed loss is about a mean of: an exponential one, which begins with the first loss."""
+        """About how many steps the displayed loss is a mean of: an exponential mean, which begins with the first
+        loss.
+        """
         return min(MOST, max(1.0, SHARE * self._seen))
 
     def _tell(self, at_once: bool = False) -> None:
@@ -168,7 +170,7 @@ class Progress:
         }
 
     def _drawn(self, width: int) -> str:
-        """The live line, and one more while validating, of at most so many characters each where that can be."""
+        """The live line, and one more while validating, of at most so many characters each where possible."""
         parts = self._parts()
         for name in DROPPED:
             if len(" · ".join(parts.values())) > width:

@@ -73,6 +73,6 @@ class RecallValidation:
         return row
 
     def synchrony(self, model: nn.Module) -> ByHead:
-        """What the layers report of themselves on the first strings; empty for a model without any."""
+        """What the layers report on the first strings; empty for a model whose layers report nothing."""
         inputs, _ = self.strings.made("validation", self.context, 0, WINDOWS)
         return by_head(model, Split(inputs.flatten().numpy()), self.context)

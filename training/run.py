@@ -60,7 +60,7 @@ MACHINE = ("data.path", "data.cache_dir", "run_dir", "runs", "logger.")  # keys 
 
 
 def run(config: RunConfig, place: Place | None = None) -> RunRecord | None:
-    """Train as `config` says, or go on with what an earlier call left; the record of the finished run.
+    """Train as `config` says, or continue what an earlier call left; the record of the finished run.
 
     None in a process of a launcher that had no part in it, because nothing or only a validation was left to do.
 
@@ -126,8 +126,8 @@ def lead(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord:
 
 
 def follow(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord | None:
-    """The run in any other rank, which writes nothing; None where nothing is left to it. What keeps it from training
-    ends all, with one line.
+    """The run in any other rank, which writes nothing; None where nothing is left to it. Whatever keeps this rank from
+    training ends all ranks, with one line.
     """
     decided = group.told()  # first, because rank 0 makes what is missing of the corpus
     if decided["done"]:
@@ -144,7 +144,9 @@ def follow(config: RunConfig, stop: GracefulStop, group: Group) -> RunRecord | N
 
 
 def what_is_trained(plan: Plan, checkpoint: Path | None) -> dict[str, Any]:
-    """What the processes of a run have to hold alike, by what a user calls it. Paths may differ between machines."""
+    """What must be the same in all processes of a run, by the name that a user knows. Paths may differ between
+    machines.
+    """
     config = {key: value for key, value in flat(plan.record.config).items() if not key.startswith(MACHINE)}
     return config | {
         "config hash": config_hash(plan.config),  # the record has that of the earlier part of the run

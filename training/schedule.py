@@ -1,4 +1,4 @@
-"""How long a run is, and how large each of its steps: pure functions, so a resumed run follows the same path."""
+"""The length of a run, and the size of each of its steps: pure functions, so a resumed run follows the same path."""
 
 import math
 
@@ -11,7 +11,8 @@ GLANCE = 100_000
 
 
 def total_steps(trainer: TrainerConfig, steps_per_epoch: int | None) -> int:
-    """Optimizer steps of the whole run: max_steps, which rules where it is set; else max_epochs, where data has an end.
+    """Optimizer steps of the whole run: max_steps, which takes precedence where it is set; else max_epochs, where data
+    has an end.
 
     `max_epochs` comes with every preset of `trainer`, and must not cut a run whose steps are typed.
     UserError when neither is set.

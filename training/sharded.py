@@ -25,7 +25,9 @@ LAYERS = ("layers", "encoder")  # the lists of blocks in synchrony_blocks/decode
 
 
 class ShardedStrategy(DDPStrategy):
-    """Lightning's DDP, but that every process keeps a part of each weight. Weights are loaded before they are cut."""
+    """Lightning's DDP, except that every process keeps a part of each weight. Weights are loaded before they are
+    cut.
+    """
 
     def model_to_device(self) -> None:
         """Nothing yet: each layer goes to the device as it is cut, so that a device never holds the whole model."""
@@ -95,7 +97,7 @@ def _blocks(module: nn.Module) -> list[nn.Module]:
 
 
 def _as_vectors(module: nn.Module) -> set[str]:
-    """Give each parameter without a dimension one, along which it can be cut; their names."""
+    """Give each 0-d parameter a dimension, along which it can be cut; their names."""
     scalars = {name: parameter for name, parameter in module.named_parameters() if parameter.ndim == 0}
     for name, parameter in scalars.items():
         owner, _, own = name.rpartition(".")

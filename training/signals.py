@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupted(BaseException):
     """The run was asked to stop by a signal; `exit_code` is 128 + its number.
 
-    Like KeyboardInterrupt it is no Exception, so that no handler of errors takes it for one.
+    Like KeyboardInterrupt it is not an Exception, so that no error handler catches it.
     """
 
     def __init__(self, signum: int) -> None:
@@ -30,8 +30,8 @@ class Interrupted(BaseException):
 class GracefulStop:
     """Remembers the first SIGINT or SIGTERM; the second ends the process at once.
 
-    While `deferred` the first is only remembered, for `requested` to find at the end of the step; otherwise it
-    raises Interrupted where it comes. As a context manager it puts the handlers of before back.
+    While `deferred` the first is only remembered, for `requested` to find at the end of the step; otherwise it raises
+    Interrupted at once. As a context manager it restores the former handlers.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,9 @@ class GracefulStop:
             signal.signal(signum, handler)
 
     def install(self) -> None:
-        """Take the signals, also from others who took them since (Lightning does when it starts to fit)."""
+        """Handle the signals, even where another handler was installed since (Lightning does so when it starts to
+        fit).
+        """
         for signum in self._before:
             signal.signal(signum, self._handle)
 

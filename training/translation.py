@@ -71,5 +71,5 @@ class TranslationValidation:
         return {"step": step, "epoch": epoch, "tokens": tokens, "split": "validation", **asdict(result)}
 
     def synchrony(self, model: nn.Module) -> ByHead:
-        """None: what heads report of themselves is of one sequence, and a translator has two."""
+        """None: the measures of heads are of one sequence, and a translator has two."""
         return {}

@@ -1,4 +1,4 @@
-"""In which unit a task tells its loss, and what of a batch counts."""
+"""The unit in which a task reports its loss, and what it counts in a batch."""
 
 from dataclasses import dataclass
 from typing import Any

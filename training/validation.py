@@ -83,5 +83,5 @@ class Validation:
         return row
 
     def synchrony(self, model: nn.Module) -> ByHead:
-        """What the layers report of themselves on the first windows of the split; empty for a model without any."""
+        """What the layers report on the first windows of the split; empty for a model whose layers report nothing."""
         return by_head(model, self.split, self.context)

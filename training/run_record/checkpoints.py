@@ -42,7 +42,7 @@ OWN = re.compile(r"(last|previous|epoch-\d+)\.ckpt")  # the names that `Checkpoi
 
 
 class DamagedError(UserError):
-    """A file that was read, and is proven to be no whole checkpoint. Of one that could not be read nothing is known."""
+    """A file that was read and is not a whole checkpoint. Nothing is known of a file that could not be read."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -212,7 +212,7 @@ def _verify_checksums(path: Path) -> None:
 
 
 def _fault(content: Any) -> str | None:
-    """What makes a file that torch could load no checkpoint of a run; None for one that is."""
+    """Why a file that torch could load is not a checkpoint of a run; None where it is one."""
     if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in KEYS.items()):
         return "is not a checkpoint of this project"
     weights = content["state_dict"]
@@ -320,7 +320,9 @@ def _floats(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
 
 
 def _at_start(path: Path, config: RunConfig, content: dict[str, Any]) -> nn.Module:
-    """The model as the run's seed draws it. UserError where today's code would draw another than the run's."""
+    """The model as the run's seed draws it. UserError where today's code would draw other weights than the run began
+    with.
+    """
     L.seed_everything(config.seed, workers=True, verbose=False)
     model = build_model(config.model, content["vocabulary_size"], config.task)
     saved = {name.removeprefix("model."): value.shape for name, value in content["state_dict"].items()}

@@ -1,4 +1,4 @@
-"""What the run runs on: processor, versions, git, sources; and how it was typed."""
+"""What the run runs on: processor, versions, git, sources; and its command line."""
 
 import hashlib
 import importlib.metadata
@@ -64,8 +64,8 @@ typed: str | None = None  # the command of the sweep that started this process, 
 
 
 def command() -> str:
-    """The command line, to be typed again in the checkout. A record has no absolute path: of one it has the last
-    part, and a comment says so. Another comment says of data.path that it is not a path in the checkout.
+    """The command line, to be typed again in the checkout. A record has no absolute path: it keeps the last part of
+    one, and a comment says so. Another comment says of data.path that it is not a path in the checkout.
     """
     if typed is not None:
         return typed

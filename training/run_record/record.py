@@ -1,4 +1,4 @@
-"""The run record: what was run, on what, and what came out. Plain JSON, no absolute path, no host name."""
+"""The run record: what was run, on what, and the result. Plain JSON, no absolute path, no host name."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class TokenizerInfo(TypedDict):
 @with_config(extra="forbid")
 @dataclass
 class DataInfo:
-    """The corpus that was modelled, or the strings: these have no bytes of text, and no end of training."""
+    """The corpus that was modelled, or the strings, which have no bytes of text and an endless training split."""
 
     name: str
     sha256: str

@@ -29,7 +29,7 @@ class Recorder:
     def start(self, config_yaml: str, step: int) -> None:
         """Write the files as they are at the start; of an earlier part of the run the rows up to `step` are kept.
 
-        They are those of metrics.jsonl, and what lacks there, of a line that was damaged, of its record.
+        They come from metrics.jsonl, and where a line of it was damaged, from the record.
         """
         if self.folder is None:
             return

@@ -32,7 +32,7 @@ NAMES_OF_CHECKPOINTS = ("last.ckpt", "previous.ckpt", "epoch-*.ckpt", "*.ckpt.da
 
 
 class Taken(UserError):
-    """Another process has the run directory, which says nothing of the run."""
+    """Another process holds the run directory; the state of the run is not known."""
 
     its_own = False
 
@@ -73,7 +73,7 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
 
 
 def require_ours(folder: Path) -> None:
-    """UserError for what is there and is no run directory: nothing in it may be renamed, removed or written over."""
+    """UserError for something that is not a run directory: nothing in it may be renamed, removed or written over."""
     instead = "choose another run_dir or an empty folder"
     try:
         if not folder.is_dir():
