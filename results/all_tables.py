@@ -12,7 +12,7 @@ from results.claims import __main__ as claims
 
 
 def main() -> int:
-    """The command; one that cannot be made does not stop the others. The last exit code that is not 0, or 0."""
+    """The command; a target that cannot be made does not stop the others. The last exit code that is not 0, or 0."""
     code = 0
     for make, arguments in [*((target.main, [name]) for name in target.targets()), (claims.main, [])]:
         try:

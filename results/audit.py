@@ -29,7 +29,7 @@ TIMEOUT = 300  # seconds, of pip and of pip-audit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; exit code 1 where there is a finding. UserError for an argument, or a lock that cannot be read."""
+    """The command; exit code 1 where something is wrong. UserError for an argument, or a lock that cannot be read."""
     given = sys.argv[1:] if arguments is None else arguments
     if given:
         raise UserError(f"{given[0]}: the audit takes no arguments; type make audit")

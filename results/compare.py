@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def compare_finished(paths: Sequence[Path]) -> None:
-    """The same of finished runs, at the end of a sweep; in one line why there is no table, where there is none."""
+    """The same for finished runs, at the end of a sweep; where there is no table, one line says why."""
     try:
         records = [load_record(path) for path in paths]
         if records:
@@ -77,8 +77,8 @@ def compare(records: Sequence[RunRecord]) -> None:
 
 
 def record_files(paths: Sequence[Path]) -> list[Path]:
-    """The record files that the paths name, sorted within each folder, which has them or run directories. UserError for
-    a folder without any.
+    """The record files that the paths name, sorted within each folder; a folder holds record files or run directories.
+    UserError for a folder without any.
     """
     files: list[Path] = []
     for path in paths:
@@ -95,7 +95,7 @@ def record_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def without_means(records: Sequence[RunRecord]) -> str | None:
-    """Why there is no mean over the seeds of a model; None where nothing is in its way."""
+    """Why there is no mean over the seeds of a model; None where there is one."""
     if keys := differing_settings(records, CIRCUMSTANCES):
         return f"runs of one model differ in {few(keys)}"
     runs = Counter((record.config["model"]["name"], record.seed) for record in records)
@@ -104,8 +104,8 @@ def without_means(records: Sequence[RunRecord]) -> str | None:
 
 
 def runs_by_model(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """The finished runs of each model, of the least mean loss first; empty where runs of one model differ in more than
-    their seed, because a mean over them would mean nothing.
+    """The finished runs of each model, that of the least mean loss first; empty where runs of one model differ in more
+    than their seed, because a mean over them would mean nothing.
     """
     if without_means(records):
         return {}

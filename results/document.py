@@ -72,7 +72,7 @@ class Document:
     def write(self, folder: Path) -> list[Path]:
         """Write NAME.md, NAME.tex and NAME.csv, or NAME-1.csv and so on for several tables; the files.
 
-        The numbers of tables that are no more are removed.
+        CSV files of tables that no longer exist are removed.
         """
         files = {folder / f"{self.name}.md": self.markdown(), folder / f"{self.name}.tex": self.latex()}
         with_data = [table for table in self.tables if table.data]

@@ -99,7 +99,7 @@ def _signed(difference: Estimate) -> str:
 
 
 def meaning(runs: dict[str, list[RunRecord]]) -> list[str]:
-    """What the table means, in plain sentences; each comparison is worded as its interval came out."""
+    """What the table means, in plain sentences; the words of each comparison follow from its interval."""
     transformers = runs[TRANSFORMER]
     level = mean_over_seeds(losses(transformers)).value
 

@@ -1,4 +1,4 @@
-"""What came out of a target, in one line. Every number in it is copied from a cell of its tables."""
+"""The result of a target, in one line. Every number in it is copied from a cell of its tables."""
 
 from collections.abc import Callable, Sequence
 
@@ -28,7 +28,7 @@ def _column(table: Table, start: str = "", end: str = "") -> str:
 
 
 def _variants(table: Table) -> str:
-    """Rows stand best first, those without a run last. The first of such tables is on the corpus of the training."""
+    """The best row comes first, rows without a run last. The first of such tables is on the corpus of the training."""
     if not {"variant", LOSS} <= table.rows[0].keys():
         return ""
     run = [row for row in table.rows if row[LOSS] != "not run"]

@@ -195,7 +195,7 @@ def render(sections: Sequence[Section], tree: SourceTree) -> str:
 
 
 def claims_by_verdict(sections: Sequence[Section]) -> dict[str, list[tuple[Row, str, list[str]]]]:
-    """By verdict, in the order of SIGNS: each claim's row, its target, and what the notes of its table say to it."""
+    """By verdict, in the order of SIGNS: each claim's row, its target, and what the notes of its table say about it."""
     found: dict[str, list[tuple[Row, str, list[str]]]] = {}
     for section in sections:
         for table in section.claims:
@@ -229,7 +229,9 @@ def badge(verdict: str) -> Markup:
 
 
 def attributes(table: Table, column: str) -> Markup:
-    """The class of a column's cells: numbers stand to the right in one line, words to the left, long ones in lines."""
+    """The class of a column's cells: numbers are aligned right on one line, words left, long ones over several
+    lines.
+    """
     cells = [row[column] for row in table.rows]
     first = column == next(iter(table.rows[0]))
     if max(map(len, cells)) > (LONG_FIRST if first else LONG):

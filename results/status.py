@@ -1,4 +1,4 @@
-"""How the runs below a folder are: `python -m results.status [FOLDER ...]`, runs where none is typed.
+"""The state of the runs below a folder: `python -m results.status [FOLDER ...]`, runs where none is typed.
 
 One line a run: running, dead (it says that it runs, and no process does), failed, interrupted, damaged (it cannot be
 read) or done. Read from status.json; of runs that have none, as older ones, from record.json. Imports no torch, so
@@ -170,7 +170,7 @@ def _age(status: dict[str, Any]) -> float | None:
 
 
 def _lives(folder: Path, status: dict[str, Any], age: float | None) -> bool:
-    """Whether a process makes the run: by its pid and heartbeat, in doubt by its lock."""
+    """Whether a process is working on the run: by its pid and heartbeat, in doubt by its lock."""
     here, recent = status.get("host") == platform.node(), age is not None and age < QUIET
     alive = here and _exists(status.get("pid"))
     if alive and recent:

@@ -76,7 +76,9 @@ class Asked:
 
     @property
     def sources(self) -> list[Path]:
-        """Where records are looked for. What is typed alone is made of committed records, which all readers have."""
+        """Where records are looked for. A target typed alone is made from the committed records, which all readers
+        have.
+        """
         alone = self.profile is None and not self.overrides
         return [COMMITTED] if alone else [self.runs, COMMITTED]
 
@@ -221,7 +223,7 @@ def make_document(asked: Asked) -> Document:
 
 
 def _section(evidence: Evidence) -> dict[str, str]:
-    """What every number of a part of the document shares, for those who compute with it."""
+    """What all numbers of a section share, for those who compute with them."""
     data = evidence.records[0].data
     section = {"corpus": data.name, "sha256": data.sha256, "profile": evidence.sweep.profile}
     return section | {"scale": evidence.runs[0].config.scale.name, "setting": evidence.setting}

@@ -1,4 +1,4 @@
-"""What is claimed, and what our records say to it: `python -m results.claims [output=FOLDER] [runs=FOLDER]`."""
+"""What is claimed, and what our records say about it: `python -m results.claims [output=FOLDER] [runs=FOLDER]`."""
 
 import sys
 from collections.abc import Sequence

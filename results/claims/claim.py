@@ -1,7 +1,7 @@
 """What a claim is, and what a check of it must offer.
 
 A verdict comes from records of the claim's own protocol alone: the runs of the profile `paper` of its sweep, on its
-corpus by content, all seeds. What other runs say to the same question is given beside it, as the nearest of ours.
+corpus by content, all seeds. What other runs say about the same question is given beside it, as the nearest of ours.
 
 Statuses. `reproduced`: every 95 % interval lies wholly on the claimed side. `not reproduced`: one or more lie wholly on
 the other side, or outside the tolerance. `inconclusive`: neither; the claim was tested and these runs cannot tell.
@@ -41,7 +41,7 @@ class Value(Strict):
 
 
 class StatedProtocol(Strict):
-    """What the number is a number of, as its source states it; of context, batch and windows None where it does not."""
+    """What the number measures, as its source states it; of context, batch and windows None where it does not."""
 
     corpus: Text
     split: Text
@@ -86,7 +86,7 @@ class Check(Strict, ABC):
 
     @abstractmethod
     def nearest(self, claim: Stated, sources: Sources) -> list[str]:
-        """What runs of other protocols say to the same question, each with numbers and protocol."""
+        """What runs of other protocols say about the same question, each with numbers and protocol."""
 
 
 class Judge(Check):

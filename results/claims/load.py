@@ -39,7 +39,7 @@ PARTS: dict[str, type[Strict]] = {"values": Value, "protocol": StatedProtocol, "
 
 
 def load_claims(path: Path = PATH) -> list[Claim]:
-    """The claims in the order of the file. UserError for a file, a claim or a key that is not as it must be."""
+    """The claims in the order of the file. UserError for an invalid file, claim or key."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -29,7 +29,9 @@ class Measured:
 
 @dataclass
 class Sources:
-    """The records that claims are judged from. `gathered`: evidence by (sweep, profile), of sweeps as they stand."""
+    """The records that claims are judged from. `gathered`: evidence by (sweep, profile), of sweeps without
+    overrides.
+    """
 
     records: Sequence[tuple[Path, RunRecord]]
     measured: Measured = field(default_factory=Measured)

@@ -1,7 +1,5 @@
-"""What is claimed by papers and summaries, beside what our records say to it.
-
-A claim's number and ours stand in columns of their own, each with its protocol. results/claims/claim.py says what a
-status means.
+"""What papers and summaries claim, beside what our records say about it. A claim's number and ours have columns of
+their own, each with its protocol. results/claims/claim.py says what a status means.
 """
 
 from collections.abc import Sequence
@@ -31,7 +29,7 @@ def judge(claim: Claim, sources: Sources) -> Verdict:
 
 
 def nearest(claim: Claim, sources: Sources) -> str:
-    """What other runs and measurements of ours say to the same question, each with its protocol."""
+    """What other runs and measurements of ours say about the same question, each with its protocol."""
     return "; ".join(claim.check.nearest(claim, sources)) if claim.check is not None else ""
 
 

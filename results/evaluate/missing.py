@@ -14,7 +14,7 @@ from results.evidence.stored import BYTES, SPLITS, TASKS, stored_evaluation
 
 
 def evaluate_missing(runs: Sequence[Run], kind: str, smoke: bool, moved: bool = False) -> list[str]:
-    """Evaluate the finished runs whose record lacks what a kind of table needs; what could not be, and why.
+    """Evaluate the finished runs whose record lacks what a kind of table needs; what could not be evaluated, and why.
 
     `moved`: the corpus is looked for where the run's config here says, not where it lay when the run was made.
     """

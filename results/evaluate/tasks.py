@@ -24,7 +24,7 @@ def _open(config: EvaluationConfig) -> TrainedRun:
 
 
 def loss(config: EvaluationConfig) -> None:
-    """Print what the model costs on a split, and add it to the run's record."""
+    """Print the model's loss on a split, and add it to the run's record."""
     from measures.loss import evaluate
     from measures.statistics import half_width
     from training.evaluated_split import open_split
@@ -40,7 +40,7 @@ def loss(config: EvaluationConfig) -> None:
     print(f"nats            {result.nats:.6f} per target")
     print(f"bits per byte   {result.bits_per_byte:.6f}")
     of_words = _by_word(asked, result)
-    # Of a model of bytes on any text, words are no measure unless they are counted as somebody published them.
+    # For a model of bytes on another text, bits per byte say it all, unless a published count of words was given.
     if asked.other is None or run.tokenizer.sha256 is not None or config.data.words is not None:
         for key, value in of_words.items():
             print(PER_WORD[key].format(value if key == "words" else shown_perplexity(value)))
@@ -91,7 +91,7 @@ def _windows(context: int, stride: int | None) -> str:
 
 
 def copy_depth(config: EvaluationConfig) -> None:
-    """Print what bytes cost by how long a match their context has, and add the sums to the record."""
+    """Print the loss of bytes by the length of the match in their context, and add the sums to the record."""
     from measures.copy_depth import by_copy_depth
     from results.document import markdown
     from results.tables.copy_depth import rows_of_one

@@ -1,4 +1,5 @@
-"""Loss by copy depth from run records, in bits per byte, and what it says of the claim of arXiv 2606.18694 on copying.
+"""Loss by copy depth from run records, in bits per byte, and what it says about the claim of arXiv 2606.18694 on
+copying.
 
 Of each run one evaluation by `python eval.py run=PATH task=copy_depth` is given. Everything is computed from its sums;
 intervals are those of `measures.statistics`.

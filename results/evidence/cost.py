@@ -44,7 +44,7 @@ class AtEqualCost:
 
 
 def relative_cost(ours: Sequence[RunRecord], transformers: Sequence[RunRecord]) -> Cost:
-    """The cost of runs that differ in the seed alone, over that of such runs of the transformer."""
+    """The cost of runs that differ in the seed alone, relative to that of such runs of the transformer."""
     own, theirs = (statistics.median(run.flops_per_token for run in runs) for runs in (ours, transformers))
     flops = own / theirs
     if (ratio := _benchmarked(ours[0], transformers)) is not None:

@@ -19,7 +19,7 @@ def curve_bytes(records: Sequence[RunRecord]) -> int:
 
 
 def curve(record: RunRecord, n_bytes: int) -> Curve:
-    """The validations on so many bytes: the loss on the start of a split is not that on more of it."""
+    """The validations on so many bytes: losses on more or fewer bytes of a split are not comparable."""
     rows = record.rows("validation")
     return [(row["tokens"], row["bits_per_byte"]) for row in rows if row["bytes"] == n_bytes]
 

@@ -92,7 +92,7 @@ class Measurement:
 
 
 def measure_layer_cost(profile: str, folder: Path, overrides: Sequence[str] = ()) -> None:
-    """Run the passes of a profile into `folder`, but those whose result is there; `overrides`: of every pass.
+    """Run the passes of a profile into `folder`, except those whose result is there; `overrides`: of every pass.
 
     Raises UserError for overrides that bench.py does not take, SystemExit with its code where it fails.
     """
@@ -119,7 +119,7 @@ def measurement_files(profile: str | None, folder: Path) -> list[Path]:
 
 
 def read_measurement(path: Path) -> Measurement:
-    """Raises UserError, one line, for a file that is no measurement of layers."""
+    """Raises UserError, one line, for a file that is not a measurement of layers."""
     try:
         content, _ = read_strictly(path, TypeAdapter(LayersFile), "measurement of layers")
     except (FileNotFoundError, UserError) as error:

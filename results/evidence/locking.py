@@ -1,4 +1,4 @@
-"""When a run says what its heads of Selective Synchronization Attention lock."""
+"""The steps at which a run records what its heads of Selective Synchronization Attention lock."""
 
 from typing import Any
 
@@ -8,7 +8,9 @@ LOCKED = "locked_fraction"
 
 
 def locked_rows(run: Run) -> list[dict[str, Any]]:
-    """When a run says what its heads lock, from its start: step, tokens, and `LOCKED` by layer and head."""
+    """The rows that record what the heads of a run lock, from its start: step, tokens, and `LOCKED` by layer and
+    head.
+    """
     if run.record is None:
         return []
     start = {"step": 0, "tokens": 0, "synchrony": run.record.synchrony_at_start}

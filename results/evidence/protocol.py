@@ -1,4 +1,4 @@
-"""What a number is a number of. Numbers of different protocols do not stand in one table."""
+"""What a number measures. Numbers of different protocols do not share a table."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ def require_one(protocols: Sequence[Protocol], table: str) -> None:
 
 
 def footnotes(records: Sequence[RunRecord], one_data: bool = True) -> list[str]:
-    """What a reader has to know of how the runs were made: changed code, other data, other libraries or devices.
+    """What a reader has to know about how the runs were made: changed code, other data, other libraries or devices.
 
     `one_data`: all numbers should be of the same data.
     """

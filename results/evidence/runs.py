@@ -226,7 +226,7 @@ def _of_other_protocols(
     of_part: Mapping[str, Sequence[RecordFile]],
     typed: Sequence[str],
 ) -> dict[str, str]:
-    """Of runs that no record is of, by identity: a record that differs in `PROTOCOL_KEYS` alone, and how."""
+    """For runs without a record, by identity: a record that differs in `PROTOCOL_KEYS` alone, and how."""
     lacking: dict[str, tuple[str, dict[str, Any]]] = {}
     for _, config in wanted:
         ours = config_dict(config)
@@ -249,14 +249,14 @@ def _setting(sweep: Sweep, job: Job) -> str:
     if not (job.row and sweep.kind in BY_ROW):
         places.add("model")
     given = dict(text.split("=", 1) for text in job.overrides)
-    # Of a path its last part alone: where a file lies is nobody's business.
+    # The last part of a path alone: where a file lies is private.
     values = {axis: Path(value.strip("'\"")).name if axis == "data.path" else value for axis, value in given.items()}
     return " ".join(f"{axis}={values[axis]}" for axis in sweep.axes if axis not in places)
 
 
 def _names(records: Sequence[RunRecord]) -> dict[str, str]:
-    """By SHA-256, what a corpus is called: what most of its records call it, with the start of the SHA-256 where two
-    are called so or nobody gave a name.
+    """By SHA-256, the name of a corpus: that of most of its records, with the start of the SHA-256 where two corpora
+    have that name or none was given.
     """
     counts: dict[str, Counter[str]] = {}
     for record in records:
@@ -294,7 +294,7 @@ def typed_precisely(job: Job) -> tuple[str, ...]:
 def identity(config: dict[str, Any], seed: int, typed: Sequence[str] = (), but: Sequence[str] = ()) -> str:
     """What a run was set to do, as text: equal for two runs that must end alike on the same data, up to rounding.
 
-    `typed`: circumstances that make two runs different after all; `but`: settings to look away from.
+    `typed`: circumstances that make two runs different after all; `but`: settings to ignore.
     """
     settings = {
         key: value

@@ -121,7 +121,7 @@ def tokenizer_of(record: RunRecord) -> str:
 
 
 def same_data(records: Sequence[RunRecord]) -> None:
-    """UserError unless the records' losses are of the same content, cut and tokenized in the same way."""
+    """UserError unless the records' losses are on the same content, cut and tokenized in the same way."""
     same("data", [record.data.sha256 for record in records])
     same("data bytes", [record.data.bytes for record in records])
     same("data.context", [record.config["data"]["context"] for record in records])

@@ -1,4 +1,4 @@
-"""What figures need to know of a trained model beyond its loss: evaluations by eval.py, kept in the record."""
+"""What figures need to know about a trained model beyond its loss: evaluations by eval.py, kept in the record."""
 
 import math
 from typing import Any
