@@ -55,7 +55,7 @@ class Children:
         return (rank, how(code)) if code else None
 
     def wait(self) -> None:
-        """Until all have ended, which they do after the last step; one that does not is killed."""
+        """Wait until all have ended, which they do after the last step; one that does not is killed."""
         for process in self.processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(WAIT)

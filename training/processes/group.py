@@ -114,7 +114,8 @@ class Group:
         return what
 
     def agree(self, ours: dict[str, Any]) -> None:
-        """Compare with what the other processes are about to train: one UserError that names rank and difference.
+        """Compare this config with what the other processes are about to train: one UserError that names rank and
+        difference.
 
         `ours` by what a user calls it; where it has `error`, this process cannot train, and all of them end with that.
         Raises RankDied for a rank that does not come.
@@ -198,7 +199,7 @@ class Group:
         return dist.PrefixStore(f"synchrony/{self.place.attempt}/{self._run}", server)
 
     def _await_address(self) -> None:
-        """Until rank 0 listens; torch says more, of each try, than one wants to read."""
+        """Wait until rank 0 listens; torch alone would print much about each try."""
         place, began, told = self.place, time.monotonic(), LATE
         limit = max(MEETING, self.timeout)
         while True:
@@ -216,7 +217,7 @@ class Group:
                 time.sleep(BEAT / 5)
 
     def _await(self, keys: Sequence[str], limit: float | None) -> None:
-        """Until all keys are in the store; key/R comes from rank R, any other from rank 0."""
+        """Wait until all keys are in the store; key/R comes from rank R, any other from rank 0."""
         assert self._store is not None
         began, told = time.monotonic(), 1.5 * LATE  # packages take long to load on a busy machine
         while True:

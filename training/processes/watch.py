@@ -1,4 +1,4 @@
-"""What ended the run: each process watches the others, tells its own failure and sees theirs.
+"""What ended the run: each process watches the others, reports its own failure and sees theirs.
 
 A thread of each process writes to the store of the run how many collectives it has entered. A rank that is behind the
 others, or writes nothing, is the one that they wait for. A rank that fails writes its error, so that all can say what
@@ -27,7 +27,7 @@ GRACE = 15.0  # seconds for a process to end by itself after another one died
 
 
 class RankDied(UserError):
-    """Another process of the run died, or was waited for in vain: one line that names it.
+    """Another process of the run died, or did not come in time: one line that names it.
 
     `its_own`: by an error that it told, which would come again; false where it was killed, hung or could not be
     reached, which says nothing of the run.

@@ -32,9 +32,9 @@ Settings = dict[str, Any]  # the keys of hydra.launcher
 def launch(configs: Sequence[RunConfig], launcher: Sequence[str]) -> list[Failure | None]:
     """Train a run for each config; why it failed, or None when it is done.
 
-    `launcher`: overrides that choose and set how (launcher=joblib, hydra.launcher.n_jobs=2).
-    Raises UserError for a launcher that is not installed or cannot be had so, SystemExit after SIGINT or SIGTERM, when
-    the runs have ended too.
+    `launcher`: overrides that choose and set how (launcher=joblib, hydra.launcher.n_jobs=2). Raises UserError for a
+    launcher that is not installed or does not take these settings, SystemExit after SIGINT or SIGTERM, when the runs
+    have ended too.
     """
     chosen = next((text.partition("=")[2] for text in reversed(launcher) if text.startswith("launcher=")), "local")
     if chosen in PACKAGES and importlib.util.find_spec(PACKAGES[chosen]) is None:

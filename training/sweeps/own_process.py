@@ -34,8 +34,8 @@ READER_LEFT = 141  # the exit code of a process whose output nobody reads any mo
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run did not come to its end. `its_own`: the run says so itself; false where its process was killed, or was
-    never started, which says nothing of the run.
+    """Why a run did not finish. `its_own`: the run reported it itself; false where its process was killed or never
+    started, for which the run may not be to blame.
     """
 
     error: str
@@ -193,7 +193,7 @@ def stopped_by(signum: int) -> Failure:
 
 
 def failure_of(error: Exception) -> Failure:
-    """An error in one line, which is printed too; of one that is ours to put right the traceback is."""
+    """An error in one line, which is printed too; for a bug of ours the traceback is printed."""
     if isinstance(error, UserError):
         line = line_of(error)
         print(f"error: {line}", file=sys.stderr, flush=True)

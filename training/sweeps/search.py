@@ -1,9 +1,9 @@
 """A search of the learning rate that goes on where the grid of a sweep ends: Optuna proposes, runs answer.
 
-Every model (every row and value of the other axes but the seed) has a search of its own, of as many rates, so that none
-is tuned with more care. What is proposed follows from the losses of the rates before and the seed alone: a search that
-was stopped proposes the same again, finds those runs, and goes on. Our choice: a Gaussian process over the logarithm of
-the rate, from half the least to twice the greatest of the grid.
+Every model (every row and value of the other axes, except the seed) has a search of its own, of as many rates, so that
+none is tuned with more care. What is proposed follows from the losses of the rates before and the seed alone: a search
+that was stopped proposes the same again, finds those runs, and goes on. Our choice: a Gaussian process over the
+logarithm of the rate, from half the least to twice the greatest of the grid.
 """
 
 import importlib.util

@@ -42,7 +42,8 @@ def launch_with_submitit(
 ) -> list[Failure | None]:
     """Why each run failed, or None. SystemExit after SIGINT or SIGTERM, when the jobs have ended too.
 
-    `cluster`: slurm | local. `settings`: the keys of hydra.launcher. Raises UserError for those that cannot be had.
+    `cluster`: slurm | local. `settings`: the keys of hydra.launcher. Raises UserError for settings that submitit or
+    SLURM refuses.
     """
     import submitit
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf

@@ -1,6 +1,6 @@
 """A sweep run by run: what is done is skipped, what was interrupted goes on, one failure does not stop the others.
 
-Which runs are left, and what came of them, is read from the run directories.
+Which runs are left, and how the others ended, is read from the run directories.
 """
 
 import contextlib
@@ -128,7 +128,7 @@ def make_missing(runs: list[SweptRun], request: Request, axes: Sequence[str], re
 
 
 def _absent(runs: Sequence[SweptRun]) -> dict[str, Failure]:
-    """Of the data of the runs what cannot be opened, and why. UserError where that is all of it.
+    """Which data of the runs cannot be opened, and why. UserError where none of it can.
 
     Each is opened once and before the first run, which makes what is missing of its cache.
     """
@@ -190,7 +190,7 @@ def _seconds(run: SweptRun) -> float:
 
 
 def state_table(runs: Sequence[SweptRun]) -> str:
-    """One line a run: its state, how far it is, what came out and where it lies."""
+    """One line a run: its state, its progress, its result and its directory."""
     rows = []
     unit = unit_of(runs[0].config.task) if runs else BITS_PER_BYTE
     for run in runs:

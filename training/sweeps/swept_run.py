@@ -39,7 +39,8 @@ class SweptRun:
 
 
 def look(jobs: Sequence[Job], axes: Sequence[str], recorded: Mapping[str, Path] | None = None) -> list[SweptRun]:
-    """Each run of a sweep with its directory and state. UserError for a config that cannot be, or two that are one.
+    """Each run of a sweep with its directory and state. UserError for an impossible config, or for two that are the
+    same.
 
     One that has a record elsewhere (`recorded`: label -> path) is done.
     """
@@ -98,7 +99,7 @@ def error_of(run: SweptRun) -> str:
 
 
 def configured_jobs(jobs: Sequence[Job]) -> list[tuple[Job, RunConfig]]:
-    """Each run with its config, its shape resolved. UserError for a config that cannot be.
+    """Each run with its config, its shape resolved. UserError for an impossible config.
 
     Composing takes a third of a second, so runs that differ in their seed alone, or that several sweeps have, are
     composed once.
@@ -121,7 +122,7 @@ def _resolved_once(overrides: tuple[str, ...]) -> RunConfig:
 
 
 def resolved(overrides: Sequence[str]) -> RunConfig:
-    """The config of a run with its shape solved for its vocabulary. UserError for one that cannot be."""
+    """The config of a run with its shape solved for its vocabulary. UserError for an impossible one."""
     from training.budget import resolve_shape  # here, because it needs torch, and reading records does not
 
     config = compose("train", overrides)
