@@ -22,7 +22,7 @@ PRECISIONS = ("32", "bf16")
 LONGEST_SEARCHED = 39  # tokens of a sentence that bench.py translates
 BEAM, LENGTH_PENALTY = 4, 0.6  # of beam search, as arXiv 1706.03762 has it
 AVERAGED = 5  # last checkpoints that are averaged, as arXiv 1706.03762 has it for its base model
-BACKENDS = ("auto", "native", "chunked", "flex", "dense")  # as in ssa.backends
+BACKENDS = ("auto", "native", "chunked", "triton", "flex", "dense")  # as in ssa.backends
 
 # Filled by the classes below, as they are made.
 MODELS: dict[str, type["ModelConfig"]] = {}
@@ -584,7 +584,7 @@ class SSAConfig:
     """How Selective Synchronization Attention is computed. All give the same, gradients too, up to rounding."""
 
     # auto: native on a CPU, flex for inference on CUDA, else chunked | native: C++ | chunked: O(N) memory
-    # | flex: FlexAttention | dense: O(N^2) memory
+    # | triton: O(N) memory, kernels for CUDA that no GPU has timed yet | flex: FlexAttention | dense: O(N^2) memory
     backend: str = setting("auto", names=BACKENDS)
 
 

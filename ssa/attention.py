@@ -41,9 +41,9 @@ class SelectiveSynchronizationAttention(Configured):
     `frequency_width`: of the content part of a head's frequencies, by default d. `top_k` keeps the strongest partners
     of each token, all where there are fewer. `cap` bounds the slope at the locking boundary; `floor` is added to the
     sum of strengths where a token need not lock to itself, so that a partner fades out of the mix instead of leaving it
-    at once (`ssa.chunked`, our choice). `backend`: auto, chunked, flex or dense (`ssa.backends`). `ssa.published` sets
-    all of this as the paper has it; the defaults are the plainest causal layer, and `OSN` starts its own with a lag, a
-    delayed head and larger shares, which trained far better (EXPERIMENTS.md).
+    at once (`ssa.chunked`, our choice). `backend`: auto, chunked, triton, flex or dense (`ssa.backends`).
+    `ssa.published` sets all of this as the paper has it; the defaults are the plainest causal layer, and `OSN` starts
+    its own with a lag, a delayed head and larger shares, which trained far better (EXPERIMENTS.md).
     Gradients of gradients, transforms of torch.func and torch.export take a form that holds all pairs of tokens.
     The weight of `omega` is used without calling the module: what wraps or hooks a Linear does not see it.
     Raises ValueError for an impossible count, threshold, share, alpha, K, top_k, cap, floor or name, TypeError for one
@@ -139,6 +139,15 @@ class SelectiveSynchronizationAttention(Configured):
     def shared(self) -> bool:
         """Whether a token has one frequency, as query and as key: it is then always locked to itself."""
         return self.query_omega is None and self.lag is None and not self.delayed_heads
+
+    @property
+    def widest(self) -> int:
+        """The width of a head's frequencies or of its values, the larger."""
+        return max(self._omega_width, self.d_model // self.n_heads)
+
+    @property
+    def _omega_width(self) -> int:
+        return self.content_width + (2 * self.amplitude.shape[1] if self.rotary else 0)
 
     @property
     def alpha(self) -> Tensor:
@@ -356,10 +365,9 @@ class SelectiveSynchronizationAttention(Configured):
             raise ValueError("padding_mask is of a memory here: give memory too")
         d = self.d_model // self.n_heads
         empty = self.omega.weight.new_empty(batch_size, self.n_heads, 0, d)
-        width = self.content_width + (2 * self.amplitude.shape[1] if self.rotary else 0)
         total = empty.new_zeros(batch_size, self.n_heads, d, dtype=torch.promote_types(empty.dtype, torch.float32))
         return {
-            "omega": TokenBuffer(empty.new_empty(batch_size, self.n_heads, 0, width)),
+            "omega": TokenBuffer(empty.new_empty(batch_size, self.n_heads, 0, self._omega_width)),
             "v": TokenBuffer(empty),
             "cos": total,
             "sin": total,

@@ -1,39 +1,46 @@
-"""Which form of the operator runs: C++, chunks, dense matrices, or FlexAttention."""
+"""Which form of the operator runs: C++, chunks, Triton, dense matrices, or FlexAttention."""
 
 import functools
-import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ssa import native, opaque, pairs
-from ssa.chunked import synchronize
+from ssa import kernels, native, opaque, pairs
+from ssa.chunked import Synchronize, synchronize
 from ssa.dense import synchronize_dense
 from ssa.flex import synchronize_flex
+from ssa.kernels import FAILED
 from ssa.tiled import synchronize_tiled
 from synchrony_blocks.transforms import follows_operations
 
-BACKENDS = ("auto", "native", "chunked", "flex", "dense")
+BACKENDS = ("auto", "native", "chunked", "triton", "flex", "dense")
+FLEX = "FlexAttention"
 Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]  # q, k, v, inverse_rho, cos_theta
-log = logging.getLogger(__name__)
 
 
-def choose(backend: str, device: str, gradients: bool, top_k: int | None = None) -> str:
-    """native, chunked, flex or dense for a device type; "auto" takes native on a CPU, flex for inference on CUDA, where
-    they work, else chunked (our choice).
+def choose(backend: str, device: str, gradients: bool, top_k: int | None = None, width: int = 1) -> str:
+    """native, chunked, triton, flex or dense for a device type; "auto" takes native on a CPU, flex for inference on
+    CUDA, where they work, else chunked (our choice). `width`: of a head's frequencies or values, the larger.
 
-    Raises ValueError for native and flex where they cannot run.
+    Raises ValueError for native, triton and flex where they cannot run.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r} is none of {', '.join(BACKENDS)}")
-    why_not = {"native": _not_native(device, top_k), "flex": _not_flex(device, gradients, top_k)}
-    if why_not.get(backend):
-        raise ValueError(f"backend={backend!r} {why_not[backend]}; take 'auto'")
     if backend == "auto":
-        return next(
-            (each for each in why_not if not why_not[each] and not (each == "flex" and _flex_failed())), "chunked"
-        )
+        if not _not_native(device, top_k):
+            return "native"
+        works = not _not_flex(device, gradients, top_k) and FLEX not in FAILED
+        return "flex" if works else "chunked"
+    why_not = ""
+    if backend == "native":
+        why_not = _not_native(device, top_k)
+    elif backend == "flex":
+        why_not = _not_flex(device, gradients, top_k)
+    elif backend == "triton":
+        why_not = kernels.not_triton(device, top_k, width)
+    if why_not:
+        raise ValueError(f"backend={backend!r} {why_not}; take 'auto'")
     return backend
 
 
@@ -52,12 +59,13 @@ def _not_flex(device: str, gradients: bool, top_k: int | None) -> str:
     return f"is for inference on CUDA and cannot run {reason}"
 
 
-def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None) -> dict[str, str]:
+def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None, width: int = 1) -> dict[str, str]:
     """What will train and evaluate on a device type, and how training's chunks, of calls of `n_pairs`, are computed.
 
     Compiles what is to be compiled, which takes some seconds.
     """
-    used = {"training": choose(backend, device, True, top_k), "evaluation": choose(backend, device, False, top_k)}
+    asked = {"training": True, "evaluation": False}
+    used = {what: choose(backend, device, gradients, top_k, width) for what, gradients in asked.items()}
     if used["training"] == "chunked":
         used["pairs"] = pairs.how(device) if n_pairs >= pairs.FEWEST else "eager: too few to compile"
     return used
@@ -65,7 +73,7 @@ def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None) 
 
 def fallen_back() -> dict[str, str]:
     """What `describe` said that did not come true in this process: FlexAttention failed. Else empty."""
-    return {"evaluation": f"chunked, because FlexAttention failed: {_failures()[0]}"} if _failures() else {}
+    return {"evaluation": f"chunked, because FlexAttention failed: {FAILED[FLEX]}"} if FLEX in FAILED else {}
 
 
 def operate(
@@ -89,7 +97,8 @@ def operate(
     plain = follows_operations()
     gradients = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
     inferred = torch.compiler.is_compiling() and q.is_cuda and not gradients and backend in ("auto", "flex")
-    chosen = "dense" if plain else choose("auto" if inferred else backend, q.device.type, gradients, top_k)
+    width = max(q.shape[3], v.shape[3])
+    chosen = "dense" if plain else choose("auto" if inferred else backend, q.device.type, gradients, top_k, width)
     if chosen == "native" and q.dtype != torch.float64:
         return synchronize_tiled(*inputs, causal=causal, key_mask=key_mask, cap=cap, floor=floor)
     shape = q.shape[:2]
@@ -116,9 +125,8 @@ def _operate(
     """The operator, inputs as for `ssa.chunked.synchronize`, in the chosen form or the one that takes its place."""
     if chosen == "dense":
         return synchronize_dense(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor)
-    if chosen == "flex" and not (
-        backend == "auto" and inputs[0].dtype == torch.float64
-    ):  # which FlexAttention does not take
+    takes_dtype = backend == "flex" or inputs[0].dtype != torch.float64  # FlexAttention raises for float64
+    if chosen == "flex" and takes_dtype:
         try:
             return synchronize_flex(*inputs, causal=causal, key_mask=key_mask, floor=floor)
         except torch.OutOfMemoryError:
@@ -126,9 +134,22 @@ def _operate(
         except Exception as error:
             if backend == "flex":
                 raise
-            _flex_failed(error)
-    operator = opaque.attend if torch.compiler.is_compiling() else None
-    return synchronize(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor, operator=operator)
+            kernels.give_up(FLEX, error)
+    name, (q, k, v, *_) = "triton" if chosen == "triton" else "chunked", inputs
+    if torch.compiler.is_compiling():  # the kernels are made when the graph runs
+        operator = functools.partial(opaque.attend, name)
+    else:
+        operator = functools.partial(Synchronize.apply, kernels.form(name, q, k, v, key_mask, causal))
+    return synchronize(
+        *inputs,
+        causal=causal,
+        key_mask=key_mask,
+        cap=cap,
+        top_k=top_k,
+        floor=floor,
+        chunk=kernels.block(q.shape[2], v.shape[2]) if name == "triton" else None,
+        operator=operator,
+    )
 
 
 @torch.library.custom_op("synchrony::inferred", mutates_args=())
@@ -152,16 +173,3 @@ def _inferred(
 @_inferred.register_fake
 def _(backend: str, q: Tensor, k: Tensor | None, v: Tensor, *_: Any) -> Tensor:
     return v.new_empty(*q.shape[:2], v.shape[2])
-
-
-@functools.cache
-def _failures() -> list[str]:
-    return []
-
-
-def _flex_failed(error: Exception | None = None) -> bool:
-    """Whether FlexAttention has failed in this process; an `error` says that it did, and is logged once."""
-    if error is not None and not _failures():
-        _failures().append((str(error).strip() or type(error).__name__).splitlines()[0])
-        log.warning("SSA goes on in chunks, because FlexAttention failed: %s", _failures()[0])
-    return bool(_failures())

@@ -67,7 +67,8 @@ def synchronize(
     Where a query need not lock to itself (cross-attention, frequencies of its own), Z may be small, and what is mixed
     and its gradients change as 1 / Z, which `cap` does not bound. `floor` is added to Z: it does (our choice).
 
-    `operator` takes the place of the autograd function below, as that of `ssa.opaque` does in a compiled graph.
+    `operator` takes the place of the autograd function below, as that of `ssa.opaque` does in a compiled graph, or
+    gives it other kernels.
     """
     # |q|^2 + |k|^2 - 2 q.k is a small difference of large numbers, all of which must be rounded alike.
     dtype = torch.promote_types(q.dtype, torch.float32)
@@ -82,7 +83,7 @@ def synchronize(
         # The first chunk must not know a centre that comes from all of it: see _Chunks.exactly.
         opening = [x[:, :chunk].detach() if causal and x is not None else None for x in (q, k)]
         others = (x.to(dtype) for x in (v, inverse_rho, cos_theta))
-        operator = operator or _Synchronize.apply
+        operator = operator or functools.partial(Synchronize.apply, PYTORCH)
         out = operator(q_, k_, *others, *opening, key_mask, causal, cap, top_k, floor, chunk)
     return out.to(v.dtype)
 
@@ -106,14 +107,21 @@ def centre(keys: Tensor, key_mask: Tensor | None, known: int | None) -> Tensor:
     return gathered.masked_fill(~real.any(1)[:, None, None], 0)
 
 
-class _Synchronize(torch.autograd.Function):
-    """`attend`, whose arguments it takes."""
+class Form(NamedTuple):
+    """Who computes it: functions that take and give what `attend` and `gradients_of_attend` do."""
+
+    attend: Callable[..., tuple[Tensor, Tensor]]
+    gradients: Callable[..., tuple[Tensor | None, ...]]
+
+
+class Synchronize(torch.autograd.Function):
+    """`attend` of a form, which its arguments follow."""
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
-        out, Z = attend(*arguments)
+    def forward(ctx: Any, form: Form, *arguments: Any) -> Tensor:
+        out, Z = form.attend(*arguments)
         ctx.save_for_backward(*arguments[:5], out, Z, arguments[7])
-        ctx.settings = arguments[8:]
+        ctx.form, ctx.settings = form, arguments[8:]
         return out
 
     @staticmethod
@@ -124,11 +132,12 @@ class _Synchronize(torch.autograd.Function):
             plain = functools.partial(
                 synchronize_dense, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor
             )
-            return *plain_gradients(plain, (q, k, v, inverse_rho, cos_theta), (grad,)), *[None] * 8
+            return None, *plain_gradients(plain, (q, k, v, inverse_rho, cos_theta), (grad,)), *[None] * 8
         # Autocast may be on where backward is called, and would have u computed otherwise than in the forward pass.
         with torch.autocast("cpu" if grad.is_meta else grad.device.type, enabled=False):
             inputs = (q, k, v, inverse_rho, cos_theta)
-            return *gradients_of_attend(grad, *inputs, out, Z, key_mask, causal, cap, top_k, chunk), *[None] * 8
+            found = ctx.form.gradients(grad, *inputs, out, Z, key_mask, causal, cap, top_k, chunk)
+            return None, *found, *[None] * 8
 
 
 def attend(
@@ -215,6 +224,9 @@ def gradients_of_attend(
     if not same:
         grad_q.addcmul_(row_sum[:, :, None], q, value=2)
     return grad_q, None if same else grad_k, grad_v, grad_rho, grad_cos
+
+
+PYTORCH = Form(attend, gradients_of_attend)
 
 
 class _Part(NamedTuple):

@@ -10,7 +10,12 @@ from torch import Tensor
 
 def as_multiplied(x: Tensor) -> Tensor:
     """x (..., E) rounded to TF32 where float32 products are taken in it (CUDA), else x itself; its gradient is 1."""
-    return rounded(x) if x.device.type == "cuda" and x.dtype == torch.float32 and takes_tf32() else x
+    return rounded(x) if in_tf32(x) else x
+
+
+def in_tf32(x: Tensor) -> bool:
+    """Whether products of x are taken in TF32."""
+    return x.device.type == "cuda" and x.dtype == torch.float32 and takes_tf32()
 
 
 def takes_tf32() -> bool:

@@ -19,12 +19,10 @@ def set_backend(model: nn.Module, backend: str, device: str, gradients: bool) ->
         raise UserError(f"ssa.backend={backend} is for model=osn, and this model has no such layer; leave it out")
     for layer in layers:
         try:
-            choose(backend, device, gradients, layer.top_k)
+            choose(backend, device, gradients, layer.top_k, layer.widest)
         except ValueError as error:
-            reason = str(error).partition(" and cannot")[2].partition(";")[0]
-            raise UserError(
-                f"ssa.backend={backend} is for inference on CUDA and cannot{reason}; type ssa.backend=auto"
-            ) from None
+            reason = str(error).partition(" ")[2].partition(";")[0]
+            raise UserError(f"ssa.backend={backend} {reason}; type ssa.backend=auto") from None
         layer.backend = backend
 
 
@@ -38,7 +36,8 @@ def backends(model: nn.Module, device: str, windows: int, context: int) -> dict[
     layers = attentions(model)
     if not layers:
         return {}
-    return describe(layers[0].backend, device, windows * layers[0].n_heads * context**2, layers[0].top_k)
+    n_pairs = windows * layers[0].n_heads * context**2
+    return describe(layers[0].backend, device, n_pairs, layers[0].top_k, layers[0].widest)
 
 
 def evaluated_by(model: nn.Module, device: str) -> dict[str, str]:
@@ -46,5 +45,5 @@ def evaluated_by(model: nn.Module, device: str) -> dict[str, str]:
     layers = attentions(model)
     if not layers:
         return {}
-    used = choose(layers[0].backend, device, False, layers[0].top_k)
+    used = choose(layers[0].backend, device, False, layers[0].top_k, layers[0].widest)
     return {"ssa": fallen_back().get("evaluation", used)}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
-from ssa import Positions, SelectiveSynchronizationAttention, Start, backends, native
+from ssa import Positions, SelectiveSynchronizationAttention, Start, backends, kernels, native
 from ssa.backends import choose
 from ssa.chunked import synchronize
 from ssa.dense import synchronize_dense
@@ -62,10 +62,13 @@ def test_dense_and_chunked_have_the_same_gradients(theta, cap):
         assert any((a - b).abs().max() > 1e-3 * b.abs().max() for a, b in zip(exact, grads["dense"], strict=True))
 
 
-def test_which_form_runs():
+def test_which_form_runs(monkeypatch):
+    monkeypatch.setattr(kernels, "INSTALLED", True)
+    monkeypatch.setattr(kernels, "INTERPRETED", False)
     on_cpu = "native" if native.how() == "compiled" else "chunked"
     assert choose("auto", "cpu", True) == choose("auto", "cpu", False) == on_cpu
     assert choose("auto", "cuda", True) == choose("auto", "cpu", True, top_k=3) == "chunked"
+    assert choose("triton", "cuda", True) == "triton"
     assert choose("auto", "cuda", False) == choose("flex", "cuda", False) == "flex"
     assert choose("auto", "cuda", False, top_k=3) == "chunked"
     for device, gradients, top_k, words in (
@@ -78,10 +81,23 @@ def test_which_form_runs():
     for device, top_k, words in (("cuda", None, "on cuda"), ("cpu", 3, "with top_k")):
         with pytest.raises(ValueError, match=f"is for CPUs and cannot run {words}; take 'auto'"):
             choose("native", device, True, top_k)
-    with pytest.raises(ValueError, match="'flash' is none of auto, native, chunked, flex, dense"):
+    for device, top_k, width, words in (
+        ("cpu", None, 64, "on a CPU"),
+        ("cuda", 3, 64, "with top_k"),
+        ("cuda", None, 300, "with a width over 256"),
+    ):
+        with pytest.raises(ValueError, match=f"'triton' is for CUDA and cannot run {words}; take 'auto'"):
+            choose("triton", device, True, top_k, width)
+    with pytest.raises(ValueError, match="'flash' is none of auto, native, chunked, triton, flex, dense"):
         SelectiveSynchronizationAttention(12, 2, backend="flash")
     with pytest.raises(ValueError, match="cannot run on a CPU"):
         SelectiveSynchronizationAttention(12, 2, backend="flex")(torch.zeros(1, 3, 12))
+
+
+def test_triton_runs_only_where_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(kernels, "INSTALLED", False)
+    with pytest.raises(ValueError, match="cannot run without Triton, which is not installed; take 'auto'"):
+        choose("triton", "cuda", True)
 
 
 def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, caplog):
@@ -89,7 +105,7 @@ def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, c
         raise RuntimeError("no valid triton config")
 
     monkeypatch.setattr(backends, "synchronize_flex", fails)
-    monkeypatch.setattr(backends.log, "disabled", False)  # an entry point that ran before may have silenced it
+    monkeypatch.setattr(kernels.log, "disabled", False)  # an entry point that ran before may have silenced it
     monkeypatch.setattr(backends, "choose", lambda *_: "flex")
     flat = operands(True, torch.float32)
     inputs = [x if x is None else x[None] for x in flat]
@@ -106,7 +122,7 @@ def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, c
         with pytest.raises(RuntimeError):
             backends.operate("flex", *inputs, **settings)
     finally:
-        backends._failures.cache_clear()
+        kernels.FAILED.clear()
 
 
 def test_tf32_keeps_ten_bits_and_rounds_to_nearest():

@@ -1,5 +1,7 @@
 """The operator as a node of a compiled graph: its values, gradients and shapes are those of the operator itself."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -25,14 +27,14 @@ def test_the_node_gives_what_the_function_gives(separate: bool, causal: bool) ->
     wanted = [x for x in tensors if x is not None]
     mask = torch.arange(9) < torch.tensor([[9], [6]])
     found = []
-    for operator in (None, opaque.attend):
+    for operator in (None, partial(opaque.attend, "chunked")):
         out = synchronize(*tensors, causal=causal, key_mask=mask, floor=0.1, chunk=4, operator=operator)
         weight = torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out)
         found.append([out, *torch.autograd.grad((out * weight).sum(), wanted)])
     for ours, theirs in zip(*found, strict=True):
         assert torch.equal(ours, theirs)
     first = [None if x is None else x[:, :4].detach() for x in tensors[:2]] if causal else [None, None]
-    arguments = (*tensors, *first, mask, causal, 5.0, None, 0.1, 4)
+    arguments = ("chunked", *tensors, *first, mask, causal, 5.0, None, 0.1, 4)
     opcheck(opaque._attend, arguments, test_utils=("test_schema", "test_faketensor", "test_autograd_registration"))
 
 

@@ -7,7 +7,7 @@ from configs.compose import compose
 from configs.errors import UserError
 from configs.schema import EvaluationDataConfig
 from measures.loss import evaluate
-from ssa import pairs
+from ssa import kernels, pairs
 from ssa.backends import BACKENDS
 from training.attention_backend import attentions
 from training.run import run
@@ -52,18 +52,22 @@ def test_a_transformer_has_none_to_record(make_config, tmp_path):
     ("arguments", "message"),
     [
         (("model=osn", "ssa.backend=flex"), "cannot run on a CPU; type ssa.backend=auto"),
+        (("model=osn", "ssa.backend=triton"), "is for CUDA and cannot run on a CPU; type ssa.backend=auto"),
         (("model=fsn", "ssa.backend=dense"), "is for model=osn, and this model has no such layer"),
     ],
 )
 def test_what_cannot_run_is_one_line(make_config, tmp_path, monkeypatch, arguments, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(kernels, "INTERPRETED", False)
     with pytest.raises(UserError, match=message) as error:
         run(make_config(*arguments))
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
 
 
 def test_a_mistyped_backend_names_the_legal_ones():
-    with pytest.raises(UserError, match=r"legal values are auto, native, chunked, flex, dense; type ssa\.backend=flex"):
+    with pytest.raises(
+        UserError, match=r"legal values are auto, native, chunked, triton, flex, dense; type ssa\.backend=flex"
+    ):
         compose("train", ["model=osn", "ssa.backend=flx"])
     for name in BACKENDS:
         compose("eval", ["run=x", f"ssa.backend={name}"])
