@@ -12,6 +12,7 @@ from ssa.dense import synchronize_dense
 from ssa.flex import synchronize_flex
 from ssa.kernels import FAILED
 from ssa.tiled import synchronize_tiled
+from synchrony_blocks.native import followed
 from synchrony_blocks.transforms import follows_operations
 
 BACKENDS = ("auto", "native", "chunked", "triton", "flex", "dense")
@@ -47,9 +48,9 @@ def choose(backend: str, device: str, gradients: bool, top_k: int | None = None,
 def _not_native(device: str, top_k: int | None) -> str:
     if device != "cpu" or top_k is not None:
         return f"is for CPUs and cannot run {'with top_k' if device == 'cpu' else 'on ' + device}"
-    # Whether it works is found out when a compiled graph runs, not when it is traced.
-    works = torch.compiler.is_compiling() or native.how() == "compiled"
-    return "" if works else f"cannot run here: {native.how()}"
+    # A graph that is traced can build nothing: there it works unless it is known not to.
+    reason = native.known() if torch.compiler.is_compiling() else native.how()
+    return "" if reason == "compiled" else f"cannot run here: {reason}"
 
 
 def _not_flex(device: str, gradients: bool, top_k: int | None) -> str:
@@ -99,7 +100,9 @@ def operate(
     inferred = torch.compiler.is_compiling() and q.is_cuda and not gradients and backend in ("auto", "flex")
     width = max(q.shape[3], v.shape[3])
     chosen = "dense" if plain else choose("auto" if inferred else backend, q.device.type, gradients, top_k, width)
-    if chosen == "native" and q.dtype != torch.float64:
+    # A graph has the C++ as a node of its own.
+    callable_here = torch.compiler.is_compiling() or not followed(q)
+    if chosen == "native" and q.dtype != torch.float64 and callable_here:
         return synchronize_tiled(*inputs, causal=causal, key_mask=key_mask, cap=cap, floor=floor)
     shape = q.shape[:2]
     mask = None if key_mask is None else key_mask.repeat_interleave(shape[1], dim=0)

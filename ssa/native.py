@@ -40,6 +40,9 @@ _Phases = _structure(
 )
 
 
+WRITTEN = {"out", "Z", "grad_q", "grad_k", "grad_v", "grad_rho", "grad_cos", "r", "grad_phi"}
+
+
 def takes(like: Tensor) -> bool:
     """Whether tensors of the type and device of `like` are computed here."""
     return native.takes(like, _check)
@@ -48,6 +51,11 @@ def takes(like: Tensor) -> bool:
 def how() -> str:
     """ "compiled", or why not."""
     return native.how(_check)
+
+
+def known() -> str:
+    """`how` as far as it is known without building anything: "compiled" where it is not."""
+    return native.RESULTS.get(__name__, "compiled")
 
 
 def attend(
@@ -86,7 +94,7 @@ def gradients_of_attend(
     """As `ssa.chunked.gradients_of_attend`; `middle` (B, H, 1, E) is a point amid the keys."""
     given = {"q": q, "k": q if k is None else k, "v": v, "out": out, "grad": grad, "Z": Z, "mask": key_mask}
     given |= {"inverse_rho": inverse_rho, "cos_theta": cos_theta, "middle": middle}
-    grad_q, grad_k, grad_v = torch.empty_like(q), None if k is None else torch.empty_like(k), torch.empty_like(v)
+    grad_q, grad_k, grad_v = _laid_out(q), None if k is None else _laid_out(k), _laid_out(v)
     grad_rho, grad_cos = inverse_rho.new_empty(inverse_rho.shape), cos_theta.new_empty(cos_theta.shape)
     given |= {"grad_q": grad_q, "grad_k": grad_q if grad_k is None else grad_k, "grad_v": grad_v}
     given |= {"grad_rho": grad_rho, "grad_cos": grad_cos}
@@ -96,14 +104,14 @@ def gradients_of_attend(
 
 def order_parameter(phi: Tensor, real: Tensor, causal: bool, tiny: float) -> Tensor:
     """r (B, H, N or 1), not yet held above 0, of phases (B, H, N, d) and of which tokens count, (B, N)."""
-    r = phi.new_empty(*phi.shape[:2], phi.shape[2] if causal else 1)
+    r = phi.new_zeros(*phi.shape[:2], phi.shape[2] if causal else 1)
     _call("order", _Phases, {"phi": phi, "real": real, "r": r}, **_extent(phi, causal), tiny=tiny)
     return r
 
 
 def gradient_of_order_parameter(grad: Tensor, phi: Tensor, real: Tensor, causal: bool, tiny: float) -> Tensor:
     """That of phi, from that of r."""
-    found = torch.empty_like(phi)
+    found = _laid_out(phi)
     given = {"phi": phi, "real": real, "grad": grad, "grad_phi": found}
     _call("order_gradient", _Phases, given, **_extent(phi, causal), tiny=tiny)
     return found
@@ -119,23 +127,30 @@ def _extent(phi: Tensor, causal: bool) -> dict[str, int]:
 
 
 def _call(name: str, structure: type[ctypes.Structure], tensors: Mapping[str, Tensor | None], **others: float) -> None:
-    """A function of the library, with the struct that it takes."""
-    library, threads = native.library(), torch.get_num_threads()
+    """A function of the library, with the struct that it takes. Heads are shared out among threads."""
+    library, threads = native.library(), max(1, min(torch.get_num_threads(), int(others["batch"] * others["heads"])))
     views = {field[0] for field in structure._fields_ if field[1] is _View}
     kept, fields = [], {}
     for field, x in tensors.items():
         if x is None:
             continue
-        # What is written is laid out as it must be, so only what is read may be copied.
-        x = x if field in views and x.stride(-1) == 1 else x.contiguous()
+        assert x.device.type == "cpu" and x.dtype == (torch.bool if field == "mask" else torch.float32), field
+        dense = x.stride(-1) == 1 if field in views else x.is_contiguous()
+        assert dense or field not in WRITTEN, field
+        x = x if dense else x.contiguous()
         kept.append(x)
         fields[field] = _View(x.data_ptr(), *x.stride()[:3]) if field in views else x.data_ptr()
     operands = structure(**fields, **others, threads=threads)
     measure = getattr(library, f"{name}_scratch")
     measure.restype = ctypes.c_int64
-    scratch = torch.empty(threads * measure(ctypes.byref(operands)))
+    scratch = torch.empty(threads * measure(ctypes.byref(operands)), dtype=torch.float32, device="cpu")
     operands.scratch = scratch.data_ptr()
     getattr(library, name)(ctypes.byref(operands))
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    """An empty tensor as x lies, with a dense last dimension."""
+    return torch.empty_like(x) if x.stride(-1) == 1 else torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def _check() -> None:
@@ -144,21 +159,25 @@ def _check() -> None:
     from ssa.dense import synchronize_dense
 
     g = torch.Generator().manual_seed(0)
-    q, k = (0.2 * torch.randn(1, 2, 70, 5, generator=g) for _ in range(2))
-    v, weights = (torch.randn(1, 2, 70, 3, generator=g) for _ in range(2))
-    inverse_rho, cos_theta = 0.2 + torch.rand(1, 2, 70, generator=g), torch.tensor([[0.1, 0.5]])
-    phi, ones = 3 * torch.randn(1, 2, 70, 5, generator=g), torch.ones(1, 70)
-    inputs = [x.requires_grad_() for x in (q, k, v, inverse_rho, cos_theta, phi)]
-    with torch.enable_grad():
-        expected = synchronize_dense(*(x[0] for x in inputs[:5]), causal=True, floor=0.1)
-        r = order.plain(phi, ones[:, None, :, None], True)
-        theirs = expected, r, *torch.autograd.grad((expected * weights[0]).sum() + r.square().sum(), inputs)
+
+    def random(*shape: int, size: float = 1.0) -> Tensor:
+        return (size * torch.randn(shape, generator=g, dtype=torch.float32)).requires_grad_()
+
+    q, k = random(1, 2, 70, 5, size=0.2), random(1, 2, 70, 5, size=0.2)
+    v, weights, phi = random(1, 2, 70, 3), random(1, 2, 70, 3).detach(), random(1, 2, 70, 5, size=3.0)
+    inverse_rho = (0.2 + torch.rand(1, 2, 70, generator=g, dtype=torch.float32)).requires_grad_()
+    cos_theta = torch.tensor([[0.1, 0.5]], dtype=torch.float32, requires_grad=True)
+    ones = torch.ones(1, 70, dtype=torch.float32)
+    inputs = (q, k, v, inverse_rho, cos_theta, phi)
+    expected = synchronize_dense(*(x[0] for x in inputs[:5]), causal=True, floor=0.1)
+    r = order.plain(phi, ones[:, None, :, None], True)
+    theirs = expected, r, *torch.autograd.grad((expected * weights[0]).sum() + r.square().sum(), inputs)
     with torch.no_grad():
         out, Z = attend(q, k, v, inverse_rho, cos_theta, None, True, 0.1)
-        middle = torch.zeros(1, 2, 1, 5)
+        middle = torch.zeros(1, 2, 1, 5, dtype=torch.float32)
         found = gradients_of_attend(weights, q, k, v, inverse_rho, cos_theta, out, Z, None, True, 5.0, middle)
         ours = order_parameter(phi, ones, True, order.TINY)
         of_phi = gradient_of_order_parameter(2 * ours, phi, ones, True, order.TINY)
-        for a, b in zip((out[0], ours, *found, of_phi), theirs, strict=True):
-            if a is None or not torch.allclose(a, b, atol=1e-4, rtol=1e-4):
-                raise RuntimeError("what it computes is not what it should be")
+    for a, b in zip((out[0], ours, *found, of_phi), theirs, strict=True):
+        if a is None or not torch.allclose(a, b, atol=1e-4, rtol=1e-4):
+            raise RuntimeError("what it computes is not what it should be")

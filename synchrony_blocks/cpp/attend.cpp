@@ -1,7 +1,8 @@
 // The operator of ssa/chunked.py for float32 on a CPU, one head after another, in tiles that stay in the first cache.
 //
 // Equations, names and their legend: ssa/chunked.py. u_ij is summed from differences, so nothing cancels in it, a token
-// is exactly alike itself, and no result depends on tokens that its query must not see. Our choice.
+// is exactly alike itself, and while all numbers are finite no result depends on tokens that its query must not see. Our
+// choice.
 //
 // Nothing of PyTorch's is included, so that it builds in two seconds. Comparisons are written so that NaN takes the
 // branch that keeps it. Maps of a row are functions that are not inlined: only so does GCC 12 vectorize them.

@@ -89,11 +89,11 @@ void order_gradient(const Phases *phases) {
             float n = 0;
             for (int64_t i = 0; i < N; ++i) {
                 const float weight = s.real[b * N + i];
-                float *c = cosine + i * D, *s_ = sine + i * D;
-                cos_sin_of(s.phi.head(b, h) + i * s.phi.of_token, D, c, s_);
+                float *cos_i = cosine + i * D, *sin_i = sine + i * D;
+                cos_sin_of(s.phi.head(b, h) + i * s.phi.of_token, D, cos_i, sin_i);
                 for (int64_t w = 0; w < D; ++w) {
-                    z_re[i * D + w] = re[w] += weight * c[w];
-                    z_im[i * D + w] = im[w] += weight * s_[w];
+                    z_re[i * D + w] = re[w] += weight * cos_i[w];
+                    z_im[i * D + w] = im[w] += weight * sin_i[w];
                 }
                 count[i] = n += weight;
             }

@@ -65,8 +65,7 @@ inline float exp_minus(float u) {
     return u < 87.0f ? p * power : u != u ? u : 0.0f;
 }
 
-// cos x and sin x to 2 units in the last place for |x| < 8192, beyond which the caller must not ask. Cody and Waite's
-// reduction by pi/2 in three parts, and the minimax polynomials of Cephes.
+// cos x and sin x within 1e-7 for |x| < 8192, beyond which the caller must not ask. Cody and Waite's reduction by pi/2 in three parts, and the minimax polynomials of Cephes.
 inline void cos_sin(float x, float &cosine, float &sine) {
     const float n = std::floor(x * 0.636619772f + 0.5f);
     const float r = ((x - n * 1.5703125f) - n * 4.837512969970703125e-4f) - n * 7.54978995489188216e-8f;

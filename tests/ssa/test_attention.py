@@ -253,7 +253,7 @@ def layer_of(options):
         ({"theta": math.pi / 2}, "cannot be learned from there"),
         ({"locked_fraction": 1.0}, "between 0 and 1"),
         ({"query_frequency": "own"}, "'own' is none of shared, separate"),
-        ({"delayed_heads": 3}, "not between 0 and the 2 heads"),
+        ({"delayed_heads": 3}, "not between 0 and n_heads=2"),
         ({"position_share": (0.5, 1.0)}, "not two numbers between 0 and 1"),
         ({"frequency_width": 0}, "is less than 1"),
         ({"cap": 0.0}, "is not positive"),

@@ -2,9 +2,11 @@
 
 import itertools
 import shutil
+from contextlib import contextmanager
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ssa import native, order
 from ssa.backends import choose, operate
@@ -151,8 +153,8 @@ def test_the_order_parameter_is_near_float64(layout, causal, size):
 
 
 def forget():
-    for each in (blocks.how, blocks._loaded):
-        each.cache_clear()
+    blocks.RESULTS.clear()
+    blocks._loaded.cache_clear()
 
 
 @pytest.fixture
@@ -166,17 +168,96 @@ def forgotten(monkeypatch, tmp_path):
     forget()
 
 
-def test_it_is_built_once_a_machine(forgotten):
+def test_it_is_built_once_a_machine_and_again_where_the_file_is_broken(forgotten, monkeypatch):
     assert native.how() == "compiled"
     (built,) = forgotten.iterdir()
     made = built.stat().st_mtime_ns
     forget()
     assert native.how() == "compiled" and built.stat().st_mtime_ns == made
+    copy = shutil.copytree(forgotten, forgotten.with_name("other")) / built.name
+    copy.write_bytes(copy.read_bytes()[:1000])
+    monkeypatch.setenv("SYNCHRONY_CACHE", str(copy.parent))
+    forget()
+    assert native.how() == "compiled" and copy.read_bytes() == built.read_bytes()
 
 
-def test_where_nothing_can_be_kept_it_is_built_all_the_same(forgotten, monkeypatch):
-    forgotten.write_text("a file where the folder would be")
+@pytest.mark.parametrize("folder", ["a file", "others may write", "no home"])
+def test_where_nothing_can_be_kept_it_is_built_all_the_same(folder, forgotten, monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", f"env {shutil.which('c++')}")
+    monkeypatch.chdir(tmp_path)
+    if folder == "a file":
+        forgotten.write_text("a file where the folder would be")
+    elif folder == "others may write":
+        forgotten.mkdir()
+        forgotten.chmod(0o777)
+    else:
+        monkeypatch.setenv("SYNCHRONY_CACHE", "")
+        monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert native.how() == "compiled"
+    assert not forgotten.is_dir() or not list(forgotten.iterdir())
+    assert not (tmp_path / "~").exists()
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+AROUND = {
+    "inference": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "float64 by default": lambda: default_dtype(torch.float64),
+    "bfloat16 by default": lambda: default_dtype(torch.bfloat16),
+    "meta by default": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("state", AROUND)
+def test_whatever_is_around_the_first_call(state, monkeypatch):
+    inputs = [x[None] for x in operands(2, 70, 70, 9, 5)]
+    phi = torch.randn(1, 2, 70, 5)
+    expected = operate("native", *inputs, causal=True, key_mask=None, cap=5.0, top_k=None, floor=0.1)
+    r = order_parameter(phi, True)
+    blocks.RESULTS.clear()
+    with AROUND[state]():
+        out = operate("auto", *inputs, causal=True, key_mask=None, cap=5.0, top_k=None, floor=0.1)
+        assert torch.equal(out, expected)
+        if state != "meta by default":  # where plain operations make a tensor of their own too
+            assert torch.equal(order_parameter(phi, True), r)
+    assert set(blocks.RESULTS.values()) == {"compiled"}
+
+
+def test_where_operations_are_followed_plain_ones_run():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    inputs, settings = [x[None] for x in operands(1, 9, 9, 3, 2)], {"causal": True, "key_mask": None, "floor": 0.1}
+    with FlopCounterMode(display=False) as counter:
+        operate("auto", *inputs, cap=5.0, top_k=None, **settings)
+    assert counter.get_total_flops() > 0
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert operate("auto", *inputs, cap=5.0, top_k=None, **settings).shape == (1, 1, 9, 2)
+
+
+@pytest.mark.parametrize("name", ["q", "k", "v", "phi"])
+def test_any_layout_has_its_gradient(name):
+    tensors = dict(zip(("q", "k", "v", "rho", "cos"), (x[None] for x in operands(2, 70, 70, 9, 5)), strict=True))
+    tensors["phi"] = torch.randn(1, 2, 70, 5)
+    found = []
+    for layout in (lambda x: x, lambda x: x.mT.contiguous().mT):
+        x = layout(tensors[name].detach()).requires_grad_()
+        if name == "phi":
+            y = order_parameter(x, True)
+        else:
+            q, k, v, rho, cos, _ = (tensors | {name: x}).values()
+            y = synchronize_tiled(q, k, v, rho, cos, causal=True, floor=0.1)
+        found.append((y, torch.autograd.grad(y.square().sum(), x)[0]))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -203,9 +284,12 @@ def test_without_a_compiler_that_works_one_line_says_so_and_chunks_go_on(
     with caplog.at_level("WARNING"):
         for _ in range(2):
             out = operate("auto", *inputs, **settings)
-    assert torch.equal(out, operate("chunked", *inputs, **settings))
+    expected = operate("chunked", *inputs, **settings)
+    assert torch.equal(out, expected)
     assert choose("auto", "cpu", True) == "chunked"
     (line,) = [record.getMessage() for record in caplog.records]
     assert "\n" not in line
     with pytest.raises(ValueError, match=f"cannot run here: .*{said}"):
         choose("native", "cpu", True)
+    graph = torch.compile(lambda *x: operate("auto", *x, **settings), backend="eager", fullgraph=True)
+    torch.testing.assert_close(graph(*inputs), expected, atol=1e-6, rtol=1e-6)

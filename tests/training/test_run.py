@@ -241,7 +241,7 @@ def test_cuda_graphs_train_as_the_passes_that_they_replay(model, make_config, tm
 
 
 @pytest.mark.parametrize("model", ["transformer", "fsn", "osn"])
-def test_a_compiled_run_saves_plain_weights(model, make_config, tmp_path, monkeypatch, same_weights):
+def test_a_compiled_run_saves_plain_weights(model, make_config, tmp_path, monkeypatch):
     """Traced forward and backward, the chunked attention's too, but run without the minutes of code generation."""
     backends = []
 
@@ -255,9 +255,7 @@ def test_a_compiled_run_saves_plain_weights(model, make_config, tmp_path, monkey
     run(make_config(*asked))
     run(make_config(*asked, "compile=true", f"run_dir={tmp_path / 'compiled'}"))
     assert len(backends) == 1, "the inner model alone is compiled"
-    if model in ("osn", "fsn"):  # gradients are summed in another order
-        final = [load_record(tmp_path / name).final["nats"] for name in ("run", "compiled")]
-        assert final[0] == pytest.approx(final[1], abs=1e-4)
-    else:
-        same_weights(tmp_path / "run", tmp_path / "compiled")
+    # Traced operations, not the C++ of an eager run: other rounding, and gradients are summed in another order.
+    final = [load_record(tmp_path / name).final["nats"] for name in ("run", "compiled")]
+    assert final[0] == pytest.approx(final[1], abs=1e-4)
     load_model(tmp_path / "compiled" / "checkpoints" / "last.ckpt")
