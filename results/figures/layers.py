@@ -65,7 +65,9 @@ def plot_layers(
             for axis in (panel.xaxis, panel.yaxis):
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
             panel.xaxis.set_minor_locator(NullLocator())
-            panel.yaxis.set_minor_locator(LogLocator(subs=(1.5, *range(2, 10))))  # 15, where 20 is too far
+            lowest, highest = panel.get_ylim()
+            if highest < 10 * lowest:  # 20 may be too far: a tick at 15 too
+                panel.yaxis.set_minor_locator(LogLocator(subs=(1.5, *range(2, 10))))
             panel.yaxis.set_minor_formatter(
                 LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5))
             )  # 6 where there are few decades
