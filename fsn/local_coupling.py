@@ -60,12 +60,14 @@ class LocalCoupling(Configured):
         checks.switch("causal", causal)
         checks.number("coupling", coupling, math.isfinite, "is not finite")
         self.n_phases, self.reach, self.harmonics, self.causal = n_phases, reach, harmonics, causal
-        distances = torch.arange(1, reach + 1).repeat(1 if causal else 2)  # back, then ahead
-        signs = torch.randint(0, 2, (len(distances), harmonics, n_phases)) * 2.0 - 1.0
-        self.kernel_real = nn.Parameter(coupling * signs / distances.view(-1, 1, 1))
+        # On the CPU, wherever the weights are: on the meta device this alone would load the compiler.
+        distances = torch.arange(1, reach + 1, device="cpu").repeat(1 if causal else 2)  # back, then ahead
+        signs = torch.randint(0, 2, (len(distances), harmonics, n_phases), device="cpu") * 2.0 - 1.0
+        start = coupling * signs / distances.view(-1, 1, 1)
         if kernel == "first":
-            self.kernel_real.data[:, 1:] = 0.0
-        self.kernel_imag = nn.Parameter(torch.zeros_like(self.kernel_real))
+            start[:, 1:] = 0.0
+        self.kernel_real = nn.Parameter(start.to(torch.get_default_device()))
+        self.kernel_imag = nn.Parameter(torch.zeros(start.shape))
 
     def undecayed(self) -> list[Tensor]:
         """Parameters that weight decay must leave alone."""

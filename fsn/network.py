@@ -63,13 +63,14 @@ class FSN(Decoder):
         if cutoffs and readout == "tied":
             raise ValueError("cutoffs are of an untied readout: give readout='linear', or no cutoffs")
         d_h = n_phases // n_heads
-        spread = ((torch.arange(1, d_h + 1) / d_h) ** grading).repeat(n_heads)
+        # On the CPU, wherever the weights are: on the meta device this alone would load the compiler.
+        spread = ((torch.arange(1, d_h + 1, device="cpu") / d_h) ** grading).repeat(n_heads)
         if cutoffs:
             embedding: nn.Module = PhaseBands(spread, vocabulary_size, cutoffs, div_value)
         else:
             embedding = table = nn.Embedding(vocabulary_size, n_phases)
             nn.init.uniform_(table.weight, -math.pi, math.pi)
-            table.weight.data *= spread
+            table.weight.data *= spread.to(table.weight.device)
         layers = LayerForm(**form).layers(n_phases, n_layers, n_heads, ff_width, cross=cross, dropout=dropout)
         super().__init__(embedding, layers, norm=None)  # phases are read through their features, which are bounded
         self.readout: Any  # a linear map, bands, or None: tied

@@ -35,6 +35,7 @@ class PhaseBands(nn.Module):
         )
         for table in self.tables():
             nn.init.uniform_(table, -math.pi, math.pi)
+        spread = spread.to(self.tables()[0].device)
         self.tables()[0].data *= spread
         for U in self.band_maps():
             # A feature has a mean square of 1/2, and a phase that is uniform in +-pi spread one of (pi spread)^2 / 3.

@@ -100,11 +100,12 @@ class SelectiveSynchronizationAttention(Configured):
         if self.query_omega is not None:
             self.query_omega.weight.data.copy_(self.omega.weight.data)
         self.rotary = self.lag = None
+        device = self.omega.weight.device
         if positions is not None:
             self.rotary = Rotary(positions.drifts, positions.drift_base)
-            self.amplitude = nn.Parameter(positions.amplitudes(n_heads, self.content_width))  # a, (H, F)
+            self.amplitude = nn.Parameter(positions.amplitudes(n_heads, self.content_width).to(device))  # a, (H, F)
             if positions.lag:
-                self.lag = nn.Parameter(positions.lags(n_heads))  # (H,), tokens
+                self.lag = nn.Parameter(positions.lags(n_heads).to(device))  # (H,), tokens
         self.log_alpha = nn.Parameter(torch.zeros(n_heads))
         self.log_K = nn.Parameter(torch.zeros(n_heads))
         if learn_theta:
@@ -116,10 +117,12 @@ class SelectiveSynchronizationAttention(Configured):
     @torch.no_grad()
     def calibrate(self, x: Tensor, memory: Tensor | None = None) -> None:
         """Set alpha and K as the start has them: numbers, or from the pairs of tokens x (B, N, D), or of each with all
-        of a memory (B, M, D); of which none are looked at on the meta device.
+        of a memory (B, M, D). On the meta device there are no numbers to set.
         """
+        if self.log_alpha.is_meta:
+            return
         alpha = K = torch.ones_like(self.log_alpha)
-        if self.start.calibrated and not self.log_alpha.is_meta:
+        if self.start.calibrated:
             source = x if memory is None else memory
             Delta2 = synchrony.mismatch(self.frequencies(x, query=True), self.frequencies(source))
             r = self.order_parameter(source, memory is None)

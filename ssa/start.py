@@ -44,14 +44,14 @@ class Positions:
         checks.number("lag", self.lag, math.isfinite, "is not a number of tokens")
 
     def amplitudes(self, n_heads: int, d: int) -> Tensor:
-        """a (H, F): the content part has a mean square of d, the positional part of F a^2."""
-        first, last = self.position_share
-        share = torch.linspace(first, last, n_heads) if n_heads > 1 else torch.tensor([(first + last) / 2])
+        """a (H, F) on the CPU: the content part has a mean square of d, the positional part of F a^2."""
+        first, last = self.position_share if n_heads > 1 else (sum(self.position_share) / 2,) * 2
+        share = torch.linspace(first, last, n_heads, device="cpu")
         return (share / (1 - share) * d / self.drifts).sqrt()[:, None].repeat(1, self.drifts)
 
     def lags(self, n_heads: int) -> Tensor:
-        """(H,), tokens."""
-        return self.lag * torch.arange(n_heads, dtype=torch.float32)
+        """(H,) on the CPU, tokens."""
+        return self.lag * torch.arange(n_heads, dtype=torch.float32, device="cpu")
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 Parameters are counted on the meta device: nothing is allocated.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from configs.errors import UserError
 from configs.schema import ModelConfig, RunConfig
@@ -15,7 +17,24 @@ from training.build import build_model, parameters_by_part
 # Tokens that a start is made for which holds for one length of sequences: those of a sentence, which are far fewer than
 # the longest that data.context lets in (our choice).
 SENTENCE = 32
+# What gives a tensor its initial values; modules of torch go through torch.nn.init.
+STARTS = ("normal_", "uniform_", "copy_", "mul_", "__imul__")
 REGULARISED = 0.1  # dropout and label smoothing of a translator, as arXiv 1706.03762 has them for its base model
+
+
+class NothingDrawn(TorchFunctionMode):
+    """Inside, tensors keep the values that they were made with: what would give parameters theirs is left out.
+
+    On the meta device there are no values, and torch would load its compiler to find that out, which takes seconds.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init" or getattr(func, "__name__", None) in STARTS:
+            return args[0] if args else options["tensor"]
+        return func(*args, **options)
 
 
 def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
@@ -95,7 +114,7 @@ def budgeted_parameters(model: ModelConfig, tables: bool, vocabulary_size: int, 
     With a vocabulary of tokens (`tables` false) the tables of the embedding and the readout would be most of a small
     model, and of some models more than of others: they are left out then (our choice).
     """
-    with torch.device("meta"):
+    with torch.device("meta"), NothingDrawn():
         parts = parameters_by_part(build_model(model, vocabulary_size, task))
     return parts["total"] if tables else without_tables(parts)
 
