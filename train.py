@@ -13,6 +13,7 @@ from configs.entry import entry_point
 from configs.frozen import FLAG
 from configs.schema import RunConfig
 from configs.sweeps import requested
+from data.files import require_file
 
 
 @entry_point("train")
@@ -25,6 +26,7 @@ def main(config: RunConfig) -> int:
             f"starting {config.model.name}, scale {config.scale.name}, {config.data.name}, seed {config.seed}",
             flush=True,
         )
+        require_file(config.data)
     if config.plan:
         from training.plan import show_plan
 

@@ -9,7 +9,19 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.heartbeat import doing
 from configs.paths import expanded
+from configs.schema import DataConfig, ParallelConfig, StringsConfig
 from data.file_kind import ANNEX, HEAD, Kind, kind_of
+
+
+ONE_FILE = ("text", "text8", "text27", "enwik8")  # sources whose data.path is one file
+
+
+def require_file(data: DataConfig | ParallelConfig | StringsConfig) -> None:
+    """UserError where `data.path` has to be one file and is none: what can be told before torch is loaded, which takes
+    seconds.
+    """
+    if isinstance(data, DataConfig) and data.source in ONE_FILE and data.path is not None:
+        existing_file(data.path)
 
 
 def user_path(text: str, key: str = "data.path") -> Path:

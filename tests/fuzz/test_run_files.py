@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from configs import sweeps
 from configs.counted import counted
 from results.status import STATES, lines, state_of
-from training.run_record.record import RECORD, load_record
+from training.run_record.record import load_record, record_form
 from training.run_record.recorder import Recorder, read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def test_a_run_that_goes_on_after_damage(damaged, metrics, tmp_path):
     def read(given):
         path = tmp_path / "metrics.jsonl"
         path.write_bytes(b"".join(line + b"\n" for line, _ in given[0]) + given[1])
-        record = RECORD.validate_python(content)
+        record = record_form().validate_python(content)
         with contextlib.redirect_stderr(io.StringIO()):
             rows = [*content["metrics"], *read_rows(path)]
             Recorder(record, tmp_path, []).start("{}", 5)

@@ -38,14 +38,15 @@ def require_cuda(key: str, instead: str) -> None:
 
 def prepare(config: RunConfig, kind: str) -> None:
     """Seed every generator; on a CPU refuse whatever is not deterministic, on CUDA use the tensor cores."""
-    if not config.plan:  # a plan draws nothing, and Lightning takes seconds to load
-        from lightning import seed_everything
-
-        seed_everything(config.seed, workers=True, verbose=False)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
         if config.trainer.devices > 1:
             os.environ["OMP_NUM_THREADS"] = str(config.trainer.threads)  # else Lightning divides the cores
+    if config.plan:  # it draws nothing; Lightning, and the compiler that the next line would load, take seconds
+        return
+    from lightning import seed_everything
+
+    seed_everything(config.seed, workers=True, verbose=False)
     torch.use_deterministic_algorithms(kind == "cpu")
     if kind == "cpu":
         # Filling memory before it is written would cost time and change nothing.

@@ -1,5 +1,6 @@
 """metrics.jsonl: the rows of a run, one JSON a line, written as the run goes."""
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,12 @@ from training.run_record.strict_json import strict_json
 
 Row = dict[str, Any]
 FEW = 4  # damaged lines that a warning names
-ROW = TypeAdapter(MetricRow)
+
+
+@functools.cache
+def row_form() -> TypeAdapter[Any]:
+    """What a row is checked against."""
+    return TypeAdapter(MetricRow)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -33,7 +39,7 @@ def read_rows(path: Path) -> list[Row]:
     for number, line in enumerate([*lines, cut_off], 1):
         try:
             row = strict_json(line.decode())
-            ROW.validate_python(row)
+            row_form().validate_python(row)
             rows.append(row)
         except (ValueError, RecursionError):
             if number <= len(lines):

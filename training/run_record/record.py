@@ -1,5 +1,6 @@
 """The run record: what was run, on what, and the result. Plain JSON, no absolute path, no host name."""
 
+import functools
 import json
 import os
 import re
@@ -171,14 +172,17 @@ def record_path(path: Path | str) -> Path:
     return path / "record.json" if path.is_dir() else path
 
 
-RECORD = TypeAdapter(RunRecord)
+@functools.cache
+def record_form() -> TypeAdapter[RunRecord]:
+    """What a record is checked against; made when the first is read, because that takes half a second."""
+    return TypeAdapter(RunRecord)
 
 
 def load_record(path: Path | str) -> RunRecord:
     """The record of a run directory or of a record file; UserError when it is absent, damaged or of another form."""
     path = record_path(path)
     try:
-        record, content = read_strictly(path, RECORD, "run record")
+        record, content = read_strictly(path, record_form(), "run record")
     except FileNotFoundError:
         raise UserError(f"there is no run record at {path}; give a run directory or its record.json") from None
     if record.status == "done" and record.final is None:
