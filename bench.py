@@ -1,5 +1,6 @@
 """Time and memory side by side: `python bench.py` of training steps,
-`python bench.py task=layers` of attention layers, `python bench.py task=translation` of translators.
+`python bench.py task=layers` of attention layers, `task=inference` of evaluation and decoding, `task=translation` of
+translators.
 
 Keys are written in configs/schema.py.
 """
@@ -31,7 +32,7 @@ def main(config: BenchmarkConfig) -> None:
         if path is not None:
             make_parent(Path(path))  # before minutes of measuring, not after
     with out_of_memory_named(lambda _: of_benchmark(config)):
-        {"steps": steps, "layers": layers, "translation": translation}[config.task](config)
+        {"steps": steps, "layers": layers, "inference": inference, "translation": translation}[config.task](config)
 
 
 def steps(config: BenchmarkConfig) -> None:
@@ -54,6 +55,7 @@ def steps(config: BenchmarkConfig) -> None:
             "tokens/s": f"{timing.tokens_per_second:,.0f}",
             f"time / {first}": f"{timing.ratio:.2f}",
             "peak MiB": f"{timing.peak_memory_bytes / 2**20:,.0f}",
+            **compiled(timing),
             "layers x width": timing.shape,
         }
         for timing in timings
@@ -62,6 +64,42 @@ def steps(config: BenchmarkConfig) -> None:
     quickest = min(timing.seconds for timing in timings)
     print(f"\nLoading a batch takes {1e3 * loading:.2f} ms, {loading / quickest:.2%} of the quickest step.")
     write(config, {"loading_seconds": loading, "timings": [asdict(timing) for timing in timings]})
+
+
+def compiled(timing: Any) -> dict[str, str]:
+    """What compilation brings, and what it takes."""
+    if timing.gain is None:
+        return {}
+    return {"not compiled / compiled": f"{timing.gain:.2f}", "compiling s": f"{timing.compile_seconds:.0f}"}
+
+
+def inference(config: BenchmarkConfig) -> None:
+    """Evaluation and cached decoding of language models."""
+    from results.document import markdown
+    from training.benchmarks.inference import measure_inference
+
+    with rounds(config) as done:
+        timings = measure_inference(config, done)
+    print(
+        f"Inference at scale={config.scale.name}, {config.device}, precision {config.precision}: the loss in passes of "
+        f"{config.batch_size} x {config.context} bytes; {config.context} bytes written in {config.batch_size} texts at "
+        f"once, with caches; medians of {config.rounds} rounds\n"
+    )
+    first = config.models[0]
+    rows = [
+        {
+            "model": timing.model,
+            "parameters": f"{timing.parameters:,}",
+            "evaluated tokens/s": f"{timing.evaluated_per_second:,.0f}",
+            f"evaluation / {first}": f"{timing.evaluation_ratio:.2f}",
+            "decoded tokens/s": f"{timing.decoded_per_second:,.0f}",
+            f"decoding / {first}": f"{timing.decoding_ratio:.2f}",
+            "layers x width": timing.shape,
+        }
+        for timing in timings
+    ]
+    print(markdown(rows, left=("model", "layers x width")))
+    write(config, {"timings": [asdict(timing) for timing in timings]})
 
 
 def translation(config: BenchmarkConfig) -> None:

@@ -53,7 +53,6 @@ def check_run(config: RunConfig, scales: list[str]) -> None:
             ("trainer.micro_batch_size", trainer.micro_batch_size is not None),
             ("trainer.devices", trainer.devices > 1),
             ("trainer.strategy", trainer.strategy != "auto"),
-            ("compile", config.compile),
             ("task=translation, whose batches differ in shape", config.task == "translation"),
         ):
             if asked:
@@ -164,6 +163,8 @@ def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:
             f"task=translation takes sentences of at most {LONGEST_SEARCHED} tokens, without compile: type for example "
             "context=16 batch_size=64"
         )
+    if config.task == "inference" and config.compile:
+        raise UserError("task=inference measures evaluation and decoding, which are not compiled; leave out compile=")
     if config.figure is not None and config.task != "layers":
         raise UserError("figure= is drawn by task=layers; type task=layers too")
 

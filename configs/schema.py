@@ -704,14 +704,16 @@ BLOCKS = ("transformer_block", "osn_block", "published_block")  # with a feed-fo
 class BenchmarkConfig:
     """What `bench.py` measures. task=steps: full training steps (forward, backward, optimizer) of models over bytes,
     side by side, and the loading of a batch. task=layers: forward and backward of attention layers against length.
-    task=translation: training steps of translators, and beam search with caches and without.
+    task=inference: the loss of a split, and cached decoding, of models over bytes. task=translation: training steps of
+    translators, and beam search with caches and without.
     """
 
-    task: str = setting("steps", names=("steps", "layers", "translation"))
+    task: str = setting("steps", names=("steps", "layers", "inference", "translation"))
     models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native"])
     scale: ScaleConfig = field(default_factory=ScaleConfig)
-    batch_size: int = setting(16, at_least(1))  # windows a step; translation: pairs
-    context: int = setting(256, at_least(2))  # bytes a window holds; translation: tokens of a sentence, up to 39
+    batch_size: int = setting(16, at_least(1))  # windows a step; inference: of a pass, and texts that are written at once
+    # bytes a window holds; inference: and that are written; translation: tokens of a sentence, up to 39
+    context: int = setting(256, at_least(2))
     vocabulary: int = setting(8192, at_least(16))  # translation: tokens
     # layers: the first one is the unit; legal are LAYERS and BLOCKS, above
     layers: list[str] = field(default_factory=lambda: list(LAYERS))

@@ -1,8 +1,11 @@
 """Batches of a corpus."""
 
+import functools
+
 from configs.counted import counted
 from configs.errors import UserError
 from data.corpus import Corpus
+from data.split import Split
 from data.tokenizers import ONE_BYTE
 from data.training_data import WindowData
 from data.windows import Batch, steps_per_epoch, training_batch
@@ -33,10 +36,14 @@ class LanguageData(WindowData):
         self.tokenizer_file = None if corpus.tokenizer.name in ONE_BYTE else corpus.tokenizer.content
         self.steps_per_epoch = steps_per_epoch(corpus.tokens_per_split()["train"], context, batch_size)
 
+    @functools.cached_property
+    def _train(self) -> Split:
+        return self.corpus.split("train")  # mapped once, not for every batch
+
     def batch(self, step: int, rank: int, world_size: int, micro: int) -> Batch:
         epoch, index = divmod(step, self.steps_per_epoch)
         return training_batch(
-            self.corpus.split("train"),
+            self._train,
             self.context,
             self.batch_size,
             self.seed,

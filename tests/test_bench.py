@@ -10,6 +10,7 @@ import torch
 
 from configs.compose import compose
 from configs.errors import UserError
+from training.benchmarks import inference
 from training.benchmarks import steps as benchmark
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +47,7 @@ def test_the_scale_is_the_one_that_was_asked_for() -> None:
 
 def test_ratios_are_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that slows down by a factor of 10 between rounds leaves the ratio of two models alone."""
-    clock = iter([0, 1, 1, 3, 100, 110, 110, 130, 1000, 1100, 1100, 1300])
+    clock = iter(12 * [0] + [0, 1, 1, 3, 100, 110, 110, 130, 1000, 1100, 1100, 1300])
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(benchmark, "training_step", lambda config, name: (lambda: None, 7, "shape"))
     monkeypatch.setattr(benchmark, "peak_memory", lambda config, name: 1)
@@ -82,6 +83,41 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     assert [timing["model"] for timing in result["timings"]] == ["transformer", "kuramoto"]
     assert all(timing["peak_memory_bytes"] > 0 for timing in result["timings"])
     assert str(tmp_path) not in output.read_text()
+
+
+def test_a_compiled_step_is_told_beside_one_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step of WARM_UP compiles; rounds measure both, one after the other."""
+    clock = iter([0, 61, 70, 71, 80, 81, 90, 91, 92, 93, 94, 95, 100, 102, 110, 113, 120, 120.5, 130, 132])
+    built = []
+
+    def training_step(config, name):
+        built.append((name, config.compile))
+        return lambda: None, 7, "shape"
+
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(benchmark, "training_step", training_step)
+    monkeypatch.setattr(benchmark, "peak_memory", lambda config, name: 1)
+    monkeypatch.setattr(benchmark, "require_compiler", lambda device: None)
+    (timing,) = benchmark.measure(compose("bench", [*SMALL, "models=[fsn]", "rounds=2", "compile=true"]))
+    assert built == [("fsn", True), ("fsn", False)]
+    assert timing.compile_seconds == 60
+    assert timing.gain == (3 / 2 + 2 / 0.5) / 2, "the median of the rounds' ratios"
+
+
+def test_inference_of_every_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The loss of every target of the split is told, and as many tokens are written as the speeds are of."""
+    told, written = [], []
+    evaluate, continued = inference.evaluate, inference.continued
+    small = [*SMALL, "task=inference", "rounds=1", "models=[transformer,kuramoto,fsn,fsn_native,osn]"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inference, "evaluate", lambda *a, **k: told.append(evaluate(*a, **k)))
+        patch.setattr(inference, "continued", lambda *a: written.extend(t.numel() for t in continued(*a)) or [])
+        timings = inference.measure_inference(compose("bench", small), lambda done: None)
+    assert {result.targets for result in told} == {2 * 2 * 16} and len(told) == 10
+    assert sum(written) == 10 * 2 * 16
+    assert [timing.model for timing in timings][::4] == ["transformer", "osn"]
+    assert (timings[0].evaluation_ratio, timings[0].decoding_ratio) == (1, 1)
+    assert all(min(timing.evaluated_per_second, timing.decoded_per_second) > 0 for timing in timings)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,8 @@ def _device(config: RunConfig, record: RunRecord) -> str:
     device, wanted = record.device, config.trainer.accelerator
     if wanted not in ("auto", device.kind):  # in a plan
         return f"{device.count} {wanted}, not on this machine"
-    return f"{device.count} {device.kind} ({device.name}), {counted(device.threads, 'thread')}"
+    products = f", float32 products in {device.float32}" if device.float32 != "float32" else ""
+    return f"{device.count} {device.kind} ({device.name}), {counted(device.threads, 'thread')}{products}"
 
 
 def _training(config: RunConfig, data: DataInfo, total_steps: int, steps_per_epoch: int | None) -> dict[str, str]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
+import torch
+from torch import Tensor
 
 from data.training_data import TrainingData
 
@@ -30,8 +32,20 @@ class Batches(L.LightningDataModule):
                 f"{type(self).__name__} serves a Lightning trainer; without one call `batch` of its data"
             )
         data.require_parts(trainer.world_size)
-        return (
+        batches = (
             data.batch(step, trainer.global_rank, trainer.world_size, micro)
             for step in itertools.count(trainer.global_step)
             for micro in range(data.n_micro)
         )
+        return map(pinned, batches) if trainer.strategy.root_device.type == "cuda" else batches
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The batch on a device; the host does not wait for the copy of what is pinned."""
+        if device.type == "cpu":
+            return batch
+        return type(batch)(*(x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in batch))
+
+
+def pinned(batch: Any) -> Any:
+    """A batch in memory that a GPU copies from by itself. A batch is a named tuple of tensors and counts."""
+    return type(batch)(*(x.pin_memory() if isinstance(x, Tensor) else x for x in batch))

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 
 from measures.by_head import ByHead, warnings
+from training.compiler import as_compiled_before
 from training.meter import Meter
 from training.progress import Progress
 from training.recall import RecallValidation
@@ -36,6 +37,7 @@ class Loop(L.Callback):
         recorder: Recorder,
         progress: Progress,
         stop: GracefulStop,
+        compiled: bool = False,
     ) -> None:
         self.meter = meter
         self.checkpoints = checkpoints
@@ -43,6 +45,7 @@ class Loop(L.Callback):
         self.recorder = recorder
         self.progress = progress
         self.stop = stop
+        self.compiled = compiled
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
@@ -65,7 +68,8 @@ class Loop(L.Callback):
         row = self.meter.measure(trainer, pl_module, batch)
         if row is not None:
             self.recorder.add(row)
-        self.progress.step(trainer.global_step, self.meter.last_loss, self.meter.tokens_per_second, self.meter.tokens)
+        speed = self.meter.tokens_per_second
+        self.progress.step(trainer.global_step, self.meter.losses(), speed, self.meter.tokens)
         if self.checkpoints.due(trainer.global_step):
             self._checkpoint(trainer)
         self._validate_and_stop(trainer, pl_module)
@@ -107,7 +111,8 @@ class Loop(L.Callback):
             raise
 
     def _look_at_start(self, module: TrainingModule) -> None:
-        synchrony = self.validation.synchrony(module.model)
+        with as_compiled_before(self.compiled):
+            synchrony = self.validation.synchrony(module.model)
         self.recorder.record.synchrony_at_start = synchrony
         self._warn(0, synchrony)
 
@@ -121,7 +126,8 @@ class Loop(L.Callback):
             if world_size == 1:  # several processes must stop together, at the end of the step
                 self.stop.check()
 
-        row = self.validation.row(module.model, step, self.meter.tokens, on_progress, rank, world_size)
+        with as_compiled_before(self.compiled):
+            row = self.validation.row(module.model, step, self.meter.tokens, on_progress, rank, world_size)
         self.recorder.add(row)
         if rank == 0:
             self._warn(step, row.get("synchrony", {}))

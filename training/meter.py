@@ -35,13 +35,24 @@ class Sums:
     n_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A step, and its numbers on the device: loss (this process's share) and norm of the gradient, each 0-d."""
+
+    step: int
+    n_targets: int
+    n_bytes: int
+    numbers: tuple[Tensor, Tensor]
+
+
 class Meter:
     """Measures each step; its counts are part of every checkpoint.
 
     A row's nats and grad_norm are means over the steps since the row before, of the global batches: all processes count
-    the same, so a checkpoint of one goes on in any number of them. On a GPU a step's numbers are read
-    while the next step runs, so reading them does not hold the device up. Rows have no epoch where the data has no end
-    (`steps_per_epoch` None).
+    the same, so a checkpoint of one goes on in any number of them. A step's numbers stay on the device until a row,
+    a checkpoint or a validation is due: no step waits for the device or for other processes to be measured. A number
+    that is not finite is told then, with its step, and before a checkpoint is written. Rows have no epoch where the
+    data has no end (`steps_per_epoch` None).
     """
 
     def __init__(
@@ -52,11 +63,12 @@ class Meter:
         self.total_steps = total_steps
         self.log_every = log_every
         self.tokens = 0
-        self.last_loss = math.nan  # in its unit
+        self._losses: list[float] = []  # read since `losses` was last called
         self._seconds = 0.0
         self._running_since: float | None = None
         self._sums = Sums()
-        self._unread: tuple[int, Any, Tensor, torch.cuda.Event] | None = None
+        self._unread: list[Measured] = []
+        self._processes = 1
 
     @property
     def seconds(self) -> float:
@@ -79,7 +91,10 @@ class Meter:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the clock, for validation and checkpoints. Reads what is still on its way from the device first."""
+        """Stop the clock, for validation and checkpoints. Reads what is still on the device first.
+
+        All processes must enter this together. Raises NonFiniteError.
+        """
         self._read()
         self.stop()
         try:
@@ -97,10 +112,9 @@ class Meter:
         self.tokens += self.unit.tokens(batch)
         self._sums.tokens += self.unit.tokens(batch)
         self._sums.n_bytes += self.unit.bytes(batch)
-        nats = module.step_nats.clone()
-        if trainer.world_size > 1:  # each process knows only its own windows' share of the loss
-            dist.all_reduce(nats)
-        self._queue(step, batch, torch.stack((nats, module.grad_norm)))
+        numbers = (module.step_nats, module.grad_norm)
+        self._processes = trainer.world_size
+        self._unread.append(Measured(step, batch.n_targets, self.unit.bytes(batch), numbers))
         if step % self.log_every and step != self.total_steps:
             return None
         self._read()
@@ -116,35 +130,33 @@ class Meter:
             "tokens_per_second": sums.tokens / max(self._sums.began - sums.began, 1e-9),
         }
 
-    def _queue(self, step: int, batch: Any, values: Tensor) -> None:
-        """Start to copy a step's numbers to the host, and take in those of the step before."""
-        if not values.is_cuda:
-            self._take(step, batch, values)
-            return
-        host = torch.empty(2, pin_memory=True).copy_(values, non_blocking=True)
-        copied = torch.cuda.Event()
-        copied.record()
-        self._read()
-        self._unread = (step, batch, host, copied)
+    def losses(self) -> list[float]:
+        """Of each step whose numbers were read since the last call: its training loss, in the unit."""
+        read, self._losses = self._losses, []
+        return read
 
     def _read(self) -> None:
-        """Wait for the numbers that are on their way."""
-        if self._unread is not None:
-            (step, batch, host, copied), self._unread = self._unread, None
-            copied.synchronize()
-            self._take(step, batch, host)
+        """Take in the numbers that are still on the device: one copy for all of them."""
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        nats, grad_norms = (torch.stack(kind) for kind in zip(*(each.numbers for each in unread), strict=True))
+        if self._processes > 1:  # each process knows only its own windows' share of the loss
+            dist.all_reduce(nats)
+        for each, *numbers in zip(unread, *torch.stack((nats, grad_norms)).tolist(), strict=True):
+            self._take(each, *numbers)
 
-    def _take(self, step: int, batch: Any, values: Tensor) -> None:
-        nats, grad_norm = values.tolist()
+    def _take(self, measured: Measured, nats: float, grad_norm: float) -> None:
         for name, value in (("training loss", nats), ("gradient norm", grad_norm)):
             if not math.isfinite(value):
-                raise NonFiniteError(f"the {name} became {value} at step {step}; try a smaller optim.lr")
-        self.last_loss = self.unit.losses(nats, batch.n_targets, self.unit.bytes(batch))[self.unit.key]
+                raise NonFiniteError(f"the {name} became {value} at step {measured.step}; try a smaller optim.lr")
+        self._losses.append(self.unit.losses(nats, measured.n_targets, measured.n_bytes)[self.unit.key])
         self._sums.nats += nats
         self._sums.grad_norm += grad_norm
         self._sums.steps += 1
 
     def state_dict(self) -> dict[str, Any]:
+        self._read()
         return {"tokens": self.tokens, "seconds": self.seconds, "since_row": list(astuple(self._sums))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from configs import heartbeat
@@ -77,12 +78,15 @@ class Progress:
         self._live.start()
         heartbeat.mute(True)
 
-    def step(self, step: int, loss: float, tokens_per_second: float, tokens: int = 0) -> None:
-        """One optimizer step is done; loss: that of training, in the unit; tokens: read so far."""
+    def step(self, step: int, losses: Sequence[float], tokens_per_second: float, tokens: int = 0) -> None:
+        """One optimizer step is done. losses: of training, in the unit, of the steps that became known with it, which
+        may be none; tokens: read so far.
+        """
         self.at, self._tokens, self._speed = step, tokens, tokens_per_second
-        self._seen += 1
-        before = loss if self._loss is None else self._loss
-        self._loss = before + (loss - before) / self._window
+        for loss in losses:
+            self._seen += 1
+            before = loss if self._loss is None else self._loss
+            self._loss = before + (loss - before) / self._window
         self._tell()
         if not self.shown:
             return

@@ -21,6 +21,7 @@ from ssa.backends import fallen_back
 from training import announce
 from training.attention_backend import backends
 from training.batches import Batches
+from training.compiler import compile_passes
 from training.loop import Loop
 from training.meter import Meter
 from training.out_of_memory import OutOfMemory, of_run, out_of_memory_named
@@ -207,7 +208,8 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
         progress.stop()
 
     group.watch.at_forced_end = lambda death: end(death, str(death))
-    module = plan.task.module(plan.model, config.optim, plan.total_steps, plan.data.n_micro, config.trainer.cuda_graphs)
+    graphs = config.trainer.cuda_graphs and not config.compile  # a compiler captures its own
+    module = plan.task.module(plan.model, config.optim, plan.total_steps, plan.data.n_micro, graphs)
     loop = make_loop(plan, recorder, progress, stop)
     trainer = make_trainer(plan, loop)
     try:
@@ -219,7 +221,7 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
         validated = next((row[unit.key] for row in reversed(record.rows("validation"))), None)
         progress.start(step, validated, last.get("tokens", 0))
         if config.compile:
-            plan.model.compile(dynamic=False)
+            compile_passes(plan.model, config.trainer.cuda_graphs)
         with out_of_memory_named(lambda error: of_run(config, error)):
             trainer.fit(module, datamodule=Batches(plan.data), ckpt_path=checkpoint)
             record.ssa |= fallen_back()
@@ -282,6 +284,7 @@ def make_loop(plan: Plan, recorder: Recorder, progress: Progress, stop: Graceful
         recorder,
         progress,
         stop,
+        plan.config.compile,
     )
 
 

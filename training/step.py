@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
 
 from configs.schema import OptimConfig
@@ -20,6 +20,8 @@ from training.build import parameter_groups
 from training.schedule import lr_factor
 
 DROPOUT_STREAM = 0x64_72_6F_70  # keeps these seeds apart from any other that is drawn alike
+
+NOTES = ("_current_fx_name", "step_nats", "grad_norm", "lr")  # attributes that are no part of a model
 
 
 class TrainingModule(L.LightningModule):
@@ -32,6 +34,7 @@ class TrainingModule(L.LightningModule):
     """
 
     schedule: LambdaLR
+    trained: list[nn.Parameter]
 
     def __init__(
         self, model: nn.Module, optim: OptimConfig, total_steps: int, n_micro: int = 1, cuda_graphs: bool = False
@@ -45,6 +48,13 @@ class TrainingModule(L.LightningModule):
         self.step_nats = torch.zeros(())
         self.grad_norm = torch.zeros(())
         self.lr = 0.0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A module looks at each value for a parameter, and Lightning sets its note of the hook 40 times a step.
+        if name in NOTES:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def nats(self, batch: Any) -> Tensor:
         """Loss of a micro-batch, 0-d with its gradient, in nats: summed over its targets."""
@@ -103,6 +113,7 @@ class TrainingModule(L.LightningModule):
     def on_train_start(self) -> None:
         """The schedule begins here and is in no checkpoint, because it follows from the global step."""
         (optimizer,) = self.trainer.optimizers
+        self.trained = list(self.model.parameters())
         for group in optimizer.param_groups:
             group["initial_lr"] = self.optim.lr * group["lr_scale"]
         self.schedule = LambdaLR(
@@ -116,6 +127,7 @@ class TrainingModule(L.LightningModule):
         self.schedule.step()
 
     def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
-        limit = self.optim.grad_clip or float("inf")
-        norm = clip_grad_norm_(self.model.parameters(), limit)
+        # As clip_grad_norm_ does; of weights in parts the norm is put together once, not again to be logged.
+        norm = get_total_norm([p.grad for p in self.trained if p.grad is not None])
         self.grad_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        clip_grads_with_norm_(self.trained, self.optim.grad_clip or float("inf"), self.grad_norm)

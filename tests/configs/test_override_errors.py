@@ -149,7 +149,6 @@ IMPOSSIBLE = [
     ({"trainer.micro_batch_size": 5}, "does not divide the 16 windows"),
     ({"trainer.cuda_graphs": True, "trainer.micro_batch_size": 8}, "cannot go with trainer.micro_batch_size="),
     ({"trainer.cuda_graphs": True, "trainer.devices": 2}, "cannot go with trainer.devices="),
-    ({"trainer.cuda_graphs": True, "compile": True}, "cannot go with compile="),
     ({"trainer.devices": 2, "trainer.micro_batch_size": 16}, "does not divide the 8 windows"),
     ({"trainer.devices": 3}, "batch_size=16 is not divisible by trainer.devices=3"),
     ({"model.width": 10, "model.n_heads": 3}, "model.width=10 is not divisible by model.n_heads=3"),

@@ -26,7 +26,7 @@ def test_bits_per_byte_come_from_the_bytes_behind_the_targets():
     row = measure(meter, 2, 1.0, (6, 30))
     assert (row["nats"], row["tokens"]) == (2.0, 10)
     assert row["bits_per_byte"] == pytest.approx(2.0 / math.log(2) / 4)
-    assert meter.last_loss == pytest.approx(1.0 / math.log(2) / 5), "of the last step alone"
+    assert meter.losses()[-1] == pytest.approx(1.0 / math.log(2) / 5), "of the last step alone"
     measure(meter, 3, 5.0, (10, 10))
     assert measure(meter, 4, 5.0, (10, 10))["bits_per_byte"] == pytest.approx(5.0 / math.log(2)), "counted afresh"
 

@@ -20,11 +20,11 @@ def test_lines_where_there_is_no_terminal(capsys, monkeypatch):
     monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
     progress = Progress(40, shown=True)
     progress.start(10, last_validation=3.25)
-    progress.step(11, BITS, 1234.0)
+    progress.step(11, [BITS], 1234.0)
     progress.validation(500, 1000)
     progress.row({"step": 12, "split": "train", "bits_per_byte": 9.9})
     progress.row({"step": 12, "split": "validation", "bits_per_byte": 1.5})
-    progress.step(40, BITS, 1234.0)
+    progress.step(40, [BITS], 1234.0)
     progress.stop()
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("step 11/40 · 2.000 bits/byte · val 3.250 · 1.2k tok/s")
@@ -39,10 +39,10 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     progress = Progress(22_000, shown=True)
     progress.start(0, last_validation=None)
-    progress.step(21_999, BITS, 123_456.0)
+    progress.step(21_999, [BITS], 123_456.0)
     progress.validation(500, 1000)
     progress.row({"step": 21_999, "split": "validation", "bits_per_byte": 1.5})
-    progress.step(22_000, BITS, 123_456.0)
+    progress.step(22_000, [BITS], 123_456.0)
     progress.stop()
     said = capsys.readouterr().err
     assert "22000/22000" in said and "123.5k tok/s" in said and "2.000 bits/byte" in said and "val 1.500" in said
@@ -52,7 +52,7 @@ def test_nothing_when_not_shown(capsys, monkeypatch):
     monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
     progress = Progress(2, shown=False)
     progress.start(0, None)
-    progress.step(2, BITS, 1.0)
+    progress.step(2, [BITS], 1.0)
     progress.validation(1, 2)
     progress.row({"step": 2, "split": "validation", "bits_per_byte": 1.5})
     progress.stop()
@@ -64,7 +64,7 @@ def shown_after(losses, capsys, monkeypatch):
     progress = Progress(10_000, shown=True)
     progress.start(0, None)
     for step, loss in enumerate(losses, 1):
-        progress.step(step, loss, 1.0)
+        progress.step(step, [loss], 1.0)
     return float(capsys.readouterr().err.splitlines()[-1].split(" · ")[1].split()[0])
 
 
@@ -85,7 +85,7 @@ def test_the_shown_loss_says_how_many_steps_it_is_a_mean_of(capsys, monkeypatch)
     progress = Progress(10_000, shown=True)
     progress.start(0, None)
     for step in range(1, 101):
-        progress.step(step, BITS, 1.0)
+        progress.step(step, [BITS], 1.0)
     first, *_, last = capsys.readouterr().err.splitlines()
     assert "mean of" not in first, "one loss is no mean"
     assert last.startswith("step 100/10000 · 2.000 bits/byte · mean of 10 steps · val -")
@@ -106,7 +106,7 @@ def test_a_reader_that_has_gone_ends_no_run(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Gone())
     progress = Progress(2, shown=True)
     progress.start(0, None)
-    progress.step(1, BITS, 1.0)
+    progress.step(1, [BITS], 1.0)
     progress.row({"step": 1, "split": "validation", "bits_per_byte": 1.5})
 
 
@@ -156,7 +156,7 @@ def look_at_widths(terminal):
     for columns, kept in ((200, 6), (80, 5), (60, 3), (40, 2), (80, 5)):
         terminal.shown()
         terminal.resize(columns)
-        progress.step(progress.at + 5_000 if columns != 80 else 21_999, BITS, 123_456.0)
+        progress.step(progress.at + 5_000 if columns != 80 else 21_999, [BITS], 123_456.0)
         progress._live.refresh()
         line = terminal.shown()[-1]
         assert len(line) < columns and len(line.split(" · ")) == kept, line
@@ -172,7 +172,7 @@ def test_the_name_of_the_run_is_in_every_line_and_error(capsys, monkeypatch):
     monkeypatch.setattr("training.progress.LINE_EVERY", 0.0)
     progress = Progress(40, shown=True, name="fsn-1m")
     progress.start(10, None)
-    progress.step(11, BITS, 1234.0)
+    progress.step(11, [BITS], 1234.0)
     progress.validation(5, 10)
     progress.row({"step": 11, "split": "validation", "bits_per_byte": 1.5})
     progress.warn(11, "two heads are alike")

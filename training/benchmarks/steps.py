@@ -7,7 +7,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,10 +41,16 @@ class Timing:
     tokens_per_second: float
     ratio: float
     peak_memory_bytes: int  # of tensors (cuda), or of a process of its own above one that only imported torch (cpu)
+    # Of a compiled one: median over rounds of the time without compilation over that with it, and what compiling took.
+    gain: float | None = None
+    compile_seconds: float | None = None
 
 
 def measure(config: BenchmarkConfig, on_round: Callable[[int], None] = lambda done: None) -> list[Timing]:
-    """Take `config.rounds` steps of each model, in turn. UserError for CUDA, or a compiler, asked for and absent."""
+    """Take `config.rounds` steps of each model, in turn; with `compile` each also without it, in the same rounds.
+
+    UserError for CUDA, or a compiler, asked for and absent.
+    """
     if config.device == "cuda":
         require_cuda("device", "device=cpu")
     if config.compile:
@@ -54,15 +60,17 @@ def measure(config: BenchmarkConfig, on_round: Callable[[int], None] = lambda do
         torch.set_num_threads(config.threads)
     memory = {name: peak_memory(config, name) for name in config.models}
     steps = {name: training_step(config, name) for name in config.models}
-    for step, _, _ in steps.values():
-        for _ in range(WARM_UP):
-            step()
+    eager = {name: training_step(replace(config, compile=False), name) for name in config.models if config.compile}
+    compiling = {name: first_steps(step) for name, (step, _, _) in steps.items()}
+    for step, _, _ in eager.values():
+        first_steps(step)
     seconds: dict[str, list[float]] = {name: [] for name in config.models}
+    without: dict[str, list[float]] = {name: [] for name in eager}
     for done in range(config.rounds):
         for name, (step, _, _) in steps.items():
-            start = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(seconds_of(step))
+            if name in eager:
+                without[name].append(seconds_of(eager[name][0]))
         on_round(done + 1)
     first = seconds[config.models[0]]
     return [
@@ -72,11 +80,31 @@ def measure(config: BenchmarkConfig, on_round: Callable[[int], None] = lambda do
             shape=shape,
             seconds=statistics.median(seconds[name]),
             tokens_per_second=config.batch_size * config.context / statistics.median(seconds[name]),
-            ratio=statistics.median(ours / theirs for ours, theirs in zip(seconds[name], first, strict=True)),
+            ratio=ratio(seconds[name], first),
             peak_memory_bytes=memory[name],
+            gain=ratio(without[name], seconds[name]) if config.compile else None,
+            compile_seconds=compiling[name] if config.compile else None,
         )
         for name, (_, parameters, shape) in steps.items()
     ]
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def first_steps(step: Callable[[], object]) -> float:
+    """Warm up; by how many seconds the first call took longer than the last."""
+    seconds = [seconds_of(step) for _ in range(WARM_UP)]
+    return seconds[0] - seconds[-1]
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Median over rounds of one time over another in the same round."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def training_step(config: BenchmarkConfig, name: str) -> tuple[Callable[[], None], int, str]:

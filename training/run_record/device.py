@@ -52,11 +52,11 @@ def prepare(config: RunConfig, kind: str) -> None:
         # Filling memory before it is written would cost time and change nothing.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # torch makes it at import
     else:
-        torch.set_float32_matmul_precision("high")
+        torch.set_float32_matmul_precision("high")  # TF32, as `device` records
         torch.cuda.reset_peak_memory_stats()
 
 
 def device(config: RunConfig, kind: str) -> Device:
     """The device a run trains on, as its record names it."""
     name = torch.cuda.get_device_name() if kind == "cuda" else cpu_name()
-    return Device(kind, name, torch.get_num_threads(), config.trainer.devices)
+    return Device(kind, name, torch.get_num_threads(), config.trainer.devices, "TF32" if kind == "cuda" else "float32")

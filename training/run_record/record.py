@@ -93,6 +93,7 @@ class Device:
     name: str
     threads: Count
     count: Count = 1
+    float32: str = "float32"  # how float32 matrices are multiplied: TF32 on the tensor cores of a GPU
 
 
 @with_config(extra="forbid")
