@@ -528,7 +528,8 @@ class TrainerConfig:
     threads: int | None = setting(None, at_least(1, MOST_THREADS), example=2)  # of torch; None: its own choice
     # seconds that the processes of a run wait for one of them before the run ends
     timeout: int = setting(1800, at_least(5))
-    # replay the passes of a small model as CUDA graphs: one launch instead of hundreds; one GPU, whole batches
+    # replay the passes of a small model as CUDA graphs: one launch instead of hundreds; one GPU, whole batches. With
+    # compile=true the compiler captures them
     cuda_graphs: bool = False
     progress: bool = True
 
@@ -711,7 +712,9 @@ class BenchmarkConfig:
     task: str = setting("steps", names=("steps", "layers", "inference", "translation"))
     models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native"])
     scale: ScaleConfig = field(default_factory=ScaleConfig)
-    batch_size: int = setting(16, at_least(1))  # windows a step; inference: of a pass, and texts that are written at once
+    batch_size: int = setting(
+        16, at_least(1)
+    )  # windows a step; inference: of a pass, and texts that are written at once
     # bytes a window holds; inference: and that are written; translation: tokens of a sentence, up to 39
     context: int = setting(256, at_least(2))
     vocabulary: int = setting(8192, at_least(16))  # translation: tokens

@@ -8,10 +8,23 @@ from pathlib import Path
 from configs.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"torch", "lightning", "wandb", "datasets", "tokenizers", "sacrebleu", "matplotlib", "scipy", "pandas"}
+COMPILER = "torch._dynamo"  # takes as long to load as torch itself
+HEAVY = {
+    "torch",
+    COMPILER,
+    "lightning",
+    "wandb",
+    "datasets",
+    "tokenizers",
+    "sacrebleu",
+    "matplotlib",
+    "scipy",
+    "pandas",
+}
 # In one process, one after the other: what one loads counts for all that follow, so the last column only grows.
 COMMANDS: list[tuple[list[str], int, set[str]]] = [
     (["train.py", "modl=fsn"], 2, set()),
+    (["train.py", "data=text27", "data.path=nowhere"], 2, set()),
     (["train.py", "+sweeps=fsn-enwik"], 2, set()),
     (["eval.py", "run=nowhere"], 2, set()),
     (["bench.py", "tsk=layers"], 2, set()),
@@ -21,8 +34,8 @@ COMMANDS: list[tuple[list[str], int, set[str]]] = [
     (["-m", "results.claims", "nowhere"], 2, set()),
     (["-m", "results.report", "nowhere"], 2, set()),
     (["-m", "results.compare", "results/records/enwiki2015-250k-4m"], 0, {"scipy"}),
-    (["train.py", "model=osn", "scale=smoke", "data=text", "plan=true"], 0, {"scipy", "torch"}),
     (["train.py", "+sweeps=fsn-enwik8", "profile=smoke", "status=true"], 0, {"scipy", "torch"}),
+    (["train.py", "model=osn", "scale=smoke", "data=text", "plan=true"], 0, {"scipy", "torch", COMPILER}),
 ]
 RUN = """
 import contextlib, json, os, runpy, sys

@@ -93,15 +93,18 @@ def test_a_full_disk_under_the_record_is_one_line_too(
     same_weights(tmp_path / "run", uninterrupted())
 
 
-def test_a_loss_that_is_not_finite_stops_at_once(make_config, tmp_path, monkeypatch, uninterrupted, same_weights):
+def test_a_loss_that_is_not_finite_is_found_before_a_checkpoint(
+    make_config, tmp_path, monkeypatch, uninterrupted, same_weights
+):
+    """No row is due before step 30; the checkpoint of step 14 is not written, and the step is the right one."""
     with monkeypatch.context() as patch:
-        after_step(patch, 16, poison)
-        with pytest.raises(UserError, match="training loss became nan at step 17"):
-            run(make_config())
+        after_step(patch, 11, poison)
+        with pytest.raises(UserError, match="training loss became nan at step 12"):
+            run(make_config("trainer.log_every=30"))
     record = load_record(tmp_path / "run")
-    assert record.status == "failed" and "step 17" in record.error
+    assert record.status == "failed" and "step 12" in record.error
     newest = newest_whole(tmp_path / "run")
-    assert read_checkpoint(newest)["global_step"] == 14
+    assert read_checkpoint(newest)["global_step"] == 7
     assert all(torch.isfinite(value).all() for value in read_checkpoint(newest)["state_dict"].values())
 
     run(make_config())  # the cause is gone

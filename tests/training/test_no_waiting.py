@@ -29,12 +29,16 @@ class NoMethods(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def moves(tensor, dtype=None, device=None, **_):
+    """Whether a copy is to the host; autocast names the device too where it casts alone."""
+    return device == torch.device("cpu") and dtype in (None, tensor.dtype)
+
+
 class NoOperations(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        moved = kwargs.get("device") == torch.device("cpu") and kwargs.get("dtype") in (None, args[0].dtype)
-        if name in OPERATIONS or (name == "_to_copy" and moved):  # autocast names the device where it casts alone
+        if name in OPERATIONS or (name == "_to_copy" and moves(args[0], **kwargs)):
             raise Waiting(name)
         return func(*args, **kwargs)
 
@@ -64,7 +68,12 @@ def watched(monkeypatch):
         yield steps
 
 
-BRIEF = [f"trainer.log_every={EVERY}", f"trainer.checkpoint_every={EVERY}", f"trainer.val_every={EVERY}", "trainer.max_steps=4"]
+BRIEF = [
+    f"trainer.log_every={EVERY}",
+    f"trainer.checkpoint_every={EVERY}",
+    f"trainer.val_every={EVERY}",
+    "trainer.max_steps=4",
+]
 RUNS = [
     ["model=transformer", "trainer.micro_batch_size=4"],
     ["model=kuramoto", "precision=bf16"],

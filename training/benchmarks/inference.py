@@ -59,7 +59,10 @@ def measure_inference(config: BenchmarkConfig, on_round: Callable[[int], None]) 
             seconds[key].append(seconds_of(action))
         on_round(done + 1)
     first = config.models[0]
-    tokens = {"evaluation": BATCHES * config.batch_size * config.context, "decoding": config.batch_size * config.context}
+    tokens = {
+        "evaluation": BATCHES * config.batch_size * config.context,
+        "decoding": config.batch_size * config.context,
+    }
 
     def speed(name: str, what: str) -> float:
         return tokens[what] / statistics.median(seconds[name, what])

@@ -21,7 +21,7 @@ from data.split import Split
 from data.windows import steps_per_epoch, training_batch
 from training.budget import resolve_shape
 from training.build import build_model, parameter_groups, parameters_by_part
-from training.compiler import require_compiler
+from training.compiler import compile_passes, require_compiler
 from training.run_record.device import require_cuda
 from training.run_record.environment import peak_resident_bytes
 
@@ -112,10 +112,12 @@ def training_step(config: BenchmarkConfig, name: str) -> tuple[Callable[[], None
     run = resolve_shape(replace(compose("train", [f"model={name}"]), scale=config.scale), VOCABULARY_SIZE)
     torch.manual_seed(0)
     model = build_model(run.model, VOCABULARY_SIZE).to(config.device)
-    if config.compile:
-        model.compile(dynamic=False)
     optimizer = torch.optim.AdamW(parameter_groups(model, run.optim), lr=1e-3, fused=True)
     tokens = torch.randint(0, VOCABULARY_SIZE, (2, config.batch_size, config.context), device=config.device)
+    if config.compile:
+        with torch.no_grad():
+            model(tokens[0, :1])  # makes tables of positions, as the look at the start of a run does
+        compile_passes(model)
 
     def step() -> None:
         with torch.autocast(config.device, torch.bfloat16, enabled=config.precision == "bf16"):

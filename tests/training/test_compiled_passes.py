@@ -1,0 +1,44 @@
+"""Of a compiled run the passes of training alone are compiled, once, for their one shape."""
+
+import pytest
+import torch
+
+from training.compiler import compile_passes
+from training.run import run
+from training.run_record.record import load_record
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """What is compiled, as its graphs come; they run as they are, without the minutes of code generation."""
+    taken = []
+
+    def take(graph, inputs):
+        taken.append(graph)
+        return graph.forward
+
+    def trace(module, **options):
+        module._compiled_call_impl = torch.compile(module._call_impl, backend=take, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
+    monkeypatch.setattr("training.plan.require_compiler", lambda device: None)
+    torch._dynamo.reset()
+    return taken
+
+
+@pytest.mark.parametrize("model", ["kuramoto", "fsn_native"])  # the others: tests/training/test_run.py
+def test_the_shape_of_training_alone_is_compiled_once(graphs, model, make_config, tmp_path):
+    """A validation takes passes of 20 windows, training of 8."""
+    asked = [f"model={model}", "compile=true", "trainer.val_every=7"]
+    run(make_config(*asked, "trainer.max_steps=14"))
+    assert len(graphs) == 1, "neither a validation nor the look at the start is compiled, and no step once more"
+    record = load_record(tmp_path / "run")
+    assert record.status == "done" and len(record.rows("validation")) == 2
+
+
+def test_on_a_gpu_a_compiler_makes_cuda_graphs(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **options: asked.append(options))
+    compile_passes(torch.nn.Linear(1, 1))
+    compile_passes(torch.nn.Linear(1, 1), cuda_graphs=True)
+    assert asked == [{"dynamic": False}, {"dynamic": False, "mode": "reduce-overhead"}]
