@@ -12,7 +12,6 @@ from configs.paths import expanded
 from configs.schema import DataConfig, ParallelConfig, StringsConfig
 from data.file_kind import ANNEX, HEAD, Kind, kind_of
 
-
 ONE_FILE = ("text", "text8", "text27", "enwik8")  # sources whose data.path is one file
 
 

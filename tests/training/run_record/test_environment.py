@@ -2,10 +2,14 @@ import re
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
 
 import torch
 
+from configs.compose import compose
+from training import announce
 from training.run_record import environment
+from training.run_record.device import device, prepare
 from training.run_record.record import Git
 
 
@@ -76,3 +80,17 @@ def test_the_source_is_known_by_its_bytes(monkeypatch, tmp_path):
     assert environment.source_sha256() == first, "what shows results does not train"
     (tmp_path / "training" / "a.py").write_text("2")
     assert environment.source_sha256() != first
+
+
+def test_a_gpu_multiplies_in_tf32_and_the_run_says_so(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", asked.append)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda wanted: None)
+    config = compose("train", ["trainer.threads=null"])
+    prepare(config, "cuda")
+    record = SimpleNamespace(device=device(config, "cuda"))
+    assert asked == ["high"] and record.device.float32 == "TF32"
+    assert announce._device(config, record).endswith("threads, float32 products in TF32")
+    assert device(config, "cpu").float32 == "float32"
