@@ -10,7 +10,7 @@ FIGURES := figure-copy-depth figure-coupling
 # PROFILE: train what is missing first. DATA, DATA_PATH, DATA_NAME: another corpus. ARGS: more key=value of every run, as
 # words of a shell; only where it is typed, because it is the one variable that a shell reads.
 GIVEN = $(if $(PROFILE),"profile=$$PROFILE") $(if $(DATA),"data=$$DATA") $(if $(DATA_PATH),"data.path=$$DATA_PATH") $(if $(DATA_NAME),"data.name=$$DATA_NAME") $(if $(filter command,$(origin ARGS)),$(ARGS))
-VARIABLES := PROFILE DATA DATA_PATH DATA_NAME DIR ARGS PYTHON VENV
+VARIABLES := PROFILE DATA DATA_PATH DATA_NAME DIR HOURS DRY ARGS PYTHON VENV
 # What was typed as NAME=VALUE; make writes a space within a value as backslash and space.
 EMPTY :=
 ESCAPED := \$(EMPTY) $(EMPTY)
@@ -25,9 +25,11 @@ override export PROFILE := $(call typed,PROFILE)
 override export DATA := $(call typed,DATA)
 override export DATA_PATH := $(call typed,DATA_PATH)
 override export DATA_NAME := $(call typed,DATA_NAME)
+override export HOURS := $(call typed,HOURS)
+override export DRY := $(call typed,DRY)
 override export DIR := $(or $(call typed,DIR),runs)
 
-.PHONY: help setup demo test check lock audit fuzz bench status clean tables claims report $(TABLES) $(FIGURES)
+.PHONY: help setup demo test check lock audit fuzz bench gpu status clean tables claims report $(TABLES) $(FIGURES)
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -69,6 +71,10 @@ fuzz: $(VENV)/installed ## 100,000 damaged and malicious files and command lines
 
 bench: $(VENV)/installed ## time a training step of each model, alternating, in one process
 	@$(BIN)/python bench.py
+
+# What is there is not made again, so it may be stopped anywhere and typed again. Another corpus: as for the tables below.
+gpu: $(VENV)/installed ## what needs an NVIDIA GPU: tests, timings, 30 epochs of transformer and fsn; HOURS=1.5 ends it in time, DRY=1 tries it on the CPU
+	@$(BIN)/python -m results.gpu $(if $(HOURS),"hours=$$HOURS") $(if $(DRY),"dry=$$DRY") $(GIVEN)
 
 status: $(VENV)/installed ## how every run below DIR (runs) is: running, dead, failed, interrupted, done; time left
 	@$(BIN)/python -m results.status -- "$$DIR"

@@ -20,6 +20,12 @@ TYPED = re.compile(r""""[^"]+"|'(?:[^']|'"'"')+'(?=[ ;,]|$)|[+\w./]+=(?:\[[^\]]*
 heartbeat.SILENCE = float("inf")  # what a test reads of stderr must not depend on the load of the machine
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`pytest -m cuda` runs the tests that need an NVIDIA GPU; where there is none they are skipped."""
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+
+
 def made_text(n_bytes: int, seed: int = 1) -> bytes:
     """Pseudo-random words, the same on every machine and for ever."""
     words, state = [], seed

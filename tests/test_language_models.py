@@ -122,7 +122,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.cuda
 def test_cuda_gives_what_the_cpu_gives(model: torch.nn.Module) -> None:
     """Logits and gradients, at the rounding of float32 without TF32."""
     from copy import deepcopy

@@ -258,7 +258,7 @@ def test_an_osn_is_calibrated_for_sentences_not_for_the_longest() -> None:
     assert resolved("model=osn", "scale=smoke", "model.calibration_length=60").model.calibration_length == 60
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.cuda
 def test_cuda_gives_what_the_cpu_gives(model: Translator) -> None:
     """Logits, gradients and cached steps in float64, where both choose other kernels and ways to leave padding out."""
     from copy import deepcopy

@@ -43,17 +43,20 @@ def test_make_passes_values_on_as_they_are_typed(tmp_path, monkeypatch):
     python.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
     python.chmod(0o755)
     (tmp_path / "venv" / "installed").touch()
-    for name in ("ARGS", "PROFILE", "DATA", "DATA_PATH", "DATA_NAME"):
+    for name in ("ARGS", "PROFILE", "DATA", "DATA_PATH", "DATA_NAME", "HOURS", "DRY"):
         monkeypatch.setenv(name, "from=elsewhere")
 
-    def make(*given):
-        command = ["make", "-s", "table-ssa-mt", f"VENV={tmp_path / 'venv'}", *given]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()[3:]
+    def make(*given, target="table-ssa-mt", skipped=3):
+        command = ["make", "-s", target, f"VENV={tmp_path / 'venv'}", *given]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()[skipped:]
 
     evil = f"a b\"; touch {tmp_path / 'run'}; $$(touch {tmp_path / 'run'}) `touch {tmp_path / 'run'}` 'x' #"
     given = {"PROFILE": "profile", "DATA": "data", "DATA_PATH": "data.path", "DATA_NAME": "data.name"}
+    limited = {"HOURS": "hours", "DRY": "dry"}
     arguments = make(*(f"{name}={evil}" for name in given))
     assert arguments == [f"{key}={evil}" for key in given.values()]
+    arguments = make(*(f"{name}={evil}" for name in limited), target="gpu", skipped=2)
+    assert arguments == [f"{key}={evil}" for key in limited.values()]
     assert make("ARGS=seed=0 runs='a b'") == ["seed=0", "runs=a b"]
     assert not (tmp_path / "run").exists()
     assert make() == []

@@ -228,7 +228,7 @@ def test_cuda_graphs_are_captured_once_from_a_training_batch(make_config, monkey
     assert inputs.shape == (asked.batch_size, asked.data.context) and inputs.dtype == torch.int64
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.cuda
 @pytest.mark.parametrize("model", ["transformer", "fsn", "fsn_native", "kuramoto", "osn"])
 def test_cuda_graphs_train_as_the_passes_that_they_replay(model, make_config, tmp_path):
     asked = [f"model={model}", "trainer.max_steps=20", "trainer.accelerator=cuda"]
