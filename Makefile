@@ -29,7 +29,7 @@ override export HOURS := $(call typed,HOURS)
 override export DRY := $(call typed,DRY)
 override export DIR := $(or $(call typed,DIR),runs)
 
-.PHONY: help setup demo test check lock audit fuzz bench gpu status clean tables claims report $(TABLES) $(FIGURES)
+.PHONY: help setup demo test check lock audit fuzz bench gpu scaling status clean tables claims report $(TABLES) $(FIGURES)
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ fuzz: $(VENV)/installed ## 100,000 damaged and malicious files and command lines
 
 bench: $(VENV)/installed ## time a training step of each model, alternating, in one process
 	@$(BIN)/python bench.py
+
+scaling: $(VENV)/installed ## docs/scaling.md and its figure, from the committed measurement of bench.py task=scaling
+	@$(BIN)/python -m results.scaling
 
 # What is there is not made again, so it may be stopped anywhere and typed again. Another corpus: as for the tables below.
 gpu: $(VENV)/installed ## what needs an NVIDIA GPU: tests, timings, 30 epochs of transformer and fsn; HOURS=1.5 ends it in time, DRY=1 tries it on the CPU

@@ -1,6 +1,6 @@
 """Time and memory side by side: `python bench.py` of training steps,
 `python bench.py task=layers` of attention layers, `task=inference` of evaluation and decoding, `task=translation` of
-translators.
+translators, `task=scaling` of training steps against length, width and parameters.
 
 Keys are written in configs/schema.py.
 """
@@ -32,7 +32,8 @@ def main(config: BenchmarkConfig) -> None:
         if path is not None:
             make_parent(Path(path))  # before minutes of measuring, not after
     with out_of_memory_named(lambda _: of_benchmark(config)):
-        {"steps": steps, "layers": layers, "inference": inference, "translation": translation}[config.task](config)
+        tasks = {"steps": steps, "layers": layers, "inference": inference, "translation": translation, "scaling": scaling}
+        tasks[config.task](config)
 
 
 def steps(config: BenchmarkConfig) -> None:
@@ -167,6 +168,36 @@ def layers(config: BenchmarkConfig) -> None:
     write(config, {"timings": [asdict(timing) for timing in timings], "memory_exponents": exponents})
     if config.figure is not None:
         print("\n" + ", ".join(str(file) for file in plot_layers(timings, Path(config.figure))))
+
+
+def scaling(config: BenchmarkConfig) -> None:
+    """Training steps against the length of windows, the width and the parameters."""
+    from results.document import markdown
+    from training.benchmarks.scaling import measure_scaling
+
+    with rounds(config) as done:
+        points = measure_scaling(config, done)
+    tokens, first = config.batch_size * config.context, config.models[0]
+    print(
+        f"Training steps of {tokens:,} tokens, {config.device}, precision {config.precision}; axes meet at scale="
+        f"{config.scale.name} and {config.context} tokens a window; {medians(config)}\n"
+    )
+    rows = [
+        {
+            "axis": point.axis,
+            "at": f"{point.value:,}",
+            "model": point.model,
+            "parameters": f"{point.parameters:,}",
+            "tokens/s": f"{tokens / point.seconds:,.0f}",
+            f"time / {first}": f"{point.ratio:.2f}",
+            "memory MiB": f"{point.memory_bytes / 2**20:,.0f}",
+            "MFLOPs per token": f"{point.flops_per_token / 1e6:,.2f}",
+            "layers x width": point.shape,
+        }
+        for point in points
+    ]
+    print(markdown(rows, left=("axis", "model", "layers x width")))
+    write(config, {"points": [asdict(point) for point in points]})
 
 
 def medians(config: BenchmarkConfig) -> str:

@@ -142,7 +142,7 @@ def _check_other_text(config: EvaluationConfig) -> None:
         raise UserError("data.words= is of the whole text, and max_bytes= of its start: leave one of them out")
 
 
-def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:
+def check_benchmark(config: BenchmarkConfig, models: list[str], scales: list[str]) -> None:
     """Raise UserError for the first value of a benchmark config that is unknown or out of range."""
     _check_ranges(config)
     for key, values, legal, example in (
@@ -165,8 +165,21 @@ def check_benchmark(config: BenchmarkConfig, models: list[str]) -> None:
         )
     if config.task == "inference" and config.compile:
         raise UserError("task=inference measures evaluation and decoding, which are not compiled; leave out compile=")
+    if config.task == "scaling":
+        _check_scaling(config, scales)
     if config.figure is not None and config.task != "layers":
         raise UserError("figure= is drawn by task=layers; type task=layers too")
+
+
+def _check_scaling(config: BenchmarkConfig, scales: list[str]) -> None:
+    if config.compile:
+        raise UserError("task=scaling measures without compile; leave out compile=")
+    if not config.widths:
+        raise UserError("widths=[]: takes one width or more; type for example widths=[64,128]")
+    if not config.scales or set(config.scales) - set(scales):
+        raise UserError(f"scales={config.scales}: legal are {', '.join(scales)}; type scales=[250k,1m]")
+    for length in config.lengths:
+        _check_divides("lengths", length, "context", config.batch_size * config.context)
 
 
 def _check_ranges(config: Any) -> None:

@@ -126,7 +126,7 @@ def resolve_evaluation(cfg: DictConfig | Mapping[str, Any]) -> EvaluationConfig:
 def resolve_benchmark(cfg: DictConfig | Mapping[str, Any]) -> BenchmarkConfig:
     """A benchmark config, strictly typed and checked. Raises UserError as `resolve` does."""
     config: BenchmarkConfig = typed(schema("bench"), _plain(cfg))
-    check_benchmark(config, list(MODELS))
+    check_benchmark(config, list(MODELS), options("scale"))
     return config
 
 

@@ -706,10 +706,11 @@ class BenchmarkConfig:
     """What `bench.py` measures. task=steps: full training steps (forward, backward, optimizer) of models over bytes,
     side by side, and the loading of a batch. task=layers: forward and backward of attention layers against length.
     task=inference: the loss of a split, and cached decoding, of models over bytes. task=translation: training steps of
-    translators, and beam search with caches and without.
+    translators, and beam search with caches and without. task=scaling: training steps of batch_size * context tokens
+    against the length of windows, the width and the parameters.
     """
 
-    task: str = setting("steps", names=("steps", "layers", "inference", "translation"))
+    task: str = setting("steps", names=("steps", "layers", "inference", "translation", "scaling"))
     models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native"])
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     batch_size: int = setting(
@@ -720,7 +721,11 @@ class BenchmarkConfig:
     vocabulary: int = setting(8192, at_least(16))  # translation: tokens
     # layers: the first one is the unit; legal are LAYERS and BLOCKS, above
     layers: list[str] = field(default_factory=lambda: list(LAYERS))
-    lengths: list[int] = setting([128, 256, 512, 1024, 2048, 4096], at_least(2), example=[512, 1024])  # layers: tokens
+    # layers, and scaling, where they divide batch_size * context: tokens
+    lengths: list[int] = setting([128, 256, 512, 1024, 2048, 4096], at_least(2), example=[512, 1024])
+    # scaling: with the layers of `scale` and a feed-forward in proportion
+    widths: list[int] = setting([64, 96, 128, 192, 256], at_least(1), example=[64, 128])
+    scales: list[str] = field(default_factory=lambda: ["250k", "1m", "2m", "4m", "8m"])  # scaling: of configs/scale
     d_model: int = setting(512, at_least(1))  # layers
     n_heads: int = setting(8, at_least(1))  # layers
     # in each round every model, or layer and length, takes one step; medians over rounds
