@@ -32,7 +32,13 @@ def main(config: BenchmarkConfig) -> None:
         if path is not None:
             make_parent(Path(path))  # before minutes of measuring, not after
     with out_of_memory_named(lambda _: of_benchmark(config)):
-        tasks = {"steps": steps, "layers": layers, "inference": inference, "translation": translation, "scaling": scaling}
+        tasks = {
+            "steps": steps,
+            "layers": layers,
+            "inference": inference,
+            "translation": translation,
+            "scaling": scaling,
+        }
         tasks[config.task](config)
 
 

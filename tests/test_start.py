@@ -33,6 +33,8 @@ COMMANDS: list[tuple[list[str], int, set[str]]] = [
     (["-m", "results.status", "nowhere"], 2, set()),
     (["-m", "results.claims", "nowhere"], 2, set()),
     (["-m", "results.report", "nowhere"], 2, set()),
+    (["-m", "results.gpu", "hours=soon"], 2, set()),
+    (["-m", "results.scaling", "nowhere"], 2, set()),
     (["-m", "results.compare", "results/records/enwiki2015-250k-4m"], 0, {"scipy"}),
     (["train.py", "+sweeps=fsn-enwik8", "profile=smoke", "status=true"], 0, {"scipy", "torch"}),
     (["train.py", "model=osn", "scale=smoke", "data=text", "plan=true"], 0, {"scipy", "torch", COMPILER}),

@@ -12,16 +12,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.command import end_with
 from configs.errors import UserError
 from configs.heartbeat import duration
 from configs.sweeps import expand
 from results.document import markdown
-from results.gpu.comparison import Training, seconds_left, side_by_side, state, train, trainings
-from results.gpu.stages import Stage, stages
 from results.gpu.within_time import WithinTime
 from results.target import Asked, parse
+
+# The others need torch, which takes seconds to load: they are imported once the arguments are right.
+if TYPE_CHECKING:
+    from results.gpu.comparison import Training
+    from results.gpu.stages import Stage
 
 TARGET = "table-fsn-enwik8"
 # float32, as our other runs on a GPU; graphs, because starting operations takes most of the time of so small a model.
@@ -48,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     UserError for a mistake, for data that is not there, and without CUDA unless it is dry.
     """
     given = read(sys.argv[1:] if arguments is None else arguments)
+    from results.gpu.comparison import train, trainings
+    from results.gpu.stages import stages
+
     device = device_name(given.profile)
     time = WithinTime(given.seconds)
     runs = trainings(expand("fsn-enwik8", given.profile, given.asked.overrides))
@@ -108,8 +115,10 @@ def device_name(profile: str) -> str:
     return torch.cuda.get_device_name()
 
 
-def plan(given: Given, device: str, measured: Sequence[Stage], runs: Sequence[Training]) -> str:
+def plan(given: Given, device: str, measured: "Sequence[Stage]", runs: "Sequence[Training]") -> str:
     """What is there, what will be done and how long it takes."""
+    from results.gpu.comparison import seconds_left, state
+
     sizes = "smoke sizes, " if given.profile == "smoke" else ""
     within = "no limit of time" if given.seconds is None else f"{duration(given.seconds)} given"
     rows = [
@@ -126,11 +135,11 @@ def plan(given: Given, device: str, measured: Sequence[Stage], runs: Sequence[Tr
     return f"{device}, {sizes}{within}\n\n{markdown(rows, left=('stage', 'what', 'state', 'takes'))}"
 
 
-def _takes(given: Given, stage: Stage) -> str:
+def _takes(given: Given, stage: "Stage") -> str:
     return "" if stage.done() or given.profile == "smoke" else f"about {duration(stage.seconds)}"
 
 
-def made(stage: Stage, time: WithinTime) -> bool:
+def made(stage: "Stage", time: WithinTime) -> bool:
     """Run a stage; false where it failed."""
     print(f"\n{stage.name}: {stage.what}", flush=True)
     code = time.run(stage.command)
@@ -142,9 +151,11 @@ def made(stage: Stage, time: WithinTime) -> bool:
 
 
 def report(
-    given: Given, measured: Sequence[Stage], runs: Sequence[Training], failed: Sequence[str], time: WithinTime
+    given: Given, measured: "Sequence[Stage]", runs: "Sequence[Training]", failed: Sequence[str], time: WithinTime
 ) -> str:
     """What was done, where it lies, what is left, and which command makes the table."""
+    from results.gpu.comparison import seconds_left, side_by_side, state
+
     left = [stage.name for stage in measured if not stage.done()]
     left += [] if all(run.done for run in runs) else ["trainings"]
     seconds = seconds_left(runs)

@@ -74,9 +74,9 @@ class Training:
 
     def told(self, step: int) -> str:
         """`5 of 30 epochs`, or steps where it has no whole epoch."""
-        whole = self.total >= self.per_epoch
-        unit = self.per_epoch if whole else 1
-        return f"{step / unit:.3g} of {self.total / unit:.3g} {'epochs' if whole else 'steps'}"
+        if self.total < self.per_epoch:
+            return f"{step:,} of {self.total:,} steps"
+        return f"{step / self.per_epoch:.3g} of {self.total / self.per_epoch:.3g} epochs"
 
     @property
     def seconds_a_token(self) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from training.signals import SIGNALS
 
-SHARE, MOST = 0.05, 60.0  # of the time, and seconds at most, that are kept for a process to write its checkpoint
+SHARE, MOST = 0.1, 60.0  # of the time, and seconds at most, that are kept for a process to write its checkpoint
 LOOK = 1.0  # seconds between two looks at a process
 
 

@@ -8,19 +8,21 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.command import end_with
 from configs.errors import UserError
 from configs.paths import expanded
 from data.atomic_write import write_atomically
 from results.document import Row, markdown
-from results.evidence.layer_measurements import COMMITTED_BENCHES
-from results.evidence.scaling import AXES, ScalingFile, along, fit, quantities, read_scaling
-from results.figures.scaling import plot_scaling
-from results.scaling.roofline import hours, hours_rows, sweep_hours
+from results.evidence.runs import COMMITTED, NOT_RUNS
+
+# The others need torch, which takes seconds to load: they are imported once the arguments are right.
+if TYPE_CHECKING:
+    from results.evidence.scaling import ScalingFile
 
 PAGE = Path("docs/scaling.md")
-RECORD = COMMITTED_BENCHES / "scaling-cpu.json"
+RECORD = COMMITTED / NOT_RUNS / "scaling-cpu.json"
 BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 UNITS = {"FLOPs": "MFLOPs per token", "time": "µs per token", "memory": "MiB of a step"}
 
@@ -34,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise UserError(f"{text}: takes record=FILE.json and output=FILE.md alone")
         path = Path(expanded(value, key))
         record, page = (path, page) if key == "record" else (record, path)
+    from results.evidence.scaling import read_scaling
+    from results.figures.scaling import plot_scaling
+
     measured = read_scaling(record)
     figure = page.with_suffix("")
     tokens = measured["config"]["batch_size"] * measured["config"]["context"]
@@ -53,14 +58,16 @@ def filled(text: str, parts: dict[str, str]) -> str:
     return BLOCK.sub(lambda match: f"{match[1]}\n{parts[match[2]]}\n\n{match[3]}", text)
 
 
-def made(measured: ScalingFile) -> dict[str, str]:
+def made(measured: "ScalingFile") -> dict[str, str]:
     """What is made of a measurement, by the name of its place."""
+    from results.evidence.scaling import AXES
+
     parts = {"measurement": provenance(measured)}
     parts |= {axis: f"{laws(measured, axis)}\n\n{ratios(measured, axis)}" for axis in AXES}
     return parts | {"hours": roofline(measured)}
 
 
-def where(measured: ScalingFile) -> str:
+def where(measured: "ScalingFile") -> str:
     """The device, as a table names it."""
     threads = measured["config"]["threads"]
     if measured["config"]["device"] != "cpu":
@@ -68,7 +75,7 @@ def where(measured: ScalingFile) -> str:
     return measured["device"] + (f", {threads} thread{'s'[: threads != 1]}" if threads else "")
 
 
-def provenance(measured: ScalingFile) -> str:
+def provenance(measured: "ScalingFile") -> str:
     """How the numbers were made, and whether they are quick ones."""
     config, git = measured["config"], measured["git"]
     rounds = config["rounds"]
@@ -88,8 +95,10 @@ def provenance(measured: ScalingFile) -> str:
     )
 
 
-def laws(measured: ScalingFile, axis: str) -> str:
+def laws(measured: "ScalingFile", axis: str) -> str:
     """A table of the fitted laws along an axis, each with its error."""
+    from results.evidence.scaling import along, fit, quantities
+
     config, rows = measured["config"], []
     for model in config["models"]:
         points = along(measured["points"], axis, model)
@@ -101,8 +110,10 @@ def laws(measured: ScalingFile, axis: str) -> str:
     return markdown(rows, left=("model", *UNITS.values()))
 
 
-def ratios(measured: ScalingFile, axis: str) -> str:
+def ratios(measured: "ScalingFile", axis: str) -> str:
     """A table of times over the first model's, by place."""
+    from results.evidence.scaling import along
+
     models = measured["config"]["models"]
     places = [point.value for point in along(measured["points"], axis, models[0])]
     rows: list[Row] = []
@@ -118,8 +129,10 @@ def _named(axis: str, value: int) -> str:
     return f"{'N' if axis == 'context' else 'w'} = {value:,}"
 
 
-def roofline(measured: ScalingFile) -> str:
+def roofline(measured: "ScalingFile") -> str:
     """The hours of the paper profile."""
+    from results.scaling.roofline import hours, hours_rows, sweep_hours
+
     config = measured["config"]
     found = hours(measured["points"], config["batch_size"] * config["context"])
     if not found:

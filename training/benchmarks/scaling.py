@@ -81,8 +81,14 @@ def measure_scaling(config: BenchmarkConfig, on_round: Callable[[int], None] = l
     for (name, (axis, value)), run in runs.items():
         own, first = seconds[repr(run)], seconds[repr(runs[config.models[0], (axis, value)])]
         ratio = statistics.median(ours / theirs for ours, theirs in zip(own, first, strict=True))
-        timed = {"seconds": statistics.median(own), "ratio": ratio}
-        points.append(ScalingPoint(name, axis, value, int(run.data.context), **counted[repr(run)], **timed))
+        points.append(
+            ScalingPoint(
+                *(name, axis, value, int(run.data.context)),
+                **counted[repr(run)],
+                seconds=statistics.median(own),
+                ratio=ratio,
+            )
+        )
     return points
 
 
