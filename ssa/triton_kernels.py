@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ssa.rounding import in_tf32
 
-# With these and the blocks of `ssa.kernels.block` registers hold nearly all, says the compiler for sm_80 and sm_90. What
-# is not multiplied in TF32 needs far more.
+# With these and the blocks of `ssa.kernels.block` nearly all fits registers, says the compiler for sm_80 and sm_90.
+# What is not multiplied in TF32 needs far more.
 LAUNCH = {"num_warps": 8, "num_stages": 2}
 
 
