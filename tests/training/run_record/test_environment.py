@@ -88,7 +88,7 @@ def test_a_gpu_multiplies_in_tf32_and_the_run_says_so(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda wanted: None)
-    config = compose("train", ["trainer.threads=null"])
+    config = compose("train", ["trainer.accelerator=auto"])
     prepare(config, "cuda")
     record = SimpleNamespace(device=device(config, "cuda"))
     assert asked == ["high"] and record.device.float32 == "TF32"
