@@ -103,14 +103,24 @@ def fit(points: Sequence[ScalingPoint], axis: str, quantity: str, of: Callable[[
     if powers is None:
         exponent, intercept = np.polyfit(np.log(x), np.log(y), 1)
         factor = float(np.exp(intercept))
-        law, at = f"{factor:,.3g} {letter}^{exponent:.2f}", lambda value: factor * (value / unit) ** float(exponent)
+        law, at = (
+            f"{_rounded(factor)} {letter}^{exponent:.2f}",
+            lambda value: factor * (value / unit) ** float(exponent),
+        )
     else:
         terms = np.stack([x**power for power in powers], axis=1)
         factors, *_ = np.linalg.lstsq(terms / y[:, None], np.ones(len(y)), rcond=None)
         # What is not there in the arithmetic comes out as rounding.
         kept = {p: float(f) for p, f in zip(powers, factors, strict=True) if abs(f) > 1e-6 * np.abs(factors).max()}
-        law = " ".join(f"{'-' if f < 0 else '+'} {abs(f):,.3g}{WRITTEN[p].format(letter)}" for p, f in kept.items())
+        law = " ".join(
+            f"{'-' if f < 0 else '+'} {_rounded(abs(f))}{WRITTEN[p].format(letter)}" for p, f in kept.items()
+        )
         law = law.removeprefix("+ ")
         at = lambda value: sum(f * (value / unit) ** p for p, f in kept.items())  # noqa: E731
     error = max(abs(at(point.value) / of(point) - 1) for point in points)
     return Fit(law, at, float(error))
+
+
+def _rounded(value: float) -> str:
+    """To three digits, without powers of ten."""
+    return f"{float(f'{value:.3g}'):,g}"

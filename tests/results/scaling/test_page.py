@@ -36,14 +36,14 @@ def test_laws_are_found_and_their_error_is_that_of_the_worst_point():
     worse = fit(points, "context", "FLOPs", of["FLOPs"])
     measured = [of["FLOPs"](one) for one in points]
     expected = np.abs(np.array([worse.at(N) for N in lengths]) / measured - 1).max()
-    assert 0.03 < worse.error == pytest.approx(expected) < 0.1
+    assert worse.error == pytest.approx(expected) and 0.03 < expected < 0.1
     assert fit(points[:2], "context", "FLOPs", of["FLOPs"]) is None, "two points lie on any line"
 
 
 def test_each_axis_has_its_law():
     of = quantities(tokens=1)
     widths = [point("width", w, memory=2**20 * (3 + w + w * w)) for w in (64, 96, 128, 192, 256)]
-    assert fit(widths, "width", "memory", of["memory"]).law == "3 + 128 v + 16,384 v²".replace("16,384", "1.64e+04")
+    assert fit(widths, "width", "memory", of["memory"]).law == "3 + 128 v + 16,400 v²"
     lengths = [point("context", N, memory=2**20 * (10 + 1024 * 8 // N)) for N in (128, 256, 512, 1024, 2048)]
     assert fit(lengths, "context", "memory", of["memory"]).law == "10 + 8 / n"
     sizes = [point("parameters", P, flops=round(7 * P**0.9)) for P in (250_000, 1_000_000, 2_000_000, 4_000_000)]
