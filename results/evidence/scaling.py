@@ -32,6 +32,7 @@ TERMS = {
     ("width", "time"): (1, 2),
     ("width", "memory"): (0, 1, 2),
 }
+LEAST = 0.005  # of the quantity that a term is somewhere, or it is left out (our choice)
 WRITTEN = {0: "", 1: " {0}", 2: " {0}²", -1: " / {0}"}
 
 
@@ -110,8 +111,8 @@ def fit(points: Sequence[ScalingPoint], axis: str, quantity: str, of: Callable[[
     else:
         terms = np.stack([x**power for power in powers], axis=1)
         factors, *_ = np.linalg.lstsq(terms / y[:, None], np.ones(len(y)), rcond=None)
-        # What is not there in the arithmetic comes out as rounding.
-        kept = {p: float(f) for p, f in zip(powers, factors, strict=True) if abs(f) > 1e-6 * np.abs(factors).max()}
+        largest = np.abs(terms * factors / y[:, None]).max(axis=0)
+        kept = {p: float(f) for p, f, share in zip(powers, factors, largest, strict=True) if share > LEAST}
         law = " ".join(
             f"{'-' if f < 0 else '+'} {_rounded(abs(f))}{WRITTEN[p].format(letter)}" for p, f in kept.items()
         )
