@@ -6,12 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssa import kernels, native, opaque, pairs
+from ssa import kernels, opaque, pairs, tiled
 from ssa.chunked import Synchronize, synchronize
 from ssa.dense import synchronize_dense
 from ssa.flex import synchronize_flex
 from ssa.kernels import FAILED
-from ssa.tiled import synchronize_tiled
 from synchrony_blocks.native import followed
 from synchrony_blocks.transforms import follows_operations
 
@@ -49,7 +48,7 @@ def _not_native(device: str, top_k: int | None) -> str:
     if device != "cpu" or top_k is not None:
         return f"is for CPUs and cannot run {'with top_k' if device == 'cpu' else 'on ' + device}"
     # A graph that is traced can build nothing: there it works unless it is known not to.
-    reason = native.known() if torch.compiler.is_compiling() else native.how()
+    reason = tiled.known() if torch.compiler.is_compiling() else tiled.how()
     return "" if reason == "compiled" else f"cannot run here: {reason}"
 
 
@@ -103,7 +102,7 @@ def operate(
     # A graph has the C++ as a node of its own.
     callable_here = torch.compiler.is_compiling() or not followed(q)
     if chosen == "native" and q.dtype != torch.float64 and callable_here:
-        return synchronize_tiled(*inputs, causal=causal, key_mask=key_mask, cap=cap, floor=floor)
+        return tiled.synchronize_tiled(*inputs, causal=causal, key_mask=key_mask, cap=cap, floor=floor)
     shape = q.shape[:2]
     mask = None if key_mask is None else key_mask.repeat_interleave(shape[1], dim=0)
     q, k, flat_v = q.flatten(0, 1), None if k is None else k.flatten(0, 1), v.flatten(0, 1)

@@ -43,21 +43,6 @@ _Phases = _structure(
 WRITTEN = {"out", "Z", "grad_q", "grad_k", "grad_v", "grad_rho", "grad_cos", "r", "grad_phi"}
 
 
-def takes(like: Tensor) -> bool:
-    """Whether tensors of the type and device of `like` are computed here."""
-    return native.takes(like, _check)
-
-
-def how() -> str:
-    """ "compiled", or why not."""
-    return native.how(_check)
-
-
-def known() -> str:
-    """`how` as far as it is known without building anything: "compiled" where it is not."""
-    return native.RESULTS.get(__name__, "compiled")
-
-
 def attend(
     q: Tensor,
     k: Tensor | None,
@@ -151,33 +136,3 @@ def _call(name: str, structure: type[ctypes.Structure], tensors: Mapping[str, Te
 def _laid_out(x: Tensor) -> Tensor:
     """An empty tensor as x lies, with a dense last dimension."""
     return torch.empty_like(x) if x.stride(-1) == 1 else torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-def _check() -> None:
-    """RuntimeError, or what building raises, unless a small case is as the plain operations have it."""
-    from ssa import order  # both need this module
-    from ssa.dense import synchronize_dense
-
-    g = torch.Generator().manual_seed(0)
-
-    def random(*shape: int, size: float = 1.0) -> Tensor:
-        return (size * torch.randn(shape, generator=g, dtype=torch.float32)).requires_grad_()
-
-    q, k = random(1, 2, 70, 5, size=0.2), random(1, 2, 70, 5, size=0.2)
-    v, weights, phi = random(1, 2, 70, 3), random(1, 2, 70, 3).detach(), random(1, 2, 70, 5, size=3.0)
-    inverse_rho = (0.2 + torch.rand(1, 2, 70, generator=g, dtype=torch.float32)).requires_grad_()
-    cos_theta = torch.tensor([[0.1, 0.5]], dtype=torch.float32, requires_grad=True)
-    ones = torch.ones(1, 70, dtype=torch.float32)
-    inputs = (q, k, v, inverse_rho, cos_theta, phi)
-    expected = synchronize_dense(*(x[0] for x in inputs[:5]), causal=True, floor=0.1)
-    r = order.plain(phi, ones[:, None, :, None], True)
-    theirs = expected, r, *torch.autograd.grad((expected * weights[0]).sum() + r.square().sum(), inputs)
-    with torch.no_grad():
-        out, Z = attend(q, k, v, inverse_rho, cos_theta, None, True, 0.1)
-        middle = torch.zeros(1, 2, 1, 5, dtype=torch.float32)
-        found = gradients_of_attend(weights, q, k, v, inverse_rho, cos_theta, out, Z, None, True, 5.0, middle)
-        ours = order_parameter(phi, ones, True, order.TINY)
-        of_phi = gradient_of_order_parameter(2 * ours, phi, ones, True, order.TINY)
-    for a, b in zip((out[0], ours, *found, of_phi), theirs, strict=True):
-        if a is None or not torch.allclose(a, b, atol=1e-4, rtol=1e-4):
-            raise RuntimeError("what it computes is not what it should be")

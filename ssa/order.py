@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ssa import native
+from synchrony_blocks import native as blocks
 from synchrony_blocks.transforms import differentiated_again, follows_operations, plain_gradients
 
 TINY = 1e-12  # |z|^2 below which |z| is taken for constant: its gradient at 0 is not a number
@@ -45,7 +46,7 @@ def plain(phi: Tensor, real: Tensor, causal: bool) -> Tensor:
 class _OrderParameter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, phi: Tensor, real: Tensor, causal: bool) -> Tensor:
-        if native.takes(phi):
+        if blocks.takes(phi, _check):
             r = native.order_parameter(phi, real[:, 0, :, 0], causal, TINY)
         else:
             r = torch.cat([_mean_length(*_sums(part, real, causal)[2:]) for part in _heads(phi)], dim=1)
@@ -59,7 +60,7 @@ class _OrderParameter(torch.autograd.Function):
         if differentiated_again():
             return *plain_gradients(lambda phi: plain(phi, real, ctx.causal), (phi,), (grad,)), None, None
         grad = torch.where(r > TINY**0.5, grad, 0.0)
-        if native.takes(phi):
+        if blocks.takes(phi, _check):
             found = native.gradient_of_order_parameter(grad, phi, real[:, 0, :, 0], ctx.causal, TINY)
             return found, None, None
         parts = []
@@ -90,3 +91,16 @@ def _sums(phi: Tensor, real: Tensor, causal: bool) -> tuple[Tensor, Tensor, tupl
 def _mean_length(z: tuple[Tensor, Tensor], n: Tensor) -> Tensor:
     """r (B, H, N or 1)."""
     return z[0].square().add_(z[1].square()).clamp_min_(TINY).sqrt_().div_(n).mean(-1)
+
+
+def _check() -> None:
+    """RuntimeError unless the C++ gives what `plain` does."""
+    phi = (torch.arange(700, dtype=torch.float32).square() % 7).view(1, 2, 70, 5).requires_grad_()
+    ones = torch.ones(1, 70, dtype=torch.float32)
+    r = plain(phi, ones[:, None, :, None], True)
+    (expected,) = torch.autograd.grad(r.square().sum(), phi)
+    with torch.no_grad():
+        ours = native.order_parameter(phi, ones, True, TINY)
+        found = native.gradient_of_order_parameter(2 * ours, phi, ones, True, TINY)
+    if not torch.allclose(ours, r, atol=1e-4) or not torch.allclose(found, expected, atol=1e-4):
+        raise RuntimeError("what it computes is not what it should be")

@@ -13,6 +13,7 @@ from torch import Tensor
 from ssa import native
 from ssa.chunked import centre
 from ssa.dense import synchronize_dense
+from synchrony_blocks import native as blocks
 from synchrony_blocks.transforms import differentiated_again, plain_gradients
 
 
@@ -152,3 +153,35 @@ def _graph_node(*arguments: Any) -> Tensor:
     *tensors, causal, cap, floor = arguments
     out: Tensor = _node(*tensors, causal, None if cap is None else float(cap), float(floor))[0]
     return out
+
+
+def how() -> str:
+    """Whether this form works: "compiled", or why not. Builds it if it is not there yet."""
+    return blocks.how(_check)
+
+
+def known() -> str:
+    """The same as far as it is known without building anything: "compiled" where it is not."""
+    return blocks.RESULTS.get(__name__, "compiled")
+
+
+def _check() -> None:
+    """RuntimeError unless the C++ gives what plain operations do."""
+    g = torch.Generator().manual_seed(0)
+
+    def random(*shape: int, size: float = 1.0) -> Tensor:
+        return (size * torch.randn(shape, generator=g, dtype=torch.float32)).requires_grad_()
+
+    q, k, v = random(1, 2, 70, 5, size=0.2), random(1, 2, 70, 5, size=0.2), random(1, 2, 70, 3)
+    weights = random(1, 2, 70, 3).detach()
+    inverse_rho = (0.2 + torch.rand(1, 2, 70, generator=g, dtype=torch.float32)).requires_grad_()
+    cos_theta = torch.tensor([[0.1, 0.5]], dtype=torch.float32, requires_grad=True)
+    inputs = (q, k, v, inverse_rho, cos_theta)
+    expected = _plain(*inputs, key_mask=None, causal=True, cap=5.0, floor=0.1)
+    theirs = expected, *torch.autograd.grad((expected * weights).sum(), inputs)
+    with torch.no_grad():
+        out, Z = native.attend(*inputs, None, True, 0.1)
+        found = _gradients(weights, *inputs, out, Z, None, True, 5.0)
+    for a, b in zip((out, *found), theirs, strict=True):
+        if a is None or not torch.allclose(a, b, atol=1e-4, rtol=1e-4):
+            raise RuntimeError("what it computes is not what it should be")

@@ -33,7 +33,7 @@ TERMS = {
     ("width", "memory"): (0, 1, 2),
 }
 LEAST = 0.005  # of the quantity that a term is somewhere, or it is left out (our choice)
-WRITTEN = {0: "", 1: " {0}", 2: " {0}²", -1: " / {0}"}
+WRITTEN = {0: "", 1: " {0}", 2: " {0}^2", -1: " / {0}"}
 
 
 @with_config(extra="allow")

@@ -11,7 +11,7 @@ from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
 from training.benchmarks.scaling import ScalingPoint
 
 LABELS = {"context": "tokens of a window, N", "width": "width, w", "parameters": "parameters"}
-TITLES = {"FLOPs": "MFLOPs per token", "time": "time per token (µs)", "memory": "memory of a step (MiB)"}
+TITLES = {"FLOPs": "MFLOPs per token", "time": "time per token (microseconds)", "memory": "memory of a step (MiB)"}
 
 
 def plot_scaling(points: Sequence[ScalingPoint], tokens: int, path: Path, title: str) -> list[Path]:

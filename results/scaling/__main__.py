@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PAGE = Path("docs/scaling.md")
 RECORD = COMMITTED / NOT_RUNS / "scaling-cpu.json"
 BLOCK = re.compile(r"(<!-- made: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-UNITS = {"FLOPs": "MFLOPs per token", "time": "µs per token", "memory": "MiB of a step"}
+UNITS = {"FLOPs": "MFLOPs per token", "time": "microseconds per token", "memory": "MiB of a step"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -97,7 +97,7 @@ def test_cross_attention_against_loops_over_tokens_and_heads() -> None:
 
 @pytest.mark.parametrize(("width", "heads"), [(10, 4), (12, 4)])
 def test_heads_must_divide_the_width_evenly(width: int, heads: int) -> None:
-    with pytest.raises(ValueError, match=f"width {width} does not split into {heads} heads"):
+    with pytest.raises(ValueError, match=f"width {width} does not split into n_heads={heads}"):
         SelfAttention(width, heads)
 
 
@@ -114,12 +114,12 @@ def test_lag_heads_start_at_their_token() -> None:
 def test_helps_are_those_of_the_first_layers() -> None:
     model = Transformer(7, 8, n_layers=3, n_heads=2, ff_width=4, delayed_heads=1, lag_heads=2, helped_layers=1)
     assert [(layer.mixer.delayed_heads, layer.mixer.lag_heads) for layer in model.layers] == [(1, 2), (0, 0), (0, 0)]
-    with pytest.raises(ValueError, match="helped_layers=4 is more than the 3 layers"):
+    with pytest.raises(ValueError, match="helped_layers=4 is more than n_layers=3"):
         Transformer(7, 8, n_layers=3, n_heads=2, ff_width=4, delayed_heads=1, helped_layers=4)
 
 
 def test_no_more_heads_are_delayed_than_there_are() -> None:
-    with pytest.raises(ValueError, match="delayed_heads=3 is not between 0 and the 2 heads"):
+    with pytest.raises(ValueError, match="delayed_heads=3 is not between 0 and n_heads=2"):
         SelfAttention(8, 2, delayed_heads=3)
 
 

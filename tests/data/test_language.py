@@ -13,6 +13,8 @@ from data.language import LanguageData
 from data.windows import training_batch
 from training.batches import Batches
 
+CPU = SimpleNamespace(root_device=torch.device("cpu"))  # the strategy of a trainer
+
 CONTEXT, BATCH = 16, 12
 
 
@@ -28,7 +30,7 @@ def test_batches_start_anywhere_run_on_over_epochs_and_go_to_each_rank_in_part(c
     data = LanguageData(corpus, CONTEXT, BATCH, seed=1, windows_per_pass=6)
     loader, parts = Batches(data), []
     for rank in range(2):
-        loader.trainer = SimpleNamespace(world_size=2, global_rank=rank, global_step=8)
+        loader.trainer = SimpleNamespace(strategy=CPU, world_size=2, global_rank=rank, global_step=8)
         parts.append(list(itertools.islice(loader.train_dataloader(), 8)))
     assert data.steps_per_epoch == 5
     split = corpus.split("train")
@@ -59,6 +61,6 @@ def test_what_cannot_be_trained_on_is_one_line(corpus, arguments, line):
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_one_line(corpus):
     loader = Batches(LanguageData(corpus, CONTEXT, BATCH, seed=0, windows_per_pass=4))
-    loader.trainer = SimpleNamespace(world_size=3, global_rank=0, global_step=0)
+    loader.trainer = SimpleNamespace(strategy=CPU, world_size=3, global_rank=0, global_step=0)
     with pytest.raises(UserError, match="4 windows in a pass cannot be divided over 3 devices"):
         loader.train_dataloader()

@@ -15,6 +15,8 @@ from data.strings import KINDS, Strings
 from data.windows import IGNORE
 from training.batches import Batches
 
+CPU = SimpleNamespace(root_device=torch.device("cpu"))  # the strategy of a trainer
+
 CONFIGS = {
     "repeat": RepeatConfig(name="repeat6", source="repeat", alphabet=6, context=64, lengths=[64, 128]),
     "mqar": QueriesConfig(name="mqar", source="mqar", alphabet=64, context=64, lengths=[64, 128]),
@@ -127,7 +129,7 @@ def test_each_rank_and_micro_batch_gets_its_part_from_any_step_on(strings):
     data = RecallData(strings, 64, 12, seed=1, windows_per_pass=6)
     loader, parts = Batches(data), []
     for rank in range(2):
-        loader.trainer = SimpleNamespace(world_size=2, global_rank=rank, global_step=8)
+        loader.trainer = SimpleNamespace(strategy=CPU, world_size=2, global_rank=rank, global_step=8)
         parts.append(list(itertools.islice(loader.train_dataloader(), 4)))
     for index, step in enumerate((8, 9)):
         whole = strings.made("train", 64, 12 * step, 12 * step + 12, seed=1)

@@ -72,7 +72,7 @@ def test_its_vocabulary_is_known_before_the_file_is_and_whole_where_a_text_lacks
 
 
 def test_a_file_without_enough_letters_is_one_line(opened):
-    with pytest.raises(UserError, match=r"the validation split of .* is empty \(1 bytes in all"):
+    with pytest.raises(UserError, match=r"the validation split of .* is empty \(1 byte in all"):
         opened(b"\xff" * 1000)
     with pytest.raises(UserError, match=r"data=text27 needs a file; type data.path=FILE"):
         open_corpus(DataConfig(source="text27", tokenizer="characters"))

@@ -15,6 +15,8 @@ from data.translation_batches import LengthBuckets, encode_source, translation_b
 from data.windows import IGNORE
 from training.batches import Batches
 
+CPU = SimpleNamespace(root_device=torch.device("cpu"))  # the strategy of a trainer
+
 CONTEXT, BUDGET = 64, 150
 WORDS = ["drift", "phase", "läuft", "und", "locks"]
 
@@ -130,9 +132,16 @@ def test_inputs_are_targets_one_token_earlier_and_padding_is_told_by_masks(data,
 def test_the_loader_goes_on_where_it_stopped(data):
     run = data(micro_batches=2)
     loader, again = Batches(run), Batches(data(micro_batches=2))
-    loader.trainer = SimpleNamespace(world_size=3, global_rank=1, global_step=0)  # 3 devices divide nothing, and may
+    loader.trainer = SimpleNamespace(
+        strategy=CPU, world_size=3, global_rank=1, global_step=0
+    )  # 3 devices divide nothing, and may
     whole = list(itertools.islice(loader.train_dataloader(), 2 * (run.steps_per_epoch + 2)))
-    again.trainer = SimpleNamespace(world_size=3, global_rank=1, global_step=run.steps_per_epoch - 1)
+    again.trainer = SimpleNamespace(
+        strategy=CPU,
+        world_size=3,
+        global_rank=1,
+        global_step=run.steps_per_epoch - 1,
+    )
     for one, other in zip(whole[2 * (run.steps_per_epoch - 1) :], again.train_dataloader(), strict=False):
         assert all(torch.equal(a, b) for a, b in zip(one[:4], other[:4], strict=True)) and one[4:] == other[4:]
 

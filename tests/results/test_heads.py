@@ -57,7 +57,7 @@ def test_the_command_prints_every_layer_and_draws(runs, tmp_path, capsys):
 
 
 def test_the_record_says_which_form_of_the_operator_fed_the_heads(runs):
-    for model, backend, named in (("osn", "auto", "chunked"), ("osn", "dense", "dense"), ("transformer", "auto", None)):
+    for model, backend, named in (("osn", "auto", "native"), ("osn", "dense", "dense"), ("transformer", "auto", None)):
         opened = open_run(str(runs[model][0]), ssa_backend=backend)
         found = heads_entry(opened, torch.zeros(3, 16, dtype=torch.long), [], "validation")
         assert found.get("ssa") == named, model

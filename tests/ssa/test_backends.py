@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
-from ssa import Positions, SelectiveSynchronizationAttention, Start, backends, kernels, native
+from ssa import Positions, SelectiveSynchronizationAttention, Start, backends, kernels, tiled
 from ssa.backends import choose
 from ssa.chunked import synchronize
 from ssa.dense import synchronize_dense
@@ -65,7 +65,7 @@ def test_dense_and_chunked_have_the_same_gradients(theta, cap):
 def test_which_form_runs(monkeypatch):
     monkeypatch.setattr(kernels, "INSTALLED", True)
     monkeypatch.setattr(kernels, "INTERPRETED", False)
-    on_cpu = "native" if native.how() == "compiled" else "chunked"
+    on_cpu = "native" if tiled.how() == "compiled" else "chunked"
     assert choose("auto", "cpu", True) == choose("auto", "cpu", False) == on_cpu
     assert choose("auto", "cuda", True) == choose("auto", "cpu", True, top_k=3) == "chunked"
     assert choose("triton", "cuda", True) == "triton"

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ssa import native
+from ssa import tiled
 from training.benchmarks.layers import LAYERS, peak_bytes
 
 
-@pytest.mark.skipif(native.how() != "compiled", reason="chunks in plain operations hold more at once")
+@pytest.mark.skipif(tiled.how() != "compiled", reason="chunks in plain operations hold more at once")
 @pytest.mark.parametrize(("name", "most"), [("ssa", 1.2), ("ssa_bidirectional", 1.2), ("ssa_osn", 1.45)])
 def test_a_layer_takes_little_more_memory_than_sdpa(name, most):
     """That of OSN holds frequencies with positions twice, as queries and as delayed keys."""

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssa import native, order
+from ssa import order
+from ssa import tiled as form
 from ssa.backends import choose, operate
 from ssa.dense import synchronize_dense
 from ssa.order import order_parameter
 from ssa.tiled import synchronize_tiled
 from synchrony_blocks import native as blocks
 
-pytestmark = pytest.mark.skipif(native.how() != "compiled", reason=f"no compiler works here: {native.how()}")
+pytestmark = pytest.mark.skipif(form.how() != "compiled", reason=f"no compiler works here: {form.how()}")
 
 
 def operands(G, N, M, E, W, same=False, seed=0):
@@ -169,16 +170,16 @@ def forgotten(monkeypatch, tmp_path):
 
 
 def test_it_is_built_once_a_machine_and_again_where_the_file_is_broken(forgotten, monkeypatch):
-    assert native.how() == "compiled"
+    assert form.how() == "compiled"
     (built,) = forgotten.iterdir()
     made = built.stat().st_mtime_ns
     forget()
-    assert native.how() == "compiled" and built.stat().st_mtime_ns == made
+    assert form.how() == "compiled" and built.stat().st_mtime_ns == made
     copy = shutil.copytree(forgotten, forgotten.with_name("other")) / built.name
     copy.write_bytes(copy.read_bytes()[:1000])
     monkeypatch.setenv("SYNCHRONY_CACHE", str(copy.parent))
     forget()
-    assert native.how() == "compiled" and copy.read_bytes() == built.read_bytes()
+    assert form.how() == "compiled" and copy.read_bytes() == built.read_bytes()
 
 
 @pytest.mark.parametrize("folder", ["a file", "others may write", "no home"])
@@ -193,7 +194,7 @@ def test_where_nothing_can_be_kept_it_is_built_all_the_same(folder, forgotten, m
     else:
         monkeypatch.setenv("SYNCHRONY_CACHE", "")
         monkeypatch.setattr("os.path.expanduser", lambda path: path)
-    assert native.how() == "compiled"
+    assert form.how() == "compiled"
     assert not forgotten.is_dir() or not list(forgotten.iterdir())
     assert not (tmp_path / "~").exists()
 

@@ -48,8 +48,8 @@ def test_a_set_shape_wins_over_the_tuned_one_and_the_tuned_one_over_the_scale() 
         (["scale=smoke", "model.width=512"], "more than the budget of 50,000"),
         (["scale=1m", "model.ff_width=7"], "leave model.ff_width unset"),
         (["scale=smoke", "scale.parameters=50150", "scale.tolerance=0.0001"], "too coarse"),
-        (["model=transformer", "scale=1m", "model.n_heads=7"], "7 heads"),
-        (["model=fsn", "scale=1m", "model.n_heads=7"], "7 heads"),
+        (["model=transformer", "scale=1m", "model.n_heads=7"], "n_heads=7|7 heads"),
+        (["model=fsn", "scale=1m", "model.n_heads=7"], "n_heads=7|7 heads"),
     ],
 )
 def test_a_budget_that_cannot_be_met_says_why(overrides: list[str], words: str) -> None:

@@ -302,7 +302,7 @@ def test_copies_are_judged_from_the_depth_on(runs, deep, status, says):
     every = judge(claim(CopyDepth(model="fsn", claimed="below", first=0)), sources(paper=evaluated))
     assert every.status == "not reproduced" and "above at depth 0, depth 2-3" in every.why
     evaluated[0].record.evaluations.clear()
-    assert judge(asked, sources(paper=evaluated)).why == "5 of 6 runs are evaluated: eval.py task=copy_depth"
+    assert judge(asked, sources(paper=evaluated)).why == "5 of 6 runs evaluated: eval.py task=copy_depth"
     assert "2 seeds" not in nearest(asked, sources(cpu=evaluated))
     evaluated[3].record.evaluations.clear()
     assert "2 seeds: fsn minus transformer" in nearest(asked, sources(cpu=evaluated))

@@ -43,7 +43,7 @@ def test_laws_are_found_and_their_error_is_that_of_the_worst_point():
 def test_each_axis_has_its_law():
     of = quantities(tokens=1)
     widths = [point("width", w, memory=2**20 * (300 + w + w * w)) for w in (64, 96, 128, 192, 256)]
-    assert fit(widths, "width", "memory", of["memory"]).law == "300 + 128 v + 16,400 v²"
+    assert fit(widths, "width", "memory", of["memory"]).law == "300 + 128 v + 16,400 v^2"
     lengths = [point("context", N, memory=2**20 * (10 + 1024 * 8 // N)) for N in (128, 256, 512, 1024, 2048)]
     assert fit(lengths, "context", "memory", of["memory"]).law == "10 + 8 / n"
     sizes = [point("parameters", P, flops=round(7 * P**0.9)) for P in (250_000, 1_000_000, 2_000_000, 4_000_000)]

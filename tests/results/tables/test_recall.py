@@ -81,7 +81,7 @@ def test_a_line_a_model_and_a_column_a_kind(recorded, tmp_path):
         ["15 ± 64", "20 (1 of 2 seeds)"],
     ]
     assert longer.rows[1] == {"model": "fsn", "repeat64, 128": "0.475 ± 0.318", "mqar, 128": "0.330 ± 1.652"}
-    assert "1 of 8 runs are missing: seed=1 data=mqar model=transformer." in accuracy.notes
+    assert "1 of 8 runs is missing: seed=1 data=mqar model=transformer." in accuracy.notes
     assert (
         "mqar: 256 different symbols, multi-query associative recall (zoology); scored are 8 queries of 64 symbols."
         in (accuracy.notes)

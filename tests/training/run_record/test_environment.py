@@ -92,5 +92,5 @@ def test_a_gpu_multiplies_in_tf32_and_the_run_says_so(monkeypatch):
     prepare(config, "cuda")
     record = SimpleNamespace(device=device(config, "cuda"))
     assert asked == ["high"] and record.device.float32 == "TF32"
-    assert announce._device(config, record).endswith("threads, float32 products in TF32")
+    assert announce._device(config, record).endswith("thread, float32 products in TF32")
     assert device(config, "cpu").float32 == "float32"

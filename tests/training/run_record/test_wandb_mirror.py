@@ -90,7 +90,7 @@ class Run:
         pytest.param(
             FAKE.format(init="return Run()", log="raise OSError('disk is full')"), "is full", id="failing later"
         ),
-        pytest.param("import time\ntime.sleep(600)", "not done after 1 seconds", id="hanging"),
+        pytest.param("import time\ntime.sleep(600)", "not done after 1 second", id="hanging"),
         pytest.param("import sys\nsys.exit(len(input('API key: ')))", "EOF", id="asking for a key"),
     ],
 )

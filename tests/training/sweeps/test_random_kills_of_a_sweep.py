@@ -29,6 +29,7 @@ from training.run import run
 from training.run_record import environment
 from training.run_record.record import load_record
 from training.run_record.run_directory import run_directory
+from training.signals import Interrupted
 from training.sweeps import own_process
 from training.sweeps.own_process import train_frozen
 from training.sweeps.sweep import conduct, state_table
@@ -60,9 +61,10 @@ def in_child(main, log):
         end_with(main)
     except SystemExit as end:
         code = end.code or 0
-    except KeyboardInterrupt:  # as the interpreter ends, before or after `end_with`
+    except (KeyboardInterrupt, Interrupted):  # as the interpreter ends, before or after `end_with`
         code = 130
     except BaseException:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # so that a second one does not cut off what is told
         code = 99
         traceback.print_exc()
     finally:
