@@ -1,13 +1,26 @@
 """Fused elementwise forms of SwiGLU, phases, queries and keys equal plain operations, also differentiated twice."""
 
+import shutil
+
 import pytest
 import torch
 from torch.func import functional_call, grad
 
 from fsn.gated_rotation import _plain, query_key
+from ssa import order, tiled
+from synchrony_blocks import cosine_sine as cosine_sine_module
 from synchrony_blocks import native, swiglu
 from synchrony_blocks.cosine_sine import cosine_sine
 from synchrony_blocks.swiglu import SwiGLU, gated
+
+
+def test_where_a_compiler_is_there_no_check_rejects_what_it_builds():
+    """A fault in the C++ makes plain operations take over, and its tests skip: here it fails."""
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("no C++ compiler is here")
+    checks = (swiglu._check, cosine_sine_module._check, order._check, tiled._check)
+    assert [native.how(check) for check in checks] == ["compiled"] * 4
+
 
 compiled = pytest.mark.skipif(native.how(swiglu._check) != "compiled", reason="no compiler works here")
 
