@@ -22,6 +22,7 @@ if not CUDA and not kernels.INTERPRETED:
 
 from ssa import triton_kernels  # noqa: E402 # imports Triton
 
+pytestmark = [pytest.mark.cuda] if CUDA else []
 DEVICE, DTYPE = ("cuda", torch.float32) if CUDA else ("cpu", torch.float64)  # Float64 tells a slip from rounding
 ROUGH = 1e-3 if CUDA else 1e-10  # of gradients that pass through maps and sums
 NEAR = {torch.float64: 1e-12, torch.float32: 3e-5}

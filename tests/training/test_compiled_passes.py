@@ -42,3 +42,18 @@ def test_on_a_gpu_a_compiler_makes_cuda_graphs(monkeypatch):
     compile_passes(torch.nn.Linear(1, 1))
     compile_passes(torch.nn.Linear(1, 1), cuda_graphs=True)
     assert asked == [{"dynamic": False}, {"dynamic": False, "mode": "reduce-overhead"}]
+
+
+@pytest.mark.cuda
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("model", ["transformer", "fsn", "osn"])
+def test_compiled_passes_in_cuda_graphs_train_as_plain_ones(model, make_config, tmp_path):
+    """What the GPU preset advises, with a real compiler, in half precision too, and over the end of a validation."""
+    asked = [f"model={model}", "trainer.max_steps=20", "trainer.val_every=10", "trainer.accelerator=cuda"]
+    found = {}
+    for name, more in {"plain": (), "compiled": ("compile=true", "trainer.cuda_graphs=true")}.items():
+        for precision in ("32", "bf16"):
+            config = make_config(*asked, *more, f"precision={precision}", f"run_dir={tmp_path / name / precision}")
+            found[name, precision] = run(config).final["nats"]
+    assert found["compiled", "32"] == pytest.approx(found["plain", "32"], abs=3e-3)
+    assert found["compiled", "bf16"] == pytest.approx(found["plain", "32"], abs=0.05)

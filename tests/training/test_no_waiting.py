@@ -100,7 +100,7 @@ def test_what_waits_is_found(way):
         way(number)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.cuda
 @pytest.mark.parametrize("model", ["transformer", "kuramoto", "fsn", "fsn_native", "osn"])
 def test_a_step_on_a_gpu_waits_for_nothing(make_config, watched, monkeypatch, model):
     """As torch itself sees it: any call that waits raises."""
