@@ -91,7 +91,9 @@ class LocalCoupling(Configured):
         """dtheta (B, N, d) from the features of theta."""
         cos, sin = _powers(without(state, padding_mask), self.harmonics)
         fast = sum_over_windows if cos.is_cuda else _SumOverDistances.apply
-        summed = sum_over_shifts if follows_operations() else fast
+        # A compiler for CUDA fuses the shifts into a kernel or two, and none of the operations on complex windows.
+        fused = cos.is_cuda and torch.compiler.is_compiling()
+        summed = sum_over_shifts if fused or follows_operations() else fast
         a, b = (kernel.flatten(1) for kernel in self.kernels())
         if self.causal:
             real, imag = summed(cos, sin, a, b)

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """`pytest -m cuda` runs the tests that need an NVIDIA GPU; where there is none they are skipped."""
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("needs an NVIDIA GPU")
+
+
+@pytest.fixture(autouse=True)
+def float32_products() -> Iterator[None]:
+    """A run has a GPU take its float32 products in TF32, for the whole process: not those of the next test."""
+    yield
+    torch.set_float32_matmul_precision("highest")
 
 
 def made_text(n_bytes: int, seed: int = 1) -> bytes:
