@@ -37,7 +37,7 @@ def test_a_run_leaves_a_complete_record_and_says_so_when_started_again(make_conf
     assert record.data.source["overlap"] == {"share": 0.0, "length": 64, "stride": 1}
     assert record.parameters["total"] == pytest.approx(50_000, rel=0.005)
     assert record.flops_per_token > 6 * 40_000
-    assert record.versions["torch"] == torch.__version__
+    assert record.versions["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert (record.device.kind, record.device.threads) == ("cpu", 1)
     assert record.throughput.tokens_per_second > 0 and record.peak_memory_bytes > 10_000_000
     assert record.config["model"]["ff_width"] > 0, "the record holds the solved shape"

@@ -74,7 +74,10 @@ def in_child(main, log):
 def forked(main, log):
     """The number of a process that does `main`; no signal reaches it before its handlers are its own."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    pid = os.fork()
+    pid = None
+    while pid is None:
+        with suppress(RuntimeError):  # filelock refuses a fork while another thread locks; a Popen it does not
+            pid = os.fork()
     if pid == 0:
         try:
             in_child(main, log)
@@ -93,6 +96,9 @@ class Fork:
     def send_signal(self, signum):
         with suppress(ProcessLookupError):
             os.kill(self.pid, signum)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
 
     def wait(self):
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
