@@ -279,7 +279,9 @@ class SelectiveSynchronizationAttention(Configured):
         """`content` (B, H, N, d) with the positional part, (B, H, N, d + 2F); its first token is at `start`."""
         if self.rotary is None:
             return content
-        cos, sin = self.rotary.phase(start, start + content.shape[2], content.dtype)  # each (N, F)
+        length, dtype = content.shape[2], content.dtype
+        at = self.rotary.phase(start, start + length, dtype) if start else self.rotary.table(length, dtype)
+        cos, sin = at  # each (N, F)
         if query and self.lag is not None:  # cos and sin of nu (t - lag), each (H, N, F)
             back = self.lag[:, None, None] * self.rotary.drift.to(self.lag.dtype)
             cos, sin = cos * back.cos() + sin * back.sin(), sin * back.cos() - cos * back.sin()

@@ -20,8 +20,9 @@ Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]  # q, k, v, invers
 
 
 def choose(backend: str, device: str, gradients: bool, top_k: int | None = None, width: int = 1) -> str:
-    """native, chunked, triton, flex or dense for a device type; "auto" takes native on a CPU, flex for inference on
-    CUDA, where they work, else chunked (our choice). `width`: of a head's frequencies or values, the larger.
+    """native, chunked, triton, flex or dense for a device type. "auto" takes native on a CPU and triton on CUDA, where
+    they work; else flex for inference on CUDA, else chunked (our choice, from times on an H100: EXPERIMENTS.md).
+    `width`: of a head's frequencies or values, the larger.
 
     Raises ValueError for native, triton and flex where they cannot run.
     """
@@ -30,6 +31,8 @@ def choose(backend: str, device: str, gradients: bool, top_k: int | None = None,
     if backend == "auto":
         if not _not_native(device, top_k):
             return "native"
+        if not kernels.not_triton(device, top_k, width) and kernels.TRITON not in FAILED and device == "cuda":
+            return "triton"
         works = not _not_flex(device, gradients, top_k) and FLEX not in FAILED
         return "flex" if works else "chunked"
     why_not = ""
@@ -72,8 +75,14 @@ def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None, 
 
 
 def fallen_back() -> dict[str, str]:
-    """What `describe` said that did not come true in this process: FlexAttention failed. Else empty."""
-    return {"evaluation": f"chunked, because FlexAttention failed: {FAILED[FLEX]}"} if FLEX in FAILED else {}
+    """What `describe` said that did not come true in this process, because Triton or FlexAttention failed; else empty."""
+    taken = {}
+    if kernels.TRITON in FAILED:
+        taken["training"] = f"chunked, because Triton failed: {FAILED[kernels.TRITON]}"
+        taken["evaluation"] = f"flex, because Triton failed: {FAILED[kernels.TRITON]}"
+    if FLEX in FAILED:
+        taken["evaluation"] = f"chunked, because FlexAttention failed: {FAILED[FLEX]}"
+    return taken
 
 
 def operate(
@@ -108,7 +117,7 @@ def operate(
     q, k, flat_v = q.flatten(0, 1), None if k is None else k.flatten(0, 1), v.flatten(0, 1)
     flat = (q, k, flat_v, inverse_rho.flatten(0, 1), cos_theta.flatten(0, 1))
     if inferred and not plain:
-        out = _inferred(backend, *flat, mask, causal, top_k, float(floor))
+        out = _inferred(backend, *flat, mask, causal, top_k, float(floor), width)
     else:
         out = _operate(backend, chosen, flat, mask, causal, cap, top_k, floor)
     return (out.to(v.dtype) if plain else out).unflatten(0, shape)
@@ -127,8 +136,10 @@ def _operate(
     """The operator, inputs as for `ssa.chunked.synchronize`, in the chosen form or the one that takes its place."""
     if chosen == "dense":
         return synchronize_dense(*inputs, causal=causal, key_mask=key_mask, cap=cap, top_k=top_k, floor=floor)
-    takes_dtype = backend == "flex" or inputs[0].dtype != torch.float64  # FlexAttention raises for float64
-    if chosen == "flex" and takes_dtype:
+    # Float64 goes in chunks unless a form is asked for by name: FlexAttention raises for it.
+    if backend == "auto" and inputs[0].dtype == torch.float64:
+        chosen = "chunked"
+    if chosen == "flex":
         try:
             return synchronize_flex(*inputs, causal=causal, key_mask=key_mask, floor=floor)
         except torch.OutOfMemoryError:
@@ -137,7 +148,8 @@ def _operate(
             if backend == "flex":
                 raise
             kernels.give_up(FLEX, error)
-    name, (q, k, v, *_) = "triton" if chosen == "triton" else "chunked", inputs
+    q, k, v, *_ = inputs
+    name = "chunked" if chosen != "triton" else kernels.TRITON_OR_CHUNKS if backend == "auto" else "triton"
     if torch.compiler.is_compiling():  # the kernels are made when the graph runs
         operator = functools.partial(opaque.attend, name)
     else:
@@ -149,7 +161,7 @@ def _operate(
         cap=cap,
         top_k=top_k,
         floor=floor,
-        chunk=kernels.block(q.shape[2], v.shape[2]) if name == "triton" else None,
+        chunk=None if name == "chunked" else kernels.block(q.shape[2], v.shape[2]),
         operator=operator,
     )
 
@@ -166,9 +178,10 @@ def _inferred(
     causal: bool,
     top_k: int | None,
     floor: float,
+    width: int,
 ) -> Tensor:
     """`operate` in a compiled graph, where nothing is differentiated: the kernel is chosen when the graph runs."""
-    chosen = choose(backend, q.device.type, False, top_k)
+    chosen = choose(backend, q.device.type, False, top_k, width)
     return _operate(backend, chosen, (q, k, v, inverse_rho, cos_theta), key_mask, causal, None, top_k, floor)
 
 

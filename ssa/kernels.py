@@ -1,8 +1,7 @@
 """Who computes the chunks of the operator: PyTorch (`ssa.chunked`) or, on CUDA, Triton (`ssa.triton_kernels`).
 
 Triton comes with CUDA builds of PyTorch alone. What it compiles is compared with PyTorch's on the device before its
-first use. Its kernels were verified by Triton's interpreter, and no GPU has run them yet: only `backend="triton"` takes
-them.
+first use.
 """
 
 import functools
@@ -20,6 +19,7 @@ from ssa.rounding import as_multiplied, takes_tf32
 INSTALLED = importlib.util.find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # on a CPU, for tests; Triton reads it when it is imported
 WIDEST = 256  # frequencies or values: a block of wider ones does not fit a multiprocessor's memory
+TRITON, TRITON_OR_CHUNKS = "Triton", "triton, or chunked where that fails"
 FAILED: dict[str, str] = {}  # what failed in this process, and why: it is not tried again
 log = logging.getLogger(__name__)
 
@@ -39,11 +39,21 @@ def block(E: int, W: int) -> int:
 
 
 def form(name: str, q: Tensor, k: Tensor | None, v: Tensor, key_mask: Tensor | None, causal: bool) -> Form:
-    """PyTorch's for "chunked", Triton's for "triton". Raises RuntimeError where Triton's gives something else."""
-    if name == "chunked":
+    """PyTorch's for "chunked", Triton's for "triton", which raises RuntimeError where that gives something else; for
+    `TRITON_OR_CHUNKS` Triton's unless it fails, once a process.
+    """
+    if name == "chunked" or (name == TRITON_OR_CHUNKS and TRITON in FAILED):
         return PYTORCH
     widths, flags = (q.shape[2], v.shape[2]), (causal, k is None, key_mask is not None)
-    return _triton(*widths, *flags, torch.promote_types(q.dtype, torch.float32), q.device, takes_tf32())
+    try:
+        return _triton(*widths, *flags, torch.promote_types(q.dtype, torch.float32), q.device, takes_tf32())
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        if name != TRITON_OR_CHUNKS:
+            raise
+        give_up(TRITON, error)
+        return PYTORCH
 
 
 def give_up(what: str, error: Exception) -> None:

@@ -5,8 +5,8 @@ FlashAttention-2 (Dao, 2023) the backward pass computes S again, once for the qu
 is added by two programs, so that results do not depend on their order. There is no running maximum, because S is at
 most 1. No `top_k`: it would need a whole row. Source: our choice.
 
-Verified by Triton's interpreter on a CPU, and compiled for CUDA, but not yet run there: `ssa.kernels` compares it with
-`ssa.chunked` on the device before its first use.
+Verified by Triton's interpreter on a CPU and by the tests on an H100. `ssa.kernels` compares it with `ssa.chunked` on
+the device before its first use.
 
 Legend: G = B H, N queries, M keys, E frequency width, W value width; E2, W2 the powers of two that hold these.
 """

@@ -46,10 +46,11 @@ class Rotary(nn.Module):
         if follows_operations():  # what is made there must not outlive it
             return self.phase(0, length, dtype)
         table = self._table
-        if table is None or table[0] != length or table[1].dtype != dtype or table[1].device != self.drift.device:
-            table = (length, *self.phase(0, length, dtype))
+        kept = torch.promote_types(dtype, torch.float32)  # one for passes in half precision and those between them
+        if table is None or table[0] != length or table[1].dtype != kept or table[1].device != self.drift.device:
+            table = (length, *self.phase(0, length, kept))
             self._table = table
-        return table[1], table[2]
+        return table[1].to(dtype), table[2].to(dtype)
 
     @staticmethod
     def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -15,7 +15,9 @@ def follows_operations() -> bool:
     """Whether torch.export or a transform of torch.func is at work."""
     # PyTorch's own Function.apply asks the same; without it such a transform is an error there, and nothing worse.
     transforms = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
-    return torch.compiler.is_exporting() or bool(transforms())
+    # In a graph of torch.compile PyTorch 2.11 says that it exports.
+    exporting = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
+    return exporting or bool(transforms())
 
 
 def differentiated_again() -> bool:

@@ -67,9 +67,9 @@ def test_which_form_runs(monkeypatch):
     monkeypatch.setattr(kernels, "INTERPRETED", False)
     on_cpu = "native" if tiled.how() == "compiled" else "chunked"
     assert choose("auto", "cpu", True) == choose("auto", "cpu", False) == on_cpu
-    assert choose("auto", "cuda", True) == choose("auto", "cpu", True, top_k=3) == "chunked"
-    assert choose("triton", "cuda", True) == "triton"
-    assert choose("auto", "cuda", False) == choose("flex", "cuda", False) == "flex"
+    assert choose("auto", "cuda", True) == choose("auto", "cuda", False) == choose("triton", "cuda", True) == "triton"
+    assert choose("auto", "cuda", True, width=300) == choose("auto", "cpu", True, top_k=3) == "chunked"
+    assert choose("auto", "cuda", False, width=300) == choose("flex", "cuda", False) == "flex"
     assert choose("auto", "cuda", False, top_k=3) == "chunked"
     for device, gradients, top_k, words in (
         ("cpu", False, None, "on a CPU"),
@@ -94,8 +94,9 @@ def test_which_form_runs(monkeypatch):
         SelectiveSynchronizationAttention(12, 2, backend="flex")(torch.zeros(1, 3, 12))
 
 
-def test_triton_runs_only_where_it_is_asked_for(monkeypatch):
+def test_without_triton_cuda_takes_what_pytorch_has(monkeypatch):
     monkeypatch.setattr(kernels, "INSTALLED", False)
+    assert choose("auto", "cuda", True) == "chunked" and choose("auto", "cuda", False) == "flex"
     with pytest.raises(ValueError, match="cannot run without Triton, which is not installed; take 'auto'"):
         choose("triton", "cuda", True)
 
@@ -121,6 +122,35 @@ def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, c
         assert "no valid triton config" in backends.fallen_back()["evaluation"]
         with pytest.raises(RuntimeError):
             backends.operate("flex", *inputs, **settings)
+    finally:
+        kernels.FAILED.clear()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_where_triton_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, caplog, compiled):
+    def fails(*_):
+        raise RuntimeError("it computes something else than PyTorch")
+
+    monkeypatch.setattr(kernels, "INSTALLED", True)
+    monkeypatch.setattr(kernels, "_triton", fails)
+    monkeypatch.setattr(kernels.log, "disabled", False)
+    monkeypatch.setattr(backends, "choose", lambda *_: "triton")
+    flat = operands(True, torch.float32)
+    inputs = [x if x is None else x[None].requires_grad_() for x in flat]
+    settings = {"causal": True, "key_mask": None, "cap": None, "top_k": None, "floor": 0.0}
+    operate = torch.compile(backends.operate, backend="aot_eager") if compiled else backends.operate
+    try:
+        for _ in range(2):
+            out = operate("auto", *inputs, **settings)
+        torch.testing.assert_close(out[0], synchronize(*flat, **settings))
+        out.sum().backward()
+        assert all(x is None or x.grad.isfinite().all() for x in inputs)
+        said = [record.getMessage() for record in caplog.records if record.name == kernels.log.name]
+        assert len(said) == 1 and "Triton failed: it computes something else" in said[0]
+        assert choose("auto", "cuda", True) == "chunked" and choose("auto", "cuda", False) == "flex"
+        assert "something else" in backends.fallen_back()["training"]
+        with pytest.raises(RuntimeError, match="something else"):
+            backends.operate("triton", *inputs, **settings)
     finally:
         kernels.FAILED.clear()
 

@@ -31,6 +31,16 @@ def test_one_position_agrees_with_the_table() -> None:
         torch.testing.assert_close(table[8:], phase)
 
 
+def test_passes_in_half_precision_and_those_between_them_share_a_table() -> None:
+    rotary = Rotary(4)
+    whole = rotary.table(9, torch.float32)
+    half = rotary.table(9, torch.bfloat16)
+    assert half[0].dtype == torch.bfloat16 and torch.equal(half[0], whole[0].bfloat16())
+    assert rotary.table(9, torch.float32)[0] is whole[0]
+    exact = rotary.table(9, torch.float64)
+    torch.testing.assert_close(exact[0], rotary.phase(0, 9, torch.float64)[0], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
