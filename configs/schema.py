@@ -584,8 +584,8 @@ class OptimConfig:
 class SSAConfig:
     """How Selective Synchronization Attention is computed. All give the same, gradients too, up to rounding."""
 
-    # auto: native on a CPU, triton on CUDA, else chunked | native: C++ | triton: kernels for CUDA | chunked: PyTorch, O(N)
-    # memory as both of these | flex: FlexAttention, for inference on CUDA | dense: O(N^2) memory
+    # auto: native on a CPU, triton on CUDA, else chunked | native: C++ | triton: kernels for CUDA | chunked: PyTorch
+    # | flex: FlexAttention, for inference on CUDA | dense: O(N^2) memory, where the others take O(N)
     backend: str = setting("auto", names=BACKENDS)
 
 

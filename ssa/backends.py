@@ -75,7 +75,7 @@ def describe(backend: str, device: str, n_pairs: int, top_k: int | None = None, 
 
 
 def fallen_back() -> dict[str, str]:
-    """What `describe` said that did not come true in this process, because Triton or FlexAttention failed; else empty."""
+    """What `describe` said that did not come true in this process: Triton or FlexAttention failed. Else empty."""
     taken = {}
     if kernels.TRITON in FAILED:
         taken["training"] = f"chunked, because Triton failed: {FAILED[kernels.TRITON]}"

@@ -123,17 +123,22 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 
 
 @pytest.mark.cuda
-def test_cuda_gives_what_the_cpu_gives(model: torch.nn.Module) -> None:
-    """Logits and gradients, at the rounding of float32 without TF32."""
+@pytest.mark.parametrize(
+    ("dtype", "near", "of_norm"), [(torch.float64, 1e-8, 1e-7), (torch.float32, 1e-3, 0.05)], ids=str
+)
+def test_cuda_gives_what_the_cpu_gives(model: torch.nn.Module, dtype: torch.dtype, near: float, of_norm: float) -> None:
+    """Logits, and gradients by the norm of their difference, without TF32. In float32 a gradient of SSA that comes from
+    a pair on the edge of locking differs by percents from that in float64, on a CPU too.
+    """
     from copy import deepcopy
 
     tokens = torch.randint(0, 256, (2, 140))
-    on_cuda = deepcopy(model).cuda()
-    here, there = model(tokens), on_cuda(tokens.cuda())
-    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-3)
+    on_cuda = deepcopy(model).to("cuda", dtype)
+    here, there = model.to(dtype)(tokens), on_cuda(tokens.cuda())
+    torch.testing.assert_close(there.cpu(), here, rtol=0, atol=near)
     here.square().mean().backward()
     there.square().mean().backward()
-    for ours, theirs in zip(model.parameters(), on_cuda.parameters(), strict=True):
+    for (name, ours), theirs in zip(model.named_parameters(), on_cuda.parameters(), strict=True):
         if ours.grad is not None:
             assert theirs.grad is not None
-            torch.testing.assert_close(theirs.grad.cpu(), ours.grad, rtol=1e-2, atol=1e-4)
+            assert (theirs.grad.cpu() - ours.grad).norm() <= of_norm * ours.grad.norm() + near**2, name
