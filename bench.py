@@ -81,7 +81,7 @@ def compiled(timing: Any) -> dict[str, str]:
 
 
 def inference(config: BenchmarkConfig) -> None:
-    """Evaluation and cached decoding of language models."""
+    """Evaluation, the reading of prompts and cached decoding of language models."""
     from results.document import markdown
     from training.benchmarks.inference import measure_inference
 
@@ -89,8 +89,8 @@ def inference(config: BenchmarkConfig) -> None:
         timings = measure_inference(config, done)
     print(
         f"Inference at scale={config.scale.name}, {config.device}, precision {config.precision}: the loss in passes of "
-        f"{config.batch_size} x {config.context} bytes; {config.context} bytes written in {config.batch_size} texts at "
-        f"once, with caches; medians of {config.rounds} rounds\n"
+        f"{config.batch_size} x {config.context} bytes; as many of prompts read in one pass and as many written, "
+        f"{config.batch_size} texts at once, with caches; medians of {config.rounds} rounds\n"
     )
     first = config.models[0]
     rows = [
@@ -99,6 +99,8 @@ def inference(config: BenchmarkConfig) -> None:
             "parameters": f"{timing.parameters:,}",
             "evaluated tokens/s": f"{timing.evaluated_per_second:,.0f}",
             f"evaluation / {first}": f"{timing.evaluation_ratio:.2f}",
+            "read tokens/s": f"{timing.read_per_second:,.0f}",
+            f"reading / {first}": f"{timing.reading_ratio:.2f}",
             "decoded tokens/s": f"{timing.decoded_per_second:,.0f}",
             f"decoding / {first}": f"{timing.decoding_ratio:.2f}",
             "layers x width": timing.shape,

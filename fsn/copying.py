@@ -146,6 +146,22 @@ class CopyingHead(Configured):
         _, k, v, real = self._query_slots(source, source, padding_mask)
         return MemoryCache(len(k), k=k, v=v, real=real)
 
+    def prefill(self, state: Tensor | Features, cache: dict[str, Any]) -> Tensor:
+        """The first tokens at once: theta (B, N, d) in rad, or its features -> dtheta (B, N, d); the cache of none yet
+        is filled. ValueError for a head that is not causal.
+        """
+        self._need_causal()
+        state = features(state)
+        _, k, v, _ = self._query_slots(state, None, None)
+        cache["k"].fill(k)
+        cache["v"].fill(v)
+        cache["last"] = state.joined()[:, -1:]
+        return self.couple(state)
+
+    def _need_causal(self) -> None:
+        if not self.causal:
+            raise ValueError("a head that is not causal knows the whole sequence, and cannot decode token by token")
+
     def step(self, state: Tensor | Features, cache: dict[str, Any]) -> Tensor:
         """One token: theta (B, d) in rad, or its features -> dtheta (B, d).
 
@@ -161,8 +177,7 @@ class CopyingHead(Configured):
             k, v = cache["k"][:, None], cache["v"][:, None]
             mixed = softmax_attention(q[:, None], k, v, self.scale, causal=False, key_mask=cache["real"])
             return self._read(mixed[:, 0], powers)[:, 0]
-        if not self.causal:
-            raise ValueError("a head that is not causal knows the whole sequence, and cannot decode token by token")
+        self._need_causal()
         v = self._values(powers)
         v = v if cache["k"].length else torch.zeros_like(v)  # slot 0 is the null slot
         last, cache["last"] = cache["last"], k

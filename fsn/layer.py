@@ -18,6 +18,7 @@ from fsn.local_coupling import LocalCoupling
 from fsn.modes import CollectiveModes
 from fsn.phases import Features, Observed, features
 from synchrony_blocks import checks
+from synchrony_blocks.decoder import STEPS
 from synchrony_blocks.swiglu import SwiGLU
 
 
@@ -115,6 +116,15 @@ class FSNLayer(nn.Module):
             state = features(theta)
             for name, cross in crosses.items():
                 theta = theta + cross.step(state, cache[name])
+        return theta + self.feed_forward.couple(features(theta))
+
+    def prefill(self, theta: Tensor, cache: dict[str, Any]) -> Tensor:
+        """The first tokens at once: theta (B, N, d), the caches of none yet are filled. ValueError with crosses."""
+        if self.crosses():
+            raise ValueError(STEPS)
+        state = features(theta)
+        for name, mixer in self.mixers().items():
+            theta = theta + mixer.prefill(state, cache[name])
         return theta + self.feed_forward.couple(features(theta))
 
     def diagnostics(self, theta: Tensor) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from fsn.kernel import KINDS
 from fsn.padding import phases_without, without
 from fsn.phases import Features, features, harmonics
 from synchrony_blocks import checks
+from synchrony_blocks.cache import check_empty
 from synchrony_blocks.configured import Configured
 from synchrony_blocks.transforms import differentiated_again, follows_operations, plain_gradients
 
@@ -115,13 +116,27 @@ class LocalCoupling(Configured):
         none = self.kernel_real.new_empty(batch_size, 0, self.harmonics * self.kernel_real.shape[2])
         return {"cos": none, "sin": none}
 
+    def prefill(self, state: Tensor | Features, cache: dict[str, Any]) -> Tensor:
+        """The first tokens at once: theta (B, N, d) in rad, or its features -> dtheta (B, N, d); the cache of none yet
+        is filled. ValueError for a layer that is not causal.
+        """
+        self._need_causal()
+        check_empty(cache["cos"].shape[1])
+        state = features(state)
+        last = Features(*(x[:, -self.reach :] for x in state))
+        cache["cos"], cache["sin"] = _powers(last, self.harmonics)
+        return self.couple(state)
+
+    def _need_causal(self) -> None:
+        if not self.causal:
+            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
+
     def step(self, state: Tensor | Features, cache: dict[str, Any]) -> Tensor:
         """One token: theta (B, d) in rad, or its features -> dtheta (B, d); it joins the cache.
 
         ValueError for a layer that is not causal.
         """
-        if not self.causal:
-            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
+        self._need_causal()
         cos, sin = _powers(features(state), self.harmonics)
         c, s = cache["cos"].flip(1), cache["sin"].flip(1)  # the last token first
         a, b = (kernel.flatten(1)[: c.shape[1]] for kernel in self.kernels())

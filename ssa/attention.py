@@ -396,14 +396,33 @@ class SelectiveSynchronizationAttention(Configured):
             t=0,
         )
 
+    def prefill(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
+        """The first tokens at once: x (B, N, D) -> (B, N, D), as `forward`; the cache of none yet is filled. ValueError
+        for a layer that is not causal.
+        """
+        self._need_causal()
+        scale = self.alpha.sqrt()
+        content = self.content(x, self.omega, scale)
+        cache["omega"].fill(self._keys(content, scale))
+        cache["v"].fill(self.split(self.value(x)))
+        cache["previous"] = content[:, : self.delayed_heads, -1:]
+        phi = self.split(self.phi(x)).to(cache["cos"].dtype)
+        cache["cos"], cache["sin"] = phi.cos().sum(2), phi.sin().sum(2)
+        out: Tensor = self(x)
+        return out
+
+    def _need_causal(self) -> None:
+        if not self.causal:
+            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
+
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
         """One token, in O(t d) of a causal layer and O(M d) beside a memory: x (B, D) -> (B, D).
 
         It joins the cache, unless that is of a memory. Raises ValueError for a layer that is not causal, where the
         cache is not of a memory, TypeError for what is no tensor.
         """
-        if not self.causal and not isinstance(cache, MemoryCache):
-            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
+        if not isinstance(cache, MemoryCache):
+            self._need_causal()
         checks.token(x, cache, self.d_model)
         x, scale = x[:, None], self.alpha.sqrt()
         content = self.content(x, self.omega if self.query_omega is None else self.query_omega, scale)

@@ -34,17 +34,27 @@ class TokenBuffer:
         return self._data[..., : self.length, :]
 
     @torch.no_grad()
+    def reserve(self, n_tokens: int) -> None:
+        """Make room for so many tokens in all, those that are there among them."""
+        if n_tokens > self._data.shape[-2]:
+            more = self._data.new_empty(*self._data.shape[:-2], n_tokens, self._data.shape[-1])
+            more[..., : self.length, :] = self.seen
+            self._data = more
+
+    @torch.no_grad()
     def append(self, new: Tensor) -> Tensor:
         """Take the entries of one token or more (B, ..., n, E); `seen` with them."""
         end = self.length + new.shape[-2]
         room = self._data.shape[-2]
-        if end > room:
-            more = self._data.new_empty(*self._data.shape[:-2], max(end, 2 * room), self._data.shape[-1])
-            more[..., : self.length, :] = self.seen
-            self._data = more
+        self.reserve(max(end, 2 * room) if end > room else end)
         self._data[..., self.length : end, :] = new
         self.length = end
         return self.seen
+
+    def fill(self, first: Tensor) -> None:
+        """Take the entries (B, ..., n, E) of the first tokens. ValueError where there are some already."""
+        check_empty(self.length)
+        self.append(first)
 
     @torch.no_grad()
     def select(self, rows: Sequence[int]) -> "TokenBuffer":
@@ -60,6 +70,12 @@ class TokenBuffer:
         places = torch.tensor([changed, [rows[at] for at in changed]], dtype=torch.int64, device=self._data.device)
         other.seen.index_copy_(0, places[0], self.seen[places[1]])
         return other
+
+
+def check_empty(n_tokens: int) -> None:
+    """ValueError for a cache that has `n_tokens` already, where the first ones are to be read in one pass."""
+    if n_tokens:
+        raise ValueError(f"the cache has {n_tokens} tokens already: give prefill a new one, or take step")
 
 
 class MemoryCache(dict[str, Any]):
@@ -79,6 +95,15 @@ class MemoryCache(dict[str, Any]):
         other = MemoryCache(0, **{name: x if same else _reorder(x, index, rows) for name, x in self.items()})
         other.sentences = sentences
         return other
+
+
+def reserve(cache: Any, n_tokens: int) -> None:
+    """Make room in every buffer of a cache for so many tokens in all, so that none is copied as it grows."""
+    if isinstance(cache, TokenBuffer):
+        cache.reserve(n_tokens)
+    elif isinstance(cache, dict | list | tuple):
+        for part in cache.values() if isinstance(cache, dict) else cache:
+            reserve(part, n_tokens)
 
 
 def reorder(cache: Any, index: Tensor) -> Any:

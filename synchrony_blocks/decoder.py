@@ -23,6 +23,7 @@ from synchrony_blocks.cross_entropy import cross_entropy, exceeds_bound
 from synchrony_blocks.sampling import continued
 
 Cache = list[dict[str, Any]]
+STEPS = "the decoder of a translator reads no prompt at once: take step"
 
 
 class Mixes(Protocol):
@@ -44,6 +45,9 @@ class Mixes(Protocol):
 
 class Block(Mixes, Protocol):
     """A layer of the shell: it moves information between tokens, causally."""
+
+    def prefill(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
+        """(B, N, D) -> (B, N, D) for the first tokens at once; the cache of none yet is filled."""
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
         """What the block does with x (B, N, D), `attention` (B, H, N, N) among it."""
@@ -92,6 +96,13 @@ class DecoderBlock(nn.Module):
         x = x + self.mixer.step(self.mixer_norm(x), cache if self.cross is None else cache["mixer"])
         if self.cross is not None:
             x = x + self.cross.step(self.cross_norm(x), cache["cross"])
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+    def prefill(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
+        """The first tokens at once: x (B, N, D), the cache of none yet is filled. ValueError with cross-attention."""
+        if self.cross is not None:
+            raise ValueError(STEPS)
+        x = x + self.mixer.prefill(self.mixer_norm(x), cache)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
@@ -207,6 +218,16 @@ class Decoder(Configured):
     def init_cache(self, batch_size: int, **attended: Any) -> Cache:
         """An empty cache for `step`, one dictionary a block. `attended`: keywords of the blocks (see `Mixes`)."""
         return [layer.init_cache(batch_size, **attended) for layer in self._blocks()]
+
+    @torch.no_grad()
+    def prefill(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
+        """Logits (B, V) after the first tokens (B, N), read in one pass: what as many calls of `step` give with a new
+        cache of `init_cache`. ValueError for a cache with tokens, and in the decoder of a translator.
+        """
+        x = self.embedding(tokens)
+        for layer, layer_cache in zip(self._blocks(), cache, strict=True):
+            x = layer.prefill(x, layer_cache)
+        return self.logits(self.norm(x[:, -1])), cache
 
     @torch.no_grad()
     def step(self, token: Tensor, cache: Cache) -> tuple[Tensor, Cache]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from synchrony_blocks import checks
+from synchrony_blocks.cache import reserve
 
 
 @torch.no_grad()
@@ -26,11 +27,11 @@ def continued(
 ) -> Iterator[Tensor]:
     """Yield `n_tokens` times a token (B,) for each row of prompt (B, N) int64, as soon as it is drawn.
 
-    `model` has `init_cache` and `step` (synchrony_blocks/decoder.py). `temperature` 0 takes the likeliest token.
-    `top_k` keeps so many of the likeliest, and `top_p` the fewest of these that together hold at least this probability
-    (nucleus sampling, arXiv 1904.09751). `generator` is on the CPU; the same seed gives the same tokens. Positions go
-    on beyond the context of training. Raises ValueError for a prompt without a token and for numbers out of range,
-    TypeError for what is no number or no tensor.
+    `model` has `init_cache`, `prefill` and `step` (synchrony_blocks/decoder.py). `temperature` 0 takes the
+    likeliest token. `top_k` keeps so many of the likeliest, and `top_p` the fewest of these that together hold at
+    least this probability (nucleus sampling, arXiv 1904.09751). `generator` is on the CPU; the same seed gives the
+    same tokens. Positions go on beyond the context of training. Raises ValueError for a prompt without a token and
+    for numbers out of range, TypeError for what is no number or no tensor.
     """
     checks.tokens("prompt", prompt)
     if not prompt.shape[1]:
@@ -39,14 +40,16 @@ def continued(
     checks.number("temperature", temperature, lambda x: 0 <= x < math.inf, "is not a number from 0 on")
     checks.whole("top_k", top_k, 1, optional=True)
     checks.number("top_p", top_p, lambda p: 0 < p <= 1, "is not above 0 and at most 1")
+    if not n_tokens:
+        return
     cache = model.init_cache(len(prompt))
-    pending = prompt
-    for _ in range(n_tokens):
-        for token in pending.unbind(1):
-            logits, cache = model.step(token, cache)
+    reserve(cache, prompt.shape[1] + n_tokens)
+    logits, cache = model.prefill(prompt, cache)
+    for left in range(n_tokens, 0, -1):
         token = draw(logits, temperature, top_k, top_p, generator).to(prompt.device)
         yield token
-        pending = token[:, None]
+        if left > 1:
+            logits, cache = model.step(token, cache)
 
 
 def draw(

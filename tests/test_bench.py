@@ -114,10 +114,11 @@ def test_inference_tells_speeds_of_what_is_done() -> None:
         patch.setattr(inference, "continued", lambda *a: written.extend(t.numel() for t in continued(*a)) or [])
         timings = inference.measure_inference(compose("bench", small), lambda done: None)
     assert {result.targets for result in told} == {2 * 2 * 16} and len(told) == 4
-    assert sum(written) == 4 * 2 * 16
+    assert sum(written) == 4 * 2 * (16 + 1), "and one after a prompt that was read"
     assert [timing.model for timing in timings] == ["transformer", "fsn"]
-    assert (timings[0].evaluation_ratio, timings[0].decoding_ratio) == (1, 1)
-    assert all(min(timing.evaluated_per_second, timing.decoded_per_second) > 0 for timing in timings)
+    assert (timings[0].evaluation_ratio, timings[0].reading_ratio, timings[0].decoding_ratio) == (1, 1, 1)
+    for timing in timings:
+        assert min(timing.evaluated_per_second, timing.read_per_second, timing.decoded_per_second) > 0
 
 
 @pytest.mark.parametrize(

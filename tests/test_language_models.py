@@ -1,6 +1,7 @@
 """What every language model owes: exact causality, decoding equal to the full pass, and a fair start."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from configs.compose import compose
 from configs.schema import MODELS
 from synchrony_blocks import Decoder
+from synchrony_blocks.cache import TokenBuffer, reserve
 from training.budget import resolve_shape
 from training.build import build_model
 
@@ -91,6 +93,45 @@ def test_the_past_is_used_and_order_matters(model: torch.nn.Module) -> None:
     swapped[:, [10, 11]] = swapped[:, [11, 10]]
     assert (model(earlier)[:, -1] - last).abs().max() > 1e-6
     assert (model(swapped)[:, -1] - last).abs().max() > 1e-6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_tokens", [1, 2, 20])
+def test_a_prompt_read_in_one_pass_leaves_what_steps_leave(model: torch.nn.Module, n_tokens: int) -> None:
+    """Fewer and more tokens than a layer looks back, more than a new buffer has room for; then both go on alike."""
+    tokens = torch.randint(0, 256, (2, n_tokens + 3))
+    model = model.double()
+    at_once, by_step = model.init_cache(2), model.init_cache(2)
+    for t in range(n_tokens):
+        expected, by_step = model.step(tokens[:, t], by_step)
+    logits, at_once = model.prefill(tokens[:, :n_tokens], at_once)
+    reserve(at_once, 100)
+    for t in range(n_tokens, n_tokens + 4):
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-9)
+        compare(at_once, by_step)
+        if t < tokens.shape[1]:
+            expected, by_step = model.step(tokens[:, t], by_step)
+            logits, at_once = model.step(tokens[:, t], at_once)
+    with pytest.raises(ValueError, match=r"the cache has \d+ tokens already"):
+        model.prefill(tokens, at_once)
+
+
+def compare(ours: Any, theirs: Any) -> None:
+    """Two caches, entry by entry."""
+    assert type(ours) is type(theirs)
+    if isinstance(ours, TokenBuffer):
+        ours, theirs = ours.seen, theirs.seen
+    if isinstance(ours, torch.Tensor):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            compare(ours[name], theirs[name])
+    elif isinstance(ours, list | tuple):
+        for a, b in zip(ours, theirs, strict=True):
+            compare(a, b)
+    else:
+        assert ours == theirs
 
 
 @torch.no_grad()

@@ -23,6 +23,10 @@ class Markov(nn.Module):
         self.seen = []
         return batch_size
 
+    def prefill(self, tokens, cache):
+        self.seen += tokens.flatten().tolist()
+        return self.logits[tokens[:, -1]], cache
+
     def step(self, token, cache):
         self.seen += token.tolist()
         return self.logits[token], cache

@@ -106,6 +106,7 @@ def test_where_flex_fails_auto_goes_on_in_chunks_and_says_so_once(monkeypatch, c
         raise RuntimeError("no valid triton config")
 
     monkeypatch.setattr(backends, "synchronize_flex", fails)
+    monkeypatch.setattr(kernels, "INSTALLED", False)
     monkeypatch.setattr(kernels.log, "disabled", False)  # an entry point that ran before may have silenced it
     monkeypatch.setattr(backends, "choose", lambda *_: "flex")
     flat = operands(True, torch.float32)

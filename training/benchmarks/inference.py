@@ -1,4 +1,4 @@
-"""Speed of language models that are not trained, in turn within one process: the loss of a split, and cached decoding.
+"""Speed of language models that are not trained, in turn within one process: the loss of a split, prompts, decoding.
 
 Text is random bytes and the weights are those of the start, neither of which changes what is computed. As in `steps`,
 what to quote is the median over rounds of the ratio to the first model.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from configs.compose import compose
+from configs.counted import counted
 from configs.schema import BenchmarkConfig
 from data.split import Split
 from measures.loss import evaluate
@@ -36,6 +37,8 @@ class InferenceTiming:
     shape: str
     evaluated_per_second: float  # tokens whose loss is told, `eval.py task=loss`
     evaluation_ratio: float
+    read_per_second: float  # tokens of prompts, in one pass that fills the caches
+    reading_ratio: float
     decoded_per_second: float  # tokens that are written, over all rows, `eval.py task=sample`
     decoding_ratio: float
 
@@ -61,6 +64,7 @@ def measure_inference(config: BenchmarkConfig, on_round: Callable[[int], None]) 
     first = config.models[0]
     tokens = {
         "evaluation": BATCHES * config.batch_size * config.context,
+        "reading": config.batch_size * config.context,
         "decoding": config.batch_size * config.context,
     }
 
@@ -74,6 +78,8 @@ def measure_inference(config: BenchmarkConfig, on_round: Callable[[int], None]) 
             shape=shape,
             evaluated_per_second=speed(name, "evaluation"),
             evaluation_ratio=ratio(seconds[name, "evaluation"], seconds[first, "evaluation"]),
+            read_per_second=speed(name, "reading"),
+            reading_ratio=ratio(seconds[name, "reading"], seconds[first, "reading"]),
             decoded_per_second=speed(name, "decoding"),
             decoding_ratio=ratio(seconds[name, "decoding"], seconds[first, "decoding"]),
         )
@@ -86,7 +92,8 @@ def _built(config: BenchmarkConfig, name: str) -> tuple[Any, str]:
     torch.manual_seed(0)
     model = build_model(run.model, VOCABULARY_SIZE).to(config.device).eval()
     set_backend(model, run.ssa.backend, config.device, gradients=False)
-    shape = f"{run.model.n_layers} x {run.model.width}, {run.model.n_heads} heads, feed-forward {run.model.ff_width}"
+    heads = counted(run.model.n_heads, "head")
+    shape = f"{run.model.n_layers} x {run.model.width}, {heads}, feed-forward {run.model.ff_width}"
     return model, shape
 
 
@@ -94,13 +101,15 @@ def _actions(config: BenchmarkConfig, model: Any) -> dict[str, Callable[[], obje
     """What is timed of a model."""
     n_tokens = BATCHES * config.batch_size * config.context
     split = Split(np.random.default_rng(0).integers(0, VOCABULARY_SIZE, n_tokens, dtype=np.uint8))
-    prompt = torch.zeros(config.batch_size, 1, dtype=torch.int64, device=config.device)
+    prompt = torch.from_numpy(split.tokens[: config.batch_size * config.context].astype(np.int64))
+    prompt = prompt.view(config.batch_size, -1).to(config.device)
 
-    def decode() -> list[Tensor]:
+    def written(prompt: Tensor, n_tokens: int) -> list[Tensor]:
         with torch.autocast(config.device, torch.bfloat16, enabled=config.precision == "bf16"):
-            return list(continued(model, prompt, config.context))  # each is drawn on the host, so none is under way
+            return list(continued(model, prompt, n_tokens))  # each is drawn on the host, so none is under way
 
     return {
         "evaluation": lambda: evaluate(model, split, config.context, config.batch_size, precision=config.precision),
-        "decoding": decode,
+        "reading": lambda: written(prompt, 1),
+        "decoding": lambda: written(prompt[:, :1], config.context),
     }

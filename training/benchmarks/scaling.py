@@ -18,6 +18,7 @@ from pydantic import with_config
 from torch import nn
 
 from configs.compose import compose
+from configs.counted import counted
 from configs.schema import BenchmarkConfig, RunConfig
 from measures.flops import flops_per_token
 from measures.memory import training_memory
@@ -130,7 +131,8 @@ def resolved(name: str, scale: str, context: int) -> RunConfig:
 def count(run: RunConfig, model: nn.Module, n_rows: int) -> dict[str, Any]:
     """What a point has that is counted, of a model on the CPU."""
     shape = run.model
-    words = f"{shape.n_layers} x {shape.width}, {shape.n_heads} heads, feed-forward {shape.ff_width}"
+    heads = counted(shape.n_heads, "head")
+    words = f"{shape.n_layers} x {shape.width}, {heads}, feed-forward {shape.ff_width}"
     memory = training_memory(model, n_rows, torch.zeros(1, run.data.context, dtype=torch.int64))
     return {
         "parameters": parameters_by_part(model)["total"],
