@@ -15,7 +15,7 @@ learned number of each head, or minus infinity, which leaves it to the first tok
 Where no token is in the future, in a layer that is not causal or of a memory, nothing is shifted: every token u may be
 attended, itself too, and coupled to with its successor; where the layer is not causal also with its predecessor,
 delta = -1. A neighbour that is not there, before the first token, behind the last or of padding, gives nothing. The
-null slot, if it may be attended, stands before all tokens. The bidirectional form, the coupling to an encoder and the
+null slot, if it may be attended, comes before all tokens. The bidirectional form, the coupling to an encoder and the
 successor of a source token are named by arXiv 2606.18694; what an end without a neighbour gives, the null slot there
 and that positions of both sequences are counted from 0 are our choices.
 
@@ -168,7 +168,7 @@ class SynchronizationAttention(Configured):
         `memory` (B, L, d) phases in rad: what is attended to and coupled to instead of theta (cross-attention, never
         causal). `padding_mask` (B, L) bool, True for a real token of what is attended to (see `fsn.padding`): padding
         is neither attended nor a neighbour. A padded row of theta itself gets zeros. `offset`: where the first token of
-        theta stands beside a memory, which starts at 0. Raises ValueError for shapes that do not fit and for phases of
+        theta is beside a memory, which starts at 0. Raises ValueError for shapes that do not fit and for phases of
         whole numbers, TypeError for what is no tensor.
         """
         checks.sequences("theta", theta, memory, padding_mask, self.n_phases)
@@ -217,7 +217,7 @@ class SynchronizationAttention(Configured):
         if memory is None and padding_mask is not None:
             weights = weights * padding_mask[:, None, :, None]
         null, attention = torch.zeros_like(weights[..., 0]), weights
-        if self._has_null(causal):  # the slots before which it stands hold the tokens, all of them or all but the last
+        if self._has_null(causal):  # the slots after it hold the tokens, all of them or all but the last
             null, attention = weights[..., 0], F.pad(weights[..., 1:], (0, 1 if causal else 0))
         real_part, imaginary = attention @ self._split(source.cos), attention @ self._split(source.sin)
         return {

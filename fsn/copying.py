@@ -39,7 +39,7 @@ class CopyingHead(Configured):
     `causal`: only tokens before a token are attended, else all others of its sequence. Of a memory all are either way.
     `share` of the phases are coupled, the last ones, which have the slowest rotary drift elsewhere. Keys are shifted by
     one as in `fsn.attention`: slot u carries the key of token u - 1 and the value of token u, slot 0 is the null slot.
-    Where no token is in the future the null slot stands before all of them.
+    Where no token is in the future the null slot comes before all of them.
     Raises ValueError for a number of phases or harmonics less than 1 or a share of which no phase is coupled, TypeError
     for what is no whole number or no switch.
     """

@@ -33,7 +33,7 @@ def without(state: Features, padding_mask: Tensor | None) -> Features:
 
 def phases_without(theta: Tensor, memory: Tensor | None, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """theta (B, N, d) and memory (B, M, d) or None in rad, with zeros for padding of what is attended to: whatever
-    stands there, be it nan, must not reach a gradient.
+    is there, be it nan, must not reach a gradient.
     """
     if padding_mask is None:
         return theta, memory

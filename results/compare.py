@@ -27,7 +27,7 @@ OVER_SEEDS = "± of a mean: 95 % interval over seeds (Student's t); of a differe
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; `arguments`: those of the command line. UserError for records that cannot stand side by side."""
+    """The command; `arguments`: those of the command line. UserError for records that cannot be compared."""
     parser = argparse.ArgumentParser(prog="python -m results.compare", description="Run records side by side.")
     parser.add_argument("records", nargs="+", type=Path, help="record files, run directories, or folders of records")
     parser.add_argument("--figure", type=Path, help="write the validation curves to FILE.png and FILE.svg")
@@ -55,7 +55,7 @@ def compare_finished(paths: Sequence[Path]) -> None:
 
 
 def compare(records: Sequence[RunRecord]) -> None:
-    """Print the tables. UserError for records that cannot stand side by side."""
+    """Print the tables. UserError for records that cannot be compared."""
     if any(record.config.get("task") == "recall" for record in records):
         raise UserError(
             "a run with task=recall has accuracies, no bits per byte: type make table-recall ARGS=runs=FOLDER"

@@ -181,7 +181,7 @@ def name_left_out(damaged: Sequence[str]) -> int:
 
 
 def make_document(asked: Asked) -> Document:
-    """The document, its figures written. Raises UserError for runs that cannot stand in one table."""
+    """The document, its figures written. Raises UserError for runs that cannot share a table."""
     from results.claims.sources import Sources, measurements
     from results.tables import layer_cost
     from results.tables.kinds import add_tables, gather_for

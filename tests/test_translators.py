@@ -62,7 +62,7 @@ def same(one: Tensor, other: Tensor) -> None:
 
 @torch.no_grad()
 def test_padding_changes_nothing(model: Translator) -> None:
-    """A pair gives by itself what it gives beside longer ones, whatever stands at the padding."""
+    """A pair gives by itself what it gives beside longer ones, whatever is at the padding."""
     source, inputs, mask = pairs()
     logits = model(source, inputs, mask)
     longer = torch.nn.functional.pad(mask, (0, 5))

@@ -144,7 +144,7 @@ def _added_up(group: Sequence[Measurement]) -> list[Measurement]:
     for one in group:
         if one.unit != group[0].unit:
             raise UserError(
-                f"{group[0].path} and {one.path} cannot stand in one table: ratios are to {group[0].unit} in one "
+                f"{group[0].path} and {one.path} cannot share a table: ratios are to {group[0].unit} in one "
                 f"and to {one.unit} in the other; measure again with layers=[{group[0].unit},...]"
             )
         for timing in one.timings:

@@ -42,7 +42,7 @@ def require_one(protocols: Sequence[Protocol], table: str) -> None:
     different = [f.name for f in fields(Protocol) if len({getattr(p, f.name) for p in protocols}) > 1]
     if different:
         values = "; ".join(f"{name}: {_among([getattr(p, name) for p in protocols])}" for name in different)
-        raise UserError(f"{table}: these runs cannot stand in one table: they differ in {values}")
+        raise UserError(f"{table}: these runs cannot share a table: they differ in {values}")
 
 
 def footnotes(records: Sequence[RunRecord], one_data: bool = True) -> list[str]:

@@ -118,7 +118,7 @@ class Evidence:
         notes = [f"{len(missing)} of {all_runs} {_are(missing)} missing: {few(missing)}."] if missing else []
         if others := [f"{run.label} ({run.other})" for run in runs if run.record is None and run.other]:
             told = f"Of these {len(others)} {_are(others)} recorded in another protocol"
-            notes.append(f"{told}, and cannot stand here: {few(others)}.")
+            notes.append(f"{told}, and {_are(others)} left out here: {few(others)}.")
         return notes + ([f"{len(failed)} of {all_runs} did not end: {few(failed)}."] if failed else [])
 
 

@@ -132,5 +132,5 @@ def same(what: str, values: Sequence[object]) -> None:
     for value in values:
         if value != values[0]:
             raise UserError(
-                f"these runs cannot stand side by side: {what} is {values[0]} in one and {value} in another"
+                f"these runs cannot be compared side by side: {what} is {values[0]} in one and {value} in another"
             )

@@ -92,12 +92,11 @@ def _shown(values: Mapping[int, float], entries: Mapping[int, dict[str, Any]], k
 
 
 def _require_one(entries: Sequence[dict[str, Any]], title: str) -> None:
-    """UserError for scores that cannot stand in one table, with what they differ in."""
+    """UserError for scores that cannot share a table, with what they differ in."""
     for key in ("test", "text_sha256", "sentences", "bleu_signature"):
         if len(values := {str(entry[key]) for entry in entries}) > 1:
             raise UserError(
-                f"{title}: these translations cannot stand in one table: they differ in {key}: "
-                f"{', '.join(sorted(values))}"
+                f"{title}: these translations cannot share a table: they differ in {key}: {', '.join(sorted(values))}"
             )
 
 

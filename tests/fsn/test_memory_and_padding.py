@@ -151,7 +151,7 @@ def test_every_chunk_of_a_long_sequence(length: int, flags: dict) -> None:
 @pytest.mark.parametrize("form", ["causal", "bidirectional", "memory"])
 @pytest.mark.parametrize("kind", [SynchronizationAttention, CopyingHead, LocalCoupling])
 def test_more_padding_changes_not_a_bit_on_a_cpu(kind: type, form: str, dtype: torch.dtype) -> None:
-    """Sequences of 70 and 50 tokens, then both with 75 slots more of padding, whatever stands there."""
+    """Sequences of 70 and 50 tokens, then both with 75 slots more of padding, whatever is there."""
     if form == "memory" and kind is LocalCoupling:
         pytest.skip("local coupling knows no memory")
     torch.manual_seed(0)

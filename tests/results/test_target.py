@@ -66,7 +66,7 @@ def test_all_tables_are_made_though_one_is_not_whole_and_one_cannot_be_made(monk
     def make(arguments):
         made.extend(arguments)
         if arguments == ["table-ssa-mt"]:
-            raise UserError("these runs cannot stand in one table")
+            raise UserError("these runs cannot share a table")
         return int(arguments == ["table-ssa-lm"])
 
     made = []
@@ -74,7 +74,7 @@ def test_all_tables_are_made_though_one_is_not_whole_and_one_cannot_be_made(monk
     monkeypatch.setattr(all_tables.claims, "main", lambda arguments: made.append("claims"))
     assert all_tables.main() != 0
     assert made == [*targets(), "claims"]
-    assert capsys.readouterr().err == "error: these runs cannot stand in one table\n"
+    assert capsys.readouterr().err == "error: these runs cannot share a table\n"
 
 
 @pytest.mark.parametrize(

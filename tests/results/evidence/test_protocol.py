@@ -17,7 +17,7 @@ def test_all_that_differs_is_named(record):
     with pytest.raises(UserError) as refused:
         require_one([*protocols, other], "a table")
     said = str(refused.value)
-    assert said.startswith("a table: these runs cannot stand in one table: they differ in ")
+    assert said.startswith("a table: these runs cannot share a table: they differ in ")
     for words in (
         "metric: loss (2 runs), perplexity (1 run)",
         "unit: bits per byte (2 runs), nats (1 run)",

@@ -205,7 +205,7 @@ def test_a_record_of_another_protocol_is_left_out_and_named_with_what_differs(ma
     assert losses(evidence) == [1.0, 2.0, None, 4.0]
     assert evidence.shortfall() == [
         "1 of 4 runs is missing: seed=1 model=fsn.",
-        "Of these 1 is recorded in another protocol, and cannot stand here: "
+        "Of these 1 is recorded in another protocol, and is left out here: "
         f"seed=1 model=fsn ({told}: run-2/record.json).",
     ]
     records[2].config["optim"]["lr"] = 0.5  # another run altogether

@@ -1,4 +1,4 @@
-"""Cost of layers: what is measured alike stands together, ratios and growth are right, operations are counted."""
+"""Cost of layers: what is measured alike is put together, ratios and growth are right, operations are counted."""
 
 import json
 import math

@@ -114,5 +114,5 @@ def test_without_a_whole_epoch_the_last_checkpoint_counts(table):
 
 @pytest.mark.parametrize("changes", [{"text_sha256": "ee" * 32}, {"bleu_signature": "tok:none"}])
 def test_scores_of_different_texts_or_signatures_are_refused(table, changes):
-    with pytest.raises(UserError, match=f"cannot stand in one table: they differ in {next(iter(changes))}"):
+    with pytest.raises(UserError, match=f"cannot share a table: they differ in {next(iter(changes))}"):
         table((0,), [[entry(30.0)], [entry(31.0, **changes)], None])
