@@ -1,7 +1,8 @@
 """Hours of the paper profile on an H100, by its roofline: the longer of arithmetic and of moving numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from configs.sweeps import expand
 from data.enwik8 import ENWIK8
@@ -21,13 +22,16 @@ A_SAVED_BYTE = 2  # what autograd saves is written and read once
 
 @dataclass(frozen=True)
 class Hours:
-    """Of the 30-epoch run of one model. `measured`: tokens a second of the fastest run of ours on an H100, or None."""
+    """Of the 30-epoch run of one model. `measured`: tokens a second of the fastest run of ours on an H100, or None, and
+    `with_settings`, in words.
+    """
 
     model: str
     tokens: float
     arithmetic: float
     traffic: float
     measured: float | None
+    with_settings: str
 
     @property
     def roofline(self) -> float:
@@ -54,21 +58,30 @@ def hours(points: Sequence[ScalingPoint], tokens_a_step: int) -> list[Hours]:
         tokens = float(ENWIK8.split[0] * (config.trainer.max_epochs or 0))
         per_step = config.batch_size * config.data.context
         moved = A_PARAMETER * own[0].parameters + A_SAVED_BYTE * own[0].activation_bytes * per_step / tokens_a_step
-        speeds = [
-            record.throughput.tokens_per_second
+        runs = [
+            record
             for record in records
             if (record.config["model"]["name"], record.config["scale"]["name"]) == (model, config.scale.name)
         ]
+        fastest = max(runs, key=lambda record: record.throughput.tokens_per_second or 0, default=None)
         found.append(
             Hours(
                 model,
                 tokens,
                 tokens * own[0].flops_per_token / PEAK["32"] / 3600,
                 tokens / per_step * moved / BANDWIDTH / 3600,
-                max(speeds, default=None),
+                None if fastest is None else fastest.throughput.tokens_per_second,
+                "" if fastest is None else _settings(fastest.config),
             )
         )
     return found
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    batch, context, precision = config["batch_size"], config["data"]["context"], config["precision"]
+    words = [f"{batch} x {context}", "float32" if precision == "32" else precision]
+    words += ["compiled"] if config["compile"] else []
+    return ", ".join(words + (["CUDA graphs"] if config["trainer"].get("cuda_graphs") else []))
 
 
 def hours_rows(found: Sequence[Hours]) -> list[Row]:
@@ -80,6 +93,7 @@ def hours_rows(found: Sequence[Hours]) -> list[Row]:
             "memory traffic": f"{each.traffic:.3f}",
             "roofline": f"{each.roofline:.3f}",
             "our fastest run, tokens/s": "not run" if each.measured is None else f"{each.measured:,.0f}",
+            "with": each.with_settings,
             "hours at that speed": "not run" if (at := each.at_measured) is None else f"{at:.1f}",
         }
         for each in found
