@@ -160,7 +160,7 @@ class SelfAttention(Configured):
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
         """One token: x (B, D) -> (B, D); its key and value join the cache. ValueError for one not causal."""
         self._need_causal()
-        q, k, v = self.qkv(x).view(len(x), 3, self.n_heads, 1, -1).unbind(1)  # each (B, H, 1, d)
+        q, k, v = self.qkv(x).view(len(x), 3, self.n_heads, 1, self.head_width).unbind(1)  # each (B, H, 1, d)
         k, cache["previous"] = (
             torch.cat((cache["previous"], k[:, self.delayed_heads :]), dim=1),
             k[:, : self.delayed_heads],

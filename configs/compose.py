@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -44,6 +44,7 @@ ON_ANY_MACHINE = {
     "trainer.checkpoint_epochs": [],
     "data.micro_batches": 1,
 }
+EPOCHS_OF_PRESETS = (1, 30)  # trainer.max_epochs of the options of `trainer`, which ends no run that has max_steps
 # Keys that are newer than runs on disk, with the value that those ran with: left out where they have it.
 NOT_IN_HASH_AT_DEFAULT = {
     "data.tokenizer": "bytes",
@@ -151,6 +152,17 @@ def config_hash(config: RunConfig, of_machine: bool = False) -> str:
             branch.pop(name, None)
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def hashes_of_run(config: RunConfig) -> list[str]:
+    """`config_hash`, and then those that the same run has where another command began it: with another `trainer`, whose
+    `max_epochs` does nothing beside `max_steps`, or by older code.
+    """
+    hashes = [config_hash(config), config_hash(config, of_machine=True)]
+    if config.trainer.max_steps is not None:
+        trainers = [replace(config.trainer, max_epochs=epochs) for epochs in (*EPOCHS_OF_PRESETS, None)]
+        hashes += [config_hash(replace(config, trainer=trainer)) for trainer in trainers]
+    return hashes
 
 
 def _branch(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

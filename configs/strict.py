@@ -44,17 +44,27 @@ def illegal_value(key: str, value: object, legal: Iterable[str]) -> UserError:
 
 
 def require_utf8(key: str, text: str) -> None:
-    """UserError for text with bytes that are not UTF-8, as a file name of another system may have: records cannot hold
-    it.
-    """
+    """UserError for text that UTF-8 cannot hold, and so no record: a file name of another system for example."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        shown = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        raise UserError(
-            f"{key}={shown} is not UTF-8, which records are written in; rename the file, or make a link to it with "
-            "another name and give that"
-        ) from None
+        raise UserError(f"{key}={_not_utf8(text)}") from None
+
+
+def _not_utf8(text: str) -> str:
+    """The text, what is wrong with it and what to type. Python decodes bytes that it cannot read to half characters."""
+    try:
+        typed = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # "\\ud800" in a file
+        shown = text.encode(errors="backslashreplace").decode()
+        return f"{shown} holds half of a character, which no record can; type it without"
+    try:
+        return f"{typed.decode()}: Python reads ASCII alone here; type export PYTHONUTF8=1 and then the command again"
+    except UnicodeDecodeError:
+        return (
+            f"{typed.decode(errors='backslashreplace')} is not UTF-8, which records are written in; rename the file, "
+            "or make a link to it with another name and give that; where it is no file, type it in UTF-8"
+        )
 
 
 def keys(tree: object, prefix: str = "") -> list[str]:

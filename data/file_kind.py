@@ -4,7 +4,9 @@ Magic bytes are those of the formats' own specifications (as the program `file` 
 no kind: these are read as they are.
 """
 
+import re
 import tarfile
+import zlib
 from dataclasses import dataclass
 
 HEAD = 1024  # bytes that tell a kind
@@ -62,15 +64,18 @@ MAGIC: dict[bytes, Kind] = {  # a longer beginning before one that it begins wit
     b"\x28\xb5\x2f\xfd": Kind("compressed by zstd", codec="zst"),
     # A frame to be skipped, which parallel zstd puts first.
     **{bytes([first]) + b"\x2a\x4d\x18": Kind("compressed by zstd", codec="zst") for first in range(0x50, 0x60)},
-    b"\x04\x22\x4d\x18": _packed("lz4", "lz4 -dc"),
+    **dict.fromkeys((b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18"), _packed("lz4", "lz4 -dc")),
     b"\xff\x06\0\0sNaPpY": _packed("snappy", "snzip -dc"),
     b"LZIP": _packed("lzip", "lzip -dc"),
     b"\x89LZO\0": _packed("lzop", "lzop -dc"),
+    b"LRZI": _packed("lrzip", "lrzip -d"),
     b"\x1f\x9d": _packed("compress", "gzip -dc"),
     **dict.fromkeys((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"), ZIP),
     b"7z\xbc\xaf\x27\x1c": _archive("a 7z archive", "7z x FILE"),
     b"Rar!\x1a\x07": _archive("a rar archive", "unrar x FILE"),
     b"!<arch>\n": _archive("an ar archive", "ar x FILE"),
+    **dict.fromkeys((b"070701", b"070702", b"070707", b"\xc7\x71"), _archive("a cpio archive", "cpio -id < FILE")),
+    b"MSCF\0\0\0\0": _archive("a cabinet archive", "cabextract FILE"),
     b"%PDF-": Kind("a PDF, not a text file", "type pdftotext FILE NEW and give NEW"),
     **dict.fromkeys((b"PAR1", b"PARE"), PARQUET),
     b"ARROW1\0\0": ARROW,
@@ -87,7 +92,9 @@ MAGIC: dict[bytes, Kind] = {  # a longer beginning before one that it begins wit
     b"\x7fELF": _binary("a program"),
     b"version https://git-lfs": _pointer("Git LFS", "git lfs pull"),
     b"version http://git-media": _pointer("Git LFS", "git lfs pull"),
+    b"version https://hawser": _pointer("Git LFS", "git lfs pull"),
     b"/annex/objects/": ANNEX,
+    b"# xet version": _pointer("Xet", "git xet checkout"),
     b"\xff\xfe\0\0": _encoded("UTF-32"),
     b"\0\0\xfe\xff": _encoded("UTF-32"),
     b"\xff\xfe": _encoded("UTF-16"),
@@ -103,6 +110,16 @@ def _of_lzma(head: bytes) -> bool:
     return len(head) >= 13 and size in LZMA_SIZES and (length == 2**64 - 1 or length < 2**38)
 
 
+def _of_zlib(head: bytes) -> bool:
+    """Whether it unpacks, and is no ASCII text: zlib's two bytes may begin one, `x^2`."""
+    if head[:1] != b"x" or int.from_bytes(head[:2]) % 31 or head.isascii():
+        return False
+    try:
+        return bool(zlib.decompressobj().decompress(head, HEAD))
+    except zlib.error:
+        return False
+
+
 def kind_of(head: bytes) -> Kind | None:
     """The kind of a file that begins with `head`, its first HEAD bytes or all of it. None: text, or unknown bytes."""
     for magic, kind in MAGIC.items():
@@ -115,6 +132,11 @@ def kind_of(head: bytes) -> Kind | None:
         return ARROW
     if head.startswith((b"outs:\n- md5:", b"outs:\r\n- md5:")) or (head.startswith(b"md5: ") and b"\nouts:" in head):
         return DVC
+    # What a link became where the file system has none.
+    if re.match(rb"(\.\./)*\.git/annex/objects/\S+\s*\Z", head):
+        return ANNEX
+    if _of_zlib(head):
+        return _packed("zlib", "pigz -dc")
     try:
         tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
     except tarfile.HeaderError:

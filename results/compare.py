@@ -5,6 +5,7 @@ transformer, and the losses at equal cost. Everything is computed from the recor
 """
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,14 +27,16 @@ from training.run_record.record import RunRecord, load_record
 OVER_SEEDS = "± of a mean: 95 % interval over seeds (Student's t); of a difference: Welch's, seeds are not paired."
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; `arguments`: those of the command line. UserError for records that cannot be compared."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; `arguments`: those of the command line. Exit code 1 where a record of a folder was left out, because
+    it cannot be read. UserError for such a record that was named, and for records that cannot be compared.
+    """
     parser = argparse.ArgumentParser(prog="python -m results.compare", description="Run records side by side.")
     parser.add_argument("records", nargs="+", type=Path, help="record files, run directories, or folders of records")
     parser.add_argument("--figure", type=Path, help="write the validation curves to FILE.png and FILE.svg")
     parser.error = refuse  # type: ignore[method-assign]  # one line, not its usage too
     asked = parser.parse_args(arguments)
-    records = [load_record(path) for path in record_files(asked.records)]
+    records, damaged = read_all(record_files(asked.records), named=asked.records)
     compare(records)
     if asked.figure is not None:
         print(
@@ -41,12 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             + ", ".join(str(file) for file in plot_curves(records, asked.figure))
             + in_one_line(f": {drawn(records)}")
         )
+    return 1 if damaged else 0
 
 
 def compare_finished(paths: Sequence[Path]) -> None:
     """The same for finished runs, at the end of a sweep; where there is no table, one line says why."""
     try:
-        records = [load_record(path) for path in paths]
+        records, _ = read_all(paths)
         if records:
             print("\nThe finished runs, as python -m results.compare shows them:\n")
             compare(records)
@@ -92,6 +96,23 @@ def record_files(paths: Sequence[Path]) -> list[Path]:
         else:
             files.append(path)
     return files
+
+
+def read_all(paths: Sequence[Path], named: Sequence[Path] = ()) -> tuple[list[RunRecord], int]:
+    """The records at the paths, and how many of them cannot be read: a line on stderr says why each is left out.
+
+    UserError for one of those that are `named`, or where no other is left.
+    """
+    records, damaged = [], 0
+    for path in paths:
+        try:
+            records.append(load_record(path))
+        except UserError as error:
+            if path in named or (not records and path == paths[-1]):
+                raise
+            print(in_one_line(f"left out, because it cannot be read: {error}"), file=sys.stderr)
+            damaged += 1
+    return records, damaged
 
 
 def without_means(records: Sequence[RunRecord]) -> str | None:

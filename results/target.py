@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def name_left_out(damaged: Sequence[str]) -> int:
     """Name on stderr the records that could not be read; the exit code: 1 where there are any."""
     for reason in damaged:
-        print(f"left out, because it cannot be read: {reason}", file=sys.stderr)
+        print(in_one_line(f"left out, because it cannot be read: {reason}"), file=sys.stderr)
     return int(bool(damaged))
 
 

@@ -52,8 +52,12 @@ class TokenBuffer:
         return self.seen
 
     def fill(self, first: Tensor) -> None:
-        """Take the entries (B, ..., n, E) of the first tokens. ValueError where there are some already."""
+        """Take the entries (B, ..., n, E) of the first tokens. ValueError where there are some already, or for another
+        batch: one row would be written into all of them.
+        """
         check_empty(self.length)
+        if len(first) != self.batch:
+            raise ValueError(f"the tokens have a batch of {len(first)} and the cache one of {self.batch}")
         self.append(first)
 
     @torch.no_grad()

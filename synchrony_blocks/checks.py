@@ -101,6 +101,13 @@ def tokens(name: str, x: Any) -> None:
         raise ValueError(f"{name} has shape {tuple(x.shape)}, not (batch, tokens)")
 
 
+def prompt(name: str, x: Any) -> None:
+    """ValueError or TypeError for what is not tokens (B, N) with at least one to a row."""
+    tokens(name, x)
+    if not x.shape[1]:
+        raise ValueError("a prompt has at least one token: what a text is taken to follow, where nothing is typed")
+
+
 def same_batch(name: str, x: Tensor, kept: Tensor | TokenBuffer) -> None:
     """ValueError where x (B, ...), which the caller calls `name`, has another batch than what a cache keeps."""
     batch = kept.batch if isinstance(kept, TokenBuffer) else len(kept)

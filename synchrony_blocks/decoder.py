@@ -222,8 +222,10 @@ class Decoder(Configured):
     @torch.no_grad()
     def prefill(self, tokens: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Logits (B, V) after the first tokens (B, N), read in one pass: what as many calls of `step` give with a new
-        cache of `init_cache`. ValueError for a cache with tokens, and in the decoder of a translator.
+        cache of `init_cache`. ValueError for a cache with tokens or of another batch, for no token, and in the decoder
+        of a translator; ValueError or TypeError for what is not tokens (B, N).
         """
+        checks.prompt("tokens", tokens)
         x = self.embedding(tokens)
         for layer, layer_cache in zip(self._blocks(), cache, strict=True):
             x = layer.prefill(x, layer_cache)

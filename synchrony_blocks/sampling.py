@@ -33,9 +33,7 @@ def continued(
     same tokens. Positions go on beyond the context of training. Raises ValueError for a prompt without a token and
     for numbers out of range, TypeError for what is no number or no tensor.
     """
-    checks.tokens("prompt", prompt)
-    if not prompt.shape[1]:
-        raise ValueError("a prompt has at least one token: what a text is taken to follow, where nothing is typed")
+    checks.prompt("prompt", prompt)
     checks.whole("n_tokens", n_tokens, 0)
     checks.number("temperature", temperature, lambda x: 0 <= x < math.inf, "is not a number from 0 on")
     checks.whole("top_k", top_k, 1, optional=True)

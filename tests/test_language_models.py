@@ -116,6 +116,20 @@ def test_a_prompt_read_in_one_pass_leaves_what_steps_leave(model: torch.nn.Modul
         model.prefill(tokens, at_once)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.zeros(2, 0, dtype=torch.int64), "a prompt has at least one token"),
+        (torch.zeros(1, 3, dtype=torch.int64), "the tokens have a batch of 1 and the cache one of 2"),
+        (torch.zeros(3, dtype=torch.int64), r"tokens has shape \(3,\), not \(batch, tokens\)"),
+        (torch.zeros(2, 3), "tokens is torch.float32, not torch.int64"),
+    ],
+)
+def test_what_is_no_prompt_is_one_line(model: torch.nn.Module, wrong: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.prefill(wrong, model.init_cache(2))
+
+
 def compare(ours: Any, theirs: Any) -> None:
     """Two caches, entry by entry."""
     assert type(ours) is type(theirs)

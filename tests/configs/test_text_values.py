@@ -103,6 +103,9 @@ def test_what_is_not_text_alone():
     ]
     with pytest.raises(UserError, match=r"^data.path=\\xff.txt is not UTF-8"):
         compose("train", ["data.path=\udcff.txt"])
+    # As Python gives "é" where it takes the command line for ASCII.
+    with pytest.raises(UserError, match=r"^prompt=café: Python reads ASCII alone here; type export PYTHONUTF8=1"):
+        compose("eval", ["run=x", "prompt=caf\udcc3\udca9"])
 
 
 @pytest.mark.parametrize("entry", NO_PATHS)

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import tarfile
 import zipfile
+import zlib
 
 import pyarrow
 import pytest
@@ -98,9 +99,24 @@ def test_windows_of_two_gigabytes_and_frames_to_be_skipped(written):
 
 
 def test_bytes_that_only_look_like_a_kind_are_read_as_they_are(written):
-    for content in (b"ORC and elves\n", b"LZIP\n", b"PARENT\n", b"PAR100\n", b"GGUF is a format\n", b"BZh9 no\n"):
+    for content in (
+        b"ORC and elves\n",
+        b"LZIP\n",
+        b"PARENT\n",
+        b"PAR100\n",
+        b"GGUF is a format\n",
+        b"BZh9 no\n",
+        b"x^2\n" * 9,
+    ):
         assert read(written("text.txt", content)) == content
-    for content in (b"\xff" * 100, b"\0" * 2000, b"\xef\xbb\xbftext\n", b"\x00\x01binary"):
+    for content in (
+        b"\xff" * 100,
+        b"\0" * 2000,
+        b"\xef\xbb\xbftext\n",
+        b"\x00\x01binary",
+        b"x\x9c\xff" * 9,
+        b"070701 \n",
+    ):
         assert read(written("bytes.txt", content)) == content
 
 
@@ -154,6 +170,14 @@ REFUSED = {
     "a PNG image": lambda _: b"\x89PNG\r\n\x1a\n" + TEXT,
     "a program": lambda _: b"\x7fELF" + TEXT,
     "compressed by lz4, which is not read here; type lz4 -d": lambda _: b"\x04\x22\x4d\x18" + TEXT,
+    "compressed by lz4, which": lambda _: b"\x02\x21\x4c\x18" + TEXT,
+    "compressed by lrzip": lambda _: b"LRZI\0\x06" + TEXT,
+    "compressed by zlib": lambda _: zlib.compress(TEXT),
+    "a cpio archive": lambda _: b"070701" + b"0" * 104 + b"text.txt\0\0" + TEXT,
+    "a cabinet archive": lambda _: b"MSCF" + bytes(32) + TEXT,
+    "a Git LFS pointer, not": lambda _: b"version https://hawser.github.com/spec/v1\noid sha256:1\nsize 2\n",
+    "a git-annex pointer, not": lambda _: b"../../.git/annex/objects/a/b/SHA256E-s3--a.txt/SHA256E-s3--a.txt",
+    "a Xet pointer": lambda _: b"# xet version 0\nfilesize = 37\nhash = 'a304afb96060aad90'\n",
     "a Git LFS pointer": lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n",
     "a git-annex pointer": lambda _: b"/annex/objects/SHA256E-s1048576--ab.txt\n",
     "a DVC pointer": lambda _: b"outs:\n- md5: a304afb96060aad90\n  size: 37\n  path: text.txt\n",

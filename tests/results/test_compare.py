@@ -75,3 +75,20 @@ def test_the_command(record, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="there is no record in"):
         compare.main([str(tmp_path / "empty")])
+
+
+def test_a_damaged_record_of_a_folder_is_left_out_with_a_line_and_exit_code_1(record, tmp_path, capsys):
+    save_record(record("fsn", 2.4), tmp_path / "a.json")
+    assert compare.main([str(tmp_path)]) == 0
+    damaged = tmp_path / "\x1b[31mb.json"
+    damaged.write_text("[" * 100_000)
+    capsys.readouterr()
+    assert compare.main([str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "| fsn " in said.out and said.err.startswith("left out, because it cannot be read: cannot read the run")
+    assert "\x1b" not in said.err and said.err.count("\n") == 1
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "c.json").write_text("[]")
+    for asked in ([tmp_path / "a.json", damaged], [tmp_path / "only"]):
+        with pytest.raises(UserError, match=r"(cannot read the|is not a) run record"):
+            compare.main(list(map(str, asked)))

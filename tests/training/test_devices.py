@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from configs.compose import compose, config_dict, config_hash
+from configs.compose import EPOCHS_OF_PRESETS, compose, config_dict, config_hash
+from configs.groups import options
 from data.sources import open_corpus
 from measures.loss import evaluate
 from training.run import run
@@ -186,6 +187,24 @@ def test_where_it_is_computed_makes_no_other_run(tmp_path):
     folder.mkdir()
     (folder / "record.json").touch()
     assert run_directory(configs[0]) == folder
+
+
+def test_epochs_of_a_preset_make_no_other_run_where_steps_are_typed(tmp_path):
+    """`trainer=cpu` brings one epoch and the others 30: a run is found by whichever it goes on with."""
+    presets = [
+        compose("train", ["trainer.max_steps=9", f"runs={tmp_path}", f"trainer={name}"]) for name in options("trainer")
+    ]
+    assert {config.trainer.max_epochs for config in presets} == set(EPOCHS_OF_PRESETS)
+    configs = [*presets, compose("train", ["trainer.max_steps=9", "trainer.max_epochs=null", f"runs={tmp_path}"])]
+    for began in configs:
+        folder = tmp_path / f"fsn-{began.scale.name}-{began.data.name}-seed0-{config_hash(began)}"
+        folder.mkdir(exist_ok=True)
+        (folder / "record.json").touch()
+        for config in configs:
+            assert run_directory(config) == folder and not differing_keys(config_dict(began), config_dict(config))
+        (folder / "record.json").unlink()
+    by_epochs = [config_dict(compose("train", [f"trainer={name}"])) for name in ("cpu", "gpu")]
+    assert differing_keys(*by_epochs) == "trainer.max_epochs is 1 there and 30 here"
 
 
 @pytest.mark.parametrize("name", ["transformer, language", "osn, recall", "transformer, translation in parts"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import BaseFileLock, Timeout
 
-from configs.compose import NOT_IN_HASH, NOT_IN_HASH_AT_DEFAULT, ON_ANY_MACHINE, config_hash
+from configs.compose import NOT_IN_HASH, NOT_IN_HASH_AT_DEFAULT, ON_ANY_MACHINE, hashes_of_run
 from configs.errors import UserError
 from configs.schema import RunConfig
 from data.atomic_write import TEMPORARY, write_errors
@@ -38,13 +38,13 @@ class Taken(UserError):
 
 
 def run_directory(config: RunConfig) -> Path:
-    """Where a run with this (resolved) config lives; one by older code where its name has the machine in its hash."""
+    """Where a run with this (resolved) config lives: under its hash, if it does not under another that it may have."""
     if config.run_dir is not None:
         return user_path(config.run_dir, "run_dir")
     runs = user_path(config.runs, "runs")
     name = f"{config.model.name}-{config.scale.name}-{config.data.name}-seed{config.seed}"
-    folder, former = (runs / f"{name}-{config_hash(config, of_machine)}" for of_machine in (False, True))
-    return former if (former / "record.json").exists() and not (folder / "record.json").exists() else folder
+    folders = [runs / f"{name}-{of_run}" for of_run in hashes_of_run(config)]
+    return next((folder for folder in folders if (folder / "record.json").exists()), folders[0])
 
 
 @contextlib.contextmanager
@@ -169,10 +169,12 @@ def require_nothing_lost(folder: Path, earlier: RunRecord | None, every: int) ->
 def differing_keys(theirs: dict[str, Any], ours: dict[str, Any], most: int = 3) -> str:
     """The first keys that can change a result and differ, as `seed is 1 there and 0 here, ...`; empty if none."""
     theirs, ours = (NOT_IN_HASH_AT_DEFAULT | flat(tree) for tree in (theirs, ours))  # older configs lack newer keys
+    steps = [tree.get("trainer.max_steps") for tree in (theirs, ours)]
+    epochs_end_them = steps[0] != steps[1] or steps[0] is None
     differences = [
         f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
         for key in ours | theirs
-        if theirs.get(key) != ours.get(key) and not _ignored(key)
+        if theirs.get(key) != ours.get(key) and not _ignored(key) and (key != "trainer.max_epochs" or epochs_end_them)
     ]
     return ", ".join(differences[:most]) + (f" and {len(differences) - most} more" if len(differences) > most else "")
 

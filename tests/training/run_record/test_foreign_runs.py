@@ -211,6 +211,13 @@ def test_a_list_holds_plain_values(entry):
         resolve_saved(saved)
 
 
+def test_half_of_a_character_is_one_line():
+    saved = config_dict(compose("train", ["model=fsn"]))
+    saved["data"]["name"] = "a\ud800"
+    with pytest.raises(UserError, match=r"^the config in x: data\.name=a\\ud800 holds half of a character"):
+        resolve_saved(saved, "x")
+
+
 def test_values_that_hold_themselves_end():
     loop = {"name": "fsn"}
     loop["model"] = loop
