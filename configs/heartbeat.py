@@ -8,7 +8,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 # Seconds of silence after which a line comes: more than between those of training/progress.py, which say more.
@@ -22,6 +22,7 @@ class _Now:
     last_line: float = 0.0  # when, by the monotonic clock
     beating: bool = False
     muted: bool = False  # while a bar is drawn
+    also: Callable[[], None] = lambda: None
 
 
 _now = _Now()
@@ -43,6 +44,11 @@ def mute(muted: bool) -> None:
     spoke()
 
 
+def also(call: Callable[[], None]) -> None:
+    """From now on `call` every second, in the thread of the lines."""
+    _now.also = call
+
+
 @contextlib.contextmanager
 def beating(wanted: bool = True) -> Iterator[None]:
     """Write these lines while inside, unless they are not `wanted`. Inside another one this changes nothing."""
@@ -50,7 +56,7 @@ def beating(wanted: bool = True) -> Iterator[None]:
         yield
         return
     ended = threading.Event()
-    _now.what, _now.beating = "starting", True
+    _now.what, _now.beating, _now.also = "starting", True, lambda: None
     mute(False)
     thread = threading.Thread(target=_beat, args=(ended, time.monotonic()), name="heartbeat", daemon=True)
     thread.start()
@@ -65,6 +71,7 @@ def beating(wanted: bool = True) -> Iterator[None]:
 def _beat(ended: threading.Event, began: float) -> None:
     while not ended.wait(TICK):
         now = time.monotonic()
+        _now.also()
         if now - _now.last_line >= SILENCE and not _now.muted:
             spoke()
             with contextlib.suppress(OSError, ValueError):  # whoever read it has gone, or stderr is closed

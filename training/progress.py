@@ -58,6 +58,8 @@ class Progress:
         self.at, self._validation, self._tokens = step, last_validation, tokens
         self.doing("the first step")
         self._tell(at_once=True)
+        if self._status is not None:
+            heartbeat.also(self._status.again)
         if self.shown and can_draw():
             self._start_bar()
 
@@ -138,6 +140,7 @@ class Progress:
             self._live.stop()
             self._live = None
             heartbeat.mute(False)
+        heartbeat.also(lambda: None)
         self._tell(at_once=True)
 
     @property

@@ -44,6 +44,13 @@ def test_a_bar_says_enough(beat):
     assert len(beat(16)) == 1
 
 
+def test_what_is_to_be_kept_alive_too_is_called_every_second(beat):
+    calls = []
+    heartbeat.also(lambda: calls.append(1))
+    beat(20)
+    assert len(calls) == 20
+
+
 def test_the_thread_lives_as_long_as_the_command(monkeypatch, capsys):
     monkeypatch.setattr(heartbeat, "SILENCE", 0.0)
     monkeypatch.setattr(heartbeat, "TICK", 0.001)

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import platform
+import threading
 import time
 import uuid
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from training.run_record.record import RunRecord
 
 NAME = "status.json"
 EVERY = 5.0  # seconds between two writes, at least
+SILENCE = 60.0  # seconds without news after which the last ones are written again: the run is alive
 SHARE = 0.01  # of the time is the most that writing may take, where the disk is slow
 
 
@@ -41,14 +43,28 @@ class StatusFile:
             "pid": os.getpid(),
             "processes": record.device.count,
         }
-        self._due = 0.0  # by the monotonic clock
+        self._due = self._written = 0.0  # by the monotonic clock
+        self._last: tuple[int, dict[str, Any]] | None = None
+        self._writing = threading.Lock()
         self._beats = _beats(self.path)
 
     def tell(self, step: int, at_once: bool = False, **state: Any) -> None:
         """How far the run is; written if the last time was long enough ago, or `at_once`."""
+        self._last = step, state
+        if time.monotonic() >= self._due or at_once:
+            self._write(step, state)
+
+    def again(self) -> None:
+        """Write what was told last once more, if that was long ago: for a thread, while a step takes minutes."""
+        if self._last is not None and time.monotonic() - self._written >= SILENCE:
+            self._write(*self._last)
+
+    def _write(self, step: int, state: dict[str, Any]) -> None:
+        with self._writing:
+            self._replace(step, state)
+
+    def _replace(self, step: int, state: dict[str, Any]) -> None:
         began = time.monotonic()
-        if began < self._due and not at_once:
-            return
         self._beats += 1
         epoch = None if self._steps_per_epoch is None else step / self._steps_per_epoch
         content = {
@@ -71,6 +87,7 @@ class StatusFile:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         now = time.monotonic()
+        self._written = now
         self._due = now + max(EVERY, (now - began) / SHARE)
 
 

@@ -54,6 +54,19 @@ def test_it_is_written_every_few_seconds_and_when_something_changes(status, cloc
     assert [path.name for path in status.path.parent.iterdir()] == ["status.json"]
 
 
+def test_what_was_told_is_written_again_while_a_step_takes_minutes(status, clock):
+    status.again()
+    assert not status.path.exists(), "there is nothing to write again"
+    status.tell(3, at_once=True, train=2.5)
+    clock.now += 50
+    status.again()
+    assert read(status)["beats"] == 1
+    clock.now += 20
+    status.again()
+    content = read(status)
+    assert (content["beats"], content["step"], content["train"]) == (2, 3, 2.5) and content["monotonic"] > 570
+
+
 def test_a_later_part_of_the_run_counts_on(status, tmp_path):
     status.tell(1, at_once=True)
     status.tell(2, at_once=True)
