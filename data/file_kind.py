@@ -49,6 +49,7 @@ def _binary(what: str) -> Kind:
 PARQUET = _columns("a Parquet")
 ARROW = _columns("an Arrow")
 ZIP = _archive("a zip archive", "unzip FILE")
+CPIO = _archive("a cpio archive", "cpio -id < FILE")
 TAR = _archive("a tar archive", "tar xf FILE")
 DVC = Kind("a DVC pointer, not the file itself", "type dvc pull FILE and give the file that it names")
 ANNEX = _pointer("git-annex", "git annex get FILE")
@@ -74,7 +75,7 @@ MAGIC: dict[bytes, Kind] = {  # a longer beginning before one that it begins wit
     b"7z\xbc\xaf\x27\x1c": _archive("a 7z archive", "7z x FILE"),
     b"Rar!\x1a\x07": _archive("a rar archive", "unrar x FILE"),
     b"!<arch>\n": _archive("an ar archive", "ar x FILE"),
-    **dict.fromkeys((b"070701", b"070702", b"070707", b"\xc7\x71"), _archive("a cpio archive", "cpio -id < FILE")),
+    b"\xc7\x71": CPIO,
     b"MSCF\0\0\0\0": _archive("a cabinet archive", "cabextract FILE"),
     b"%PDF-": Kind("a PDF, not a text file", "type pdftotext FILE NEW and give NEW"),
     **dict.fromkeys((b"PAR1", b"PARE"), PARQUET),
@@ -135,6 +136,9 @@ def kind_of(head: bytes) -> Kind | None:
     # What a link became where the file system has none.
     if re.match(rb"(\.\./)*\.git/annex/objects/\S+\s*\Z", head):
         return ANNEX
+    # Their six digits alone may begin a text, of numbers or dates.
+    if re.match(rb"07070[12][0-9A-Fa-f]{104}|070707[0-7]{70}", head):
+        return CPIO
     if _of_zlib(head):
         return _packed("zlib", "pigz -dc")
     try:

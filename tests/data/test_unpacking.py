@@ -116,6 +116,7 @@ def test_bytes_that_only_look_like_a_kind_are_read_as_they_are(written):
         b"\x00\x01binary",
         b"x\x9c\xff" * 9,
         b"070701 \n",
+        b"070701,070702,070707\n",
     ):
         assert read(written("bytes.txt", content)) == content
 
