@@ -154,6 +154,13 @@ def config_hash(config: RunConfig, of_machine: bool = False) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
+def identity(config: RunConfig) -> str:
+    """The same for configs of one and the same run: `config_hash`, where steps rule without regard to the epochs."""
+    if config.trainer.max_steps is not None:
+        config = replace(config, trainer=replace(config.trainer, max_epochs=None))
+    return config_hash(config)
+
+
 def hashes_of_run(config: RunConfig) -> list[str]:
     """`config_hash`, and then those that the same run has where another command began it: with another `trainer`, whose
     `max_epochs` does nothing beside `max_steps`, or by older code.

@@ -71,7 +71,8 @@ def beating(wanted: bool = True) -> Iterator[None]:
 def _beat(ended: threading.Event, began: float) -> None:
     while not ended.wait(TICK):
         now = time.monotonic()
-        _now.also()
+        with contextlib.suppress(Exception):  # the lines go on
+            _now.also()
         if now - _now.last_line >= SILENCE and not _now.muted:
             spoke()
             with contextlib.suppress(OSError, ValueError):  # whoever read it has gone, or stderr is closed

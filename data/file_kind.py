@@ -75,7 +75,6 @@ MAGIC: dict[bytes, Kind] = {  # a longer beginning before one that it begins wit
     b"7z\xbc\xaf\x27\x1c": _archive("a 7z archive", "7z x FILE"),
     b"Rar!\x1a\x07": _archive("a rar archive", "unrar x FILE"),
     b"!<arch>\n": _archive("an ar archive", "ar x FILE"),
-    b"\xc7\x71": CPIO,
     b"MSCF\0\0\0\0": _archive("a cabinet archive", "cabextract FILE"),
     b"%PDF-": Kind("a PDF, not a text file", "type pdftotext FILE NEW and give NEW"),
     **dict.fromkeys((b"PAR1", b"PARE"), PARQUET),
@@ -95,7 +94,7 @@ MAGIC: dict[bytes, Kind] = {  # a longer beginning before one that it begins wit
     b"version http://git-media": _pointer("Git LFS", "git lfs pull"),
     b"version https://hawser": _pointer("Git LFS", "git lfs pull"),
     b"/annex/objects/": ANNEX,
-    b"# xet version": _pointer("Xet", "git xet checkout"),
+    b"# xet version 0\n": _pointer("Xet", "git xet checkout"),
     b"\xff\xfe\0\0": _encoded("UTF-32"),
     b"\0\0\xfe\xff": _encoded("UTF-32"),
     b"\xff\xfe": _encoded("UTF-16"),
@@ -116,7 +115,8 @@ def _of_zlib(head: bytes) -> bool:
     if head[:1] != b"x" or int.from_bytes(head[:2]) % 31 or head.isascii():
         return False
     try:
-        return bool(zlib.decompressobj().decompress(head, HEAD))
+        unpacking = zlib.decompressobj()
+        return bool(unpacking.decompress(head, HEAD)) and (unpacking.eof or len(head) == HEAD)
     except zlib.error:
         return False
 
@@ -137,7 +137,7 @@ def kind_of(head: bytes) -> Kind | None:
     if re.match(rb"(\.\./)*\.git/annex/objects/\S+\s*\Z", head):
         return ANNEX
     # Their six digits alone may begin a text, of numbers or dates.
-    if re.match(rb"07070[12][0-9A-Fa-f]{104}|070707[0-7]{70}", head):
+    if re.match(rb"07070[12][0-9A-Fa-f]{104}|070707[0-7]{70}", head) or (head[:2] == b"\xc7\x71" and b"\0" in head):
         return CPIO
     if _of_zlib(head):
         return _packed("zlib", "pigz -dc")

@@ -21,7 +21,8 @@ Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]  # q, k, v, invers
 
 def choose(backend: str, device: str, gradients: bool, top_k: int | None = None, width: int = 1) -> str:
     """native, chunked, triton, flex or dense for a device type. "auto" takes native on a CPU and triton on CUDA, where
-    they work; else flex for inference on CUDA, else chunked (our choice, from times on an H100: EXPERIMENTS.md).
+    they work; else flex for inference on CUDA, else chunked. Our choice, from times of training on an H100
+    (EXPERIMENTS.md); flex was not timed beside triton.
     `width`: of a head's frequencies or values, the larger.
 
     Raises ValueError for native, triton and flex where they cannot run.

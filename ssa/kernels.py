@@ -60,7 +60,7 @@ def give_up(what: str, error: Exception) -> None:
     """Take `what`, which failed, no more in this process; logged once."""
     if what not in FAILED:
         FAILED[what] = (str(error).strip() or type(error).__name__).splitlines()[0]
-        log.warning("SSA goes on in chunks, because %s failed: %s", what, FAILED[what])
+        log.warning("SSA goes on without %s, which failed: %s", what, FAILED[what])
 
 
 @functools.cache

@@ -47,7 +47,9 @@ class Block(Mixes, Protocol):
     """A layer of the shell: it moves information between tokens, causally."""
 
     def prefill(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
-        """(B, N, D) -> (B, N, D) for the first tokens at once; the cache of none yet is filled."""
+        """(B, N, D) -> (B, N, D) for the first tokens at once; the cache of none yet is filled. A mixer may do without:
+        then its `step` reads them.
+        """
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
         """What the block does with x (B, N, D), `attention` (B, H, N, N) among it."""
@@ -102,7 +104,11 @@ class DecoderBlock(nn.Module):
         """The first tokens at once: x (B, N, D), the cache of none yet is filled. ValueError with cross-attention."""
         if self.cross is not None:
             raise ValueError(STEPS)
-        x = x + self.mixer.prefill(self.mixer_norm(x), cache)
+        normed = self.mixer_norm(x)
+        if hasattr(self.mixer, "prefill"):
+            x = x + self.mixer.prefill(normed, cache)
+        else:
+            x = x + torch.stack([self.mixer.step(token, cache) for token in normed.unbind(1)], dim=1)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:

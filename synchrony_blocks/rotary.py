@@ -43,7 +43,7 @@ class Rotary(nn.Module):
 
     def table(self, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """`phase(0, length)`, kept from call to call because training asks for the same one every time."""
-        if follows_operations():  # what is made there must not outlive it
+        if follows_operations() or torch.is_inference_mode_enabled():  # what is made there must not outlive it
             return self.phase(0, length, dtype)
         table = self._table
         kept = torch.promote_types(dtype, torch.float32)  # one for passes in half precision and those between them

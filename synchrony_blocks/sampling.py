@@ -27,7 +27,7 @@ def continued(
 ) -> Iterator[Tensor]:
     """Yield `n_tokens` times a token (B,) for each row of prompt (B, N) int64, as soon as it is drawn.
 
-    `model` has `init_cache`, `prefill` and `step` (synchrony_blocks/decoder.py). `temperature` 0 takes the
+    `model` has `init_cache`, `step` and perhaps `prefill` (synchrony_blocks/decoder.py). `temperature` 0 takes the
     likeliest token. `top_k` keeps so many of the likeliest, and `top_p` the fewest of these that together hold at
     least this probability (nucleus sampling, arXiv 1904.09751). `generator` is on the CPU; the same seed gives the
     same tokens. Positions go on beyond the context of training. Raises ValueError for a prompt without a token and
@@ -42,7 +42,11 @@ def continued(
         return
     cache = model.init_cache(len(prompt))
     reserve(cache, prompt.shape[1] + n_tokens)
-    logits, cache = model.prefill(prompt, cache)
+    if hasattr(model, "prefill"):
+        logits, cache = model.prefill(prompt, cache)
+    else:
+        for token in prompt.unbind(1):
+            logits, cache = model.step(token, cache)
     for left in range(n_tokens, 0, -1):
         token = draw(logits, temperature, top_k, top_p, generator).to(prompt.device)
         yield token

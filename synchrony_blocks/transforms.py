@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
+
+# PyTorch 2.11 says in every graph of torch.compile that it exports; a strict export is of one length there.
+ALWAYS_EXPORTS = TorchVersion(torch.__version__) < "2.13"
 
 
 def follows_operations() -> bool:
     """Whether torch.export or a transform of torch.func is at work."""
     # PyTorch's own Function.apply asks the same; without it such a transform is an error there, and nothing worse.
     transforms = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
-    # In a graph of torch.compile PyTorch 2.11 says that it exports.
-    exporting = torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
+    exporting = torch.compiler.is_exporting() and not (ALWAYS_EXPORTS and torch.compiler.is_dynamo_compiling())
     return exporting or bool(transforms())
 
 

@@ -117,6 +117,9 @@ def test_bytes_that_only_look_like_a_kind_are_read_as_they_are(written):
         b"x\x9c\xff" * 9,
         b"070701 \n",
         b"070701,070702,070707\n",
+        b"# xet versions of a tool\n",
+        "x^*é".encode(),
+        "Çquelque chose".encode("latin-1"),
     ):
         assert read(written("bytes.txt", content)) == content
 

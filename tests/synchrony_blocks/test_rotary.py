@@ -31,6 +31,15 @@ def test_one_position_agrees_with_the_table() -> None:
         torch.testing.assert_close(table[8:], phase)
 
 
+def test_what_is_made_in_inference_mode_is_not_kept_for_training() -> None:
+    rotary = Rotary(4)
+    with torch.inference_mode():
+        rotary.table(9, torch.float32)
+    x = torch.randn(9, 8, requires_grad=True)
+    rotary.rotate(x, *rotary.table(9, torch.float32)).sum().backward()
+    assert x.grad is not None
+
+
 def test_passes_in_half_precision_and_those_between_them_share_a_table() -> None:
     rotary = Rotary(4)
     whole = rotary.table(9, torch.float32)

@@ -11,6 +11,7 @@ from fsn import SynchronizationAttention
 from fsn.copying import CopyingHead
 from fsn.local_coupling import LocalCoupling
 from ssa import SelectiveSynchronizationAttention
+from synchrony_blocks.transforms import ALWAYS_EXPORTS
 
 D, N = 6, 5
 SSA = partial(SelectiveSynchronizationAttention, D, 2)
@@ -81,3 +82,14 @@ def test_a_padding_mask_in_a_transform(layer: nn.Module) -> None:
     x, mask = torch.randn(2, N, D, dtype=torch.double), torch.arange(N) < torch.tensor([[N], [3]])
     each = vmap(lambda one, real: layer(one[None], padding_mask=real[None])[0])(x, mask)
     torch.testing.assert_close(each, layer(x, padding_mask=mask), atol=1e-10, rtol=1e-10)
+
+
+def test_a_strict_export_takes_any_length_too(name: str, layer: nn.Module) -> None:
+    """It traces as torch.compile does, which takes the written gradients."""
+    if ALWAYS_EXPORTS or "top" in name:
+        pytest.skip("PyTorch 2.11 takes it for torch.compile; top_k is of one length there")
+    dynamic = ({0: torch.export.Dim.STATIC, 1: torch.export.Dim("n", min=3, max=1000)},)
+    x = torch.randn(1, 2 * N, D, dtype=torch.double)
+    exported = torch.export.export(layer.eval(), (x,), dynamic_shapes=dynamic, strict=True).module()
+    longer = torch.randn(1, 3 * N + 1, D, dtype=torch.double)
+    torch.testing.assert_close(exported(longer), layer(longer), atol=1e-10, rtol=1e-10)

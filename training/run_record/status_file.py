@@ -56,8 +56,9 @@ class StatusFile:
 
     def again(self) -> None:
         """Write what was told last once more, if that was long ago: for a thread, while a step takes minutes."""
-        if self._last is not None and time.monotonic() - self._written >= SILENCE:
-            self._write(*self._last)
+        with self._writing:
+            if self._last is not None and time.monotonic() - self._written >= SILENCE:
+                self._replace(*self._last)
 
     def _write(self, step: int, state: dict[str, Any]) -> None:
         with self._writing:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from configs.compose import compose, config_hash, hashes_of_run
+from configs.compose import compose, identity
 from configs.errors import UserError
 from configs.printable import in_one_line
 from configs.schema import RunConfig
@@ -45,18 +45,18 @@ def look(jobs: Sequence[Job], axes: Sequence[str], recorded: Mapping[str, Path] 
     One that has a record elsewhere (`recorded`: label -> path) is done.
     """
     runs: dict[Path, SweptRun] = {}
-    labels: dict[tuple[Path, str], str] = {}  # by folder of runs and each hash that a run may have
+    labels: dict[tuple[Path, str], str] = {}  # by folder of runs and identity
     for job, config in configured_jobs(jobs):
         folder = run_directory(config)
         label = label_of(job, axes) or folder.name
-        if config.run_dir is None:
-            if same := labels.get((folder.parent, config_hash(config))):
-                raise UserError(f"{same} and {label} are one and the same run: leave one out")
-            labels.update(((folder.parent, of_run), label) for of_run in hashes_of_run(config))
-        elif folder in runs:
+        if config.run_dir is not None and folder in runs:
             raise UserError(
                 f"{runs[folder].label} and {label} would both be in run_dir={folder}; type runs=FOLDER in its place"
             )
+        run = folder if config.run_dir is not None else folder.parent, identity(config)
+        if same := runs[folder].label if folder in runs else labels.get(run):
+            raise UserError(f"{same} and {label} are one and the same run: leave one out")
+        labels[run] = label
         try:
             state, record = state_of(folder)
             without_record = state == "failed" and record is None
