@@ -71,6 +71,19 @@ def end_with(main: Callable[[], int | None]) -> NoReturn:
         reader_left()
     except KeyboardInterrupt:
         stopped()
+    except Exception as error:
+        if cut_off(error):  # a library's cleaning up failed, because Ctrl-C had come in the middle of its work
+            stopped()
+        raise
+
+
+def cut_off(error: BaseException | None) -> bool:
+    """Whether an error came up while Ctrl-C or a signal (training/signals.py) was being handled."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or (not isinstance(error, Exception) and hasattr(error, "exit_code")):
+            return True
+        error = error.__context__
+    return False
 
 
 def reader_left() -> NoReturn:

@@ -84,3 +84,17 @@ def test_where_a_bar_can_be_drawn(monkeypatch, terminal, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert can_draw() is expected
+
+
+def test_a_library_that_fails_as_it_cleans_up_after_ctrl_c_shows_no_traceback(capsys):
+    def main():
+        try:
+            raise KeyboardInterrupt
+        finally:
+            {}["half done"]
+
+    with pytest.raises(SystemExit) as end:
+        end_with(main)
+    assert (end.value.code, capsys.readouterr().err) == (130, "stopped\n")
+    with pytest.raises(KeyError):
+        end_with(lambda: {}["a bug of ours"])

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import pytest
 
 import training.run
-from configs.command import end_with
+from configs.command import cut_off, end_with
 from configs.sweeps import combined, expand, requested
 from data.file_lock import locked
 from training.meter import Meter
@@ -63,9 +63,9 @@ def in_child(main, log):
         code = end.code or 0
     except (KeyboardInterrupt, Interrupted):  # as the interpreter ends, before or after `end_with`
         code = 130
-    except BaseException:
+    except BaseException as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # so that a second one does not cut off what is told
-        code = 99
+        code = 130 if cut_off(error) else 99
         traceback.print_exc()
     finally:
         os._exit(code)
