@@ -43,7 +43,9 @@ class Rotary(nn.Module):
 
     def table(self, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """`phase(0, length)`, kept from call to call because training asks for the same one every time."""
-        if follows_operations() or torch.is_inference_mode_enabled():  # what is made there must not outlive it
+        compiling = torch.compiler.is_compiling()
+        # What is made there must not outlive it.
+        if follows_operations() or (not compiling and torch.is_inference_mode_enabled()):
             return self.phase(0, length, dtype)
         table = self._table
         kept = torch.promote_types(dtype, torch.float32)  # one for passes in half precision and those between them
