@@ -142,7 +142,7 @@ class SelfAttention(Configured):
         """The first tokens at once: x (B, N, D) -> (B, N, D), as `forward`; the cache of none yet is filled. ValueError
         for one not causal.
         """
-        self._need_causal()
+        checks.decodes(self.causal)
         q, k, v = self._projected(x)
         k = self.rotary.rotate(k, *self.rotary.table(x.shape[1], x.dtype))
         _, k, v = self._with_lags(q, k, v, 0)
@@ -153,13 +153,9 @@ class SelfAttention(Configured):
         out: Tensor = self(x)
         return out
 
-    def _need_causal(self) -> None:
-        if not self.causal:
-            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
-
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
         """One token: x (B, D) -> (B, D); its key and value join the cache. ValueError for one not causal."""
-        self._need_causal()
+        checks.decodes(self.causal)
         q, k, v = self.qkv(x).view(len(x), 3, self.n_heads, 1, self.head_width).unbind(1)  # each (B, H, 1, d)
         k, cache["previous"] = (
             torch.cat((cache["previous"], k[:, self.delayed_heads :]), dim=1),

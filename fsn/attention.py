@@ -260,7 +260,7 @@ class SynchronizationAttention(Configured):
         """The first tokens at once: theta (B, N, d) in rad, or its features -> dtheta (B, N, d); the cache of none yet
         is filled. ValueError for a layer that is not causal.
         """
-        self._need_causal()
+        checks.decodes(self.causal)
         state = features(state)
         powers = harmonics(state, self.harmonics)
         _, k, _ = self._query_slots(state, None, None)
@@ -271,10 +271,6 @@ class SynchronizationAttention(Configured):
             _, k = self._query_key(last, start=state.cos.shape[1] - 1)
             cache["last"] = k, harmonics(last, self.harmonics)
         return self.couple(state)
-
-    def _need_causal(self) -> None:
-        if not self.causal:
-            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
 
     def step(self, state: Tensor | Features, cache: dict[str, Any]) -> Tensor:
         """One token: theta (B, d) in rad, or its features -> dtheta (B, d).
@@ -294,7 +290,7 @@ class SynchronizationAttention(Configured):
             cache["t"] += 1
             mixed = softmax_attention(q, cache["k"], cache["v"], self.scale, causal=False, key_mask=cache["real"])
             return self._read(mixed, powers)[:, 0]
-        self._need_causal()
+        checks.decodes(self.causal)
         t = cache["k"].length
         q, k = self._query_key(state, start=t)
         if self.delay:

@@ -150,17 +150,13 @@ class CopyingHead(Configured):
         """The first tokens at once: theta (B, N, d) in rad, or its features -> dtheta (B, N, d); the cache of none yet
         is filled. ValueError for a head that is not causal.
         """
-        self._need_causal()
+        checks.decodes(self.causal, what="head")
         state = features(state)
         _, k, v, _ = self._query_slots(state, None, None)
         cache["k"].fill(k)
         cache["v"].fill(v)
         cache["last"] = state.joined()[:, -1:]
         return self.couple(state)
-
-    def _need_causal(self) -> None:
-        if not self.causal:
-            raise ValueError("a head that is not causal knows the whole sequence, and cannot decode token by token")
 
     def step(self, state: Tensor | Features, cache: dict[str, Any]) -> Tensor:
         """One token: theta (B, d) in rad, or its features -> dtheta (B, d).
@@ -177,7 +173,7 @@ class CopyingHead(Configured):
             k, v = cache["k"][:, None], cache["v"][:, None]
             mixed = softmax_attention(q[:, None], k, v, self.scale, causal=False, key_mask=cache["real"])
             return self._read(mixed[:, 0], powers)[:, 0]
-        self._need_causal()
+        checks.decodes(self.causal, what="head")
         v = self._values(powers)
         v = v if cache["k"].length else torch.zeros_like(v)  # slot 0 is the null slot
         last, cache["last"] = cache["last"], k

@@ -120,23 +120,20 @@ class LocalCoupling(Configured):
         """The first tokens at once: theta (B, N, d) in rad, or its features -> dtheta (B, N, d); the cache of none yet
         is filled. ValueError for a layer that is not causal.
         """
-        self._need_causal()
+        checks.decodes(self.causal)
         check_empty(cache["cos"].shape[1])
         state = features(state)
+        checks.same_batch("the tokens", state.cos, cache["cos"])
         last = Features(*(x[:, -self.reach :] for x in state))
         cache["cos"], cache["sin"] = _powers(last, self.harmonics)
         return self.couple(state)
-
-    def _need_causal(self) -> None:
-        if not self.causal:
-            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
 
     def step(self, state: Tensor | Features, cache: dict[str, Any]) -> Tensor:
         """One token: theta (B, d) in rad, or its features -> dtheta (B, d); it joins the cache.
 
         ValueError for a layer that is not causal.
         """
-        self._need_causal()
+        checks.decodes(self.causal)
         cos, sin = _powers(features(state), self.harmonics)
         c, s = cache["cos"].flip(1), cache["sin"].flip(1)  # the last token first
         a, b = (kernel.flatten(1)[: c.shape[1]] for kernel in self.kernels())

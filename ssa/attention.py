@@ -23,6 +23,7 @@ from ssa.backends import BACKENDS, operate
 from ssa.order import order_parameter
 from ssa.start import Positions, Start, calibrated
 from synchrony_blocks.cache import MemoryCache, TokenBuffer
+from synchrony_blocks.checks import decodes
 from synchrony_blocks.configured import Configured
 from synchrony_blocks.rotary import Rotary
 
@@ -400,7 +401,7 @@ class SelectiveSynchronizationAttention(Configured):
         """The first tokens at once: x (B, N, D) -> (B, N, D), as `forward`; the cache of none yet is filled. ValueError
         for a layer that is not causal.
         """
-        self._need_causal()
+        decodes(self.causal)
         scale = self.alpha.sqrt()
         content = self.content(x, self.omega, scale)
         cache["omega"].fill(self._keys(content, scale))
@@ -411,10 +412,6 @@ class SelectiveSynchronizationAttention(Configured):
         out: Tensor = self(x)
         return out
 
-    def _need_causal(self) -> None:
-        if not self.causal:
-            raise ValueError("a layer that is not causal knows the whole sequence, and cannot decode token by token")
-
     def step(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
         """One token, in O(t d) of a causal layer and O(M d) beside a memory: x (B, D) -> (B, D).
 
@@ -422,7 +419,7 @@ class SelectiveSynchronizationAttention(Configured):
         cache is not of a memory, TypeError for what is no tensor.
         """
         if not isinstance(cache, MemoryCache):
-            self._need_causal()
+            decodes(self.causal)
         checks.token(x, cache, self.d_model)
         x, scale = x[:, None], self.alpha.sqrt()
         content = self.content(x, self.omega if self.query_omega is None else self.query_omega, scale)

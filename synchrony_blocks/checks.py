@@ -108,6 +108,12 @@ def prompt(name: str, x: Any) -> None:
         raise ValueError("a prompt has at least one token: what a text is taken to follow, where nothing is typed")
 
 
+def decodes(causal: bool, what: str = "layer") -> None:
+    """ValueError for what is not causal, where tokens are read one after another."""
+    if not causal:
+        raise ValueError(f"a {what} that is not causal knows the whole sequence, and cannot decode token by token")
+
+
 def same_batch(name: str, x: Tensor, kept: Tensor | TokenBuffer) -> None:
     """ValueError where x (B, ...), which the caller calls `name`, has another batch than what a cache keeps."""
     batch = kept.batch if isinstance(kept, TokenBuffer) else len(kept)
