@@ -123,7 +123,7 @@ class LocalCoupling(Configured):
         checks.decodes(self.causal)
         check_empty(cache["cos"].shape[1])
         state = features(state)
-        checks.same_batch("the tokens", state.cos, cache["cos"])
+        checks.same_batch("the prompt", state.cos, cache["cos"])
         last = Features(*(x[:, -self.reach :] for x in state))
         cache["cos"], cache["sin"] = _powers(last, self.harmonics)
         return self.couple(state)

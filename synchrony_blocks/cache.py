@@ -57,7 +57,7 @@ class TokenBuffer:
         """
         check_empty(self.length)
         if len(first) != self.batch:
-            raise ValueError(f"the tokens have a batch of {len(first)} and the cache one of {self.batch}")
+            raise ValueError(f"the prompt has a batch of {len(first)} and the cache one of {self.batch}")
         self.append(first)
 
     @torch.no_grad()

@@ -120,7 +120,7 @@ def test_a_prompt_read_in_one_pass_leaves_what_steps_leave(model: torch.nn.Modul
     ("wrong", "message"),
     [
         (torch.zeros(2, 0, dtype=torch.int64), "a prompt has at least one token"),
-        (torch.zeros(1, 3, dtype=torch.int64), "the tokens have a batch of 1 and the cache one of 2"),
+        (torch.zeros(1, 3, dtype=torch.int64), "the prompt has a batch of 1 and the cache one of 2"),
         (torch.zeros(3, dtype=torch.int64), r"tokens has shape \(3,\), not \(batch, tokens\)"),
         (torch.zeros(2, 3), "tokens is torch.float32, not torch.int64"),
     ],
