@@ -19,6 +19,7 @@ from fsn.modes import CollectiveModes
 from fsn.phases import Features, Observed, features
 from synchrony_blocks import checks
 from synchrony_blocks.decoder import STEPS
+from synchrony_blocks.increment_norm import increment_norm
 from synchrony_blocks.swiglu import SwiGLU
 
 
@@ -44,8 +45,10 @@ class FSNLayer(nn.Module):
 
     The mixers couple tokens: attention or local coupling, and a copying head beside it where there is one. In a
     translator's decoder the crosses couple to a memory: `cross`, and `cross_copying` beside it. Their increments add
-    up. `dropout` is the share of an increment's numbers that training leaves out: those phases stay where they are
-    (ours).
+    up. `increment_rms`: the feed-forward's increments are normalised to a root mean square of 1 over the phases and
+    multiplied by a learned gain for each phase, which starts at this value in rad (ours); None: they are left as they
+    are. `dropout` is the share of an increment's numbers that training leaves out: those phases stay where they are
+    (ours). Raises ValueError for a root mean square that is not positive and finite.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class FSNLayer(nn.Module):
         *,
         cross: SynchronizationAttention | None = None,
         cross_copying: CopyingHead | None = None,
+        increment_rms: float | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -64,6 +68,7 @@ class FSNLayer(nn.Module):
         self.cross = cross
         self.cross_copying = cross_copying
         self.feed_forward = feed_forward
+        self.increment_norm = increment_norm(mixer.n_phases, increment_rms)
         self.dropout = nn.Dropout(dropout)
 
     def mixers(self) -> dict[str, SynchronizationAttention | LocalCoupling | CopyingHead]:
@@ -96,7 +101,7 @@ class FSNLayer(nn.Module):
             state = features(theta)
             for cross in self.crosses().values():
                 theta = theta + self.dropout(cross.couple(state, memory, padding_mask))
-        return theta + self.dropout(self.feed_forward.couple(features(theta)))
+        return theta + self.dropout(self._fed(theta))
 
     def init_cache(
         self, batch_size: int, *, memory: Features | None = None, padding_mask: Tensor | None = None
@@ -116,7 +121,7 @@ class FSNLayer(nn.Module):
             state = features(theta)
             for name, cross in crosses.items():
                 theta = theta + cross.step(state, cache[name])
-        return theta + self.feed_forward.couple(features(theta))
+        return theta + self._fed(theta)
 
     def prefill(self, theta: Tensor, cache: dict[str, Any]) -> Tensor:
         """The first tokens at once: theta (B, N, d), the caches of none yet are filled. ValueError with crosses."""
@@ -125,7 +130,12 @@ class FSNLayer(nn.Module):
         state = features(theta)
         for name, mixer in self.mixers().items():
             theta = theta + mixer.prefill(state, cache[name])
-        return theta + self.feed_forward.couple(features(theta))
+        return theta + self._fed(theta)
+
+    def _fed(self, theta: Tensor) -> Tensor:
+        """The feed-forward's increments dtheta (..., d) of theta (..., d)."""
+        increment: Tensor = self.increment_norm(self.feed_forward.couple(features(theta)))
+        return increment
 
     def diagnostics(self, theta: Tensor) -> dict[str, Tensor]:
         """What the mixers do with theta (B, N, d): their heads one after another."""
@@ -159,6 +169,7 @@ class LayerForm:
     copying_gate: float = 2.0
     copying_coupling: float = 1.0
     quadratures: int = 1
+    increment_rms: float | None = None
 
     def layers(
         self,
@@ -207,7 +218,9 @@ class LayerForm:
                 else PhaseSwiGLU(n_phases, ff_width, n_layers, self.quadratures)
             )
             heads = {"cross_copying" if cross else "copying": head}
-            layers.append(FSNLayer(mixer, block, cross=attention, dropout=dropout, **heads))
+            layers.append(
+                FSNLayer(mixer, block, cross=attention, increment_rms=self.increment_rms, dropout=dropout, **heads)
+            )
         return layers
 
     def _attention(self, n_phases: int, n_heads: int, **form: Any) -> SynchronizationAttention:

@@ -9,7 +9,7 @@ import math
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsn.attention import SynchronizationAttention
 from fsn.copying import CopyingHead
@@ -256,7 +256,19 @@ def layer_update(
         theta = theta + increment
     block = layer.feed_forward
     rows = [swiglu(block, s) if isinstance(block, PhaseSwiGLU) else collective_modes(block, s) for s in theta]
+    if isinstance(layer.increment_norm, nn.RMSNorm):
+        rows = [normalised(layer.increment_norm.weight, row) for row in rows]
     return theta + torch.stack(rows)
+
+
+def normalised(gain: Tensor, increment: Tensor) -> Tensor:
+    """dtheta_c = gain_c x_c / sqrt( (1/d) sum_c x_c^2 + eps ) of one increment x (d,), eps the smallest number that
+    changes 1.
+    """
+    square = torch.finfo(increment.dtype).eps * torch.ones((), dtype=increment.dtype)
+    for x in increment:
+        square = square + x * x / len(increment)
+    return torch.stack([g * x / torch.sqrt(square) for g, x in zip(gain, increment, strict=True)])
 
 
 def readout(model: FSN, theta: Tensor) -> Tensor:

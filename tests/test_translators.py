@@ -19,7 +19,14 @@ V, M, N = 64, 9, 21  # vocabulary, longest source, target: longer than a new cac
 VARIANTS = [
     *([f"model={name}"] for name in MODELS),
     ["model=transformer", "model.delayed_heads=1", "model.lag_heads=1"],
-    ["model=fsn", "model.local_layers=0", "model.copying_layers=2", "model.null=none", "model.quadratures=2"],
+    [
+        "model=fsn",
+        "model.local_layers=0",
+        "model.copying_layers=2",
+        "model.null=none",
+        "model.quadratures=2",
+        "model.increment_rms=0.3",
+    ],
     ["model=fsn", "model.readout=tied", "model.null=learned", "model.harmonics=2", "model.kernel=copying"],
     ["model=osn", "model.lag=0", "model.delayed_heads=0", "model.feed_forward=gelu"],
     ["model=osn", "model.query_frequency=separate", "model.position=false", "model.lag=0"],

@@ -101,6 +101,16 @@ def test_layers_have_the_mixers_that_are_asked_for() -> None:
     assert model.layers[1].copying.n_coupled == 2
 
 
+def test_normalised_increments_start_with_the_root_mean_square_that_is_asked_for() -> None:
+    theta = torch.randn(2, 5, 16)
+    for feed_forward in ("swiglu", "native"):
+        layer = FSN(n_phases=16, n_layers=1, increment_rms=0.4, feed_forward=feed_forward).layers[0]
+        for parameter in layer.feed_forward.parameters():
+            parameter.data *= 30  # however large what the feed-forward gives
+        increment = layer._fed(theta)
+        torch.testing.assert_close(increment.square().mean(-1).sqrt(), torch.full((2, 5), 0.4))
+
+
 def test_impossible_mixers_are_refused() -> None:
     for wrong in (
         {"local_layers": 5},
@@ -108,6 +118,7 @@ def test_impossible_mixers_are_refused() -> None:
         {"copying_share": 0.01},
         {"reach": 0},
         {"quadratures": 3},
+        {"increment_rms": 0.0},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             FSN(n_phases=8, n_layers=3, **{"local_layers": 1, "copying_layers": 1, **wrong})
