@@ -50,14 +50,16 @@ def also(call: Callable[[], None]) -> None:
 
 
 @contextlib.contextmanager
-def beating(wanted: bool = True) -> Iterator[None]:
-    """Write these lines while inside, unless they are not `wanted`. Inside another one this changes nothing."""
+def beating(wanted: bool = True, lines: bool = True) -> Iterator[None]:
+    """Write these lines while inside, and call what `also` was given. Without `lines` only the latter is done, and if it
+    is not `wanted` nothing is. Inside another one this changes nothing.
+    """
     if _now.beating or not wanted:
         yield
         return
     ended = threading.Event()
     _now.what, _now.beating, _now.also = "starting", True, lambda: None
-    mute(False)
+    mute(not lines)
     thread = threading.Thread(target=_beat, args=(ended, time.monotonic()), name="heartbeat", daemon=True)
     thread.start()
     try:

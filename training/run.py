@@ -76,7 +76,7 @@ def run(config: RunConfig, place: Place | None = None) -> RunRecord | None:
         config, place = placed(config)
     main = place.rank == 0
     named = out_of_memory_named(lambda error: of_run(config, error))
-    with GracefulStop() as stop, beating(main and config.trainer.progress), named:
+    with GracefulStop() as stop, beating(main, lines=config.trainer.progress), named:
         stop.speaks, stop.relayed = main, RELAY if place.external else 0.0
         with Group(place, config.trainer.timeout) as group:
             return lead(config, stop, group) if group.main else follow(config, stop, group)

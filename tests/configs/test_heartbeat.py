@@ -65,3 +65,13 @@ def test_the_thread_lives_as_long_as_the_command(monkeypatch, capsys):
         while "hashing x" not in said:  # the suite's limit of time ends it where no line comes
             said += capsys.readouterr().err
     assert not alive()
+
+
+def test_without_lines_what_is_called_beside_them_goes_on(monkeypatch, capsys):
+    monkeypatch.setattr(heartbeat, "SILENCE", 0.0)
+    monkeypatch.setattr(heartbeat, "TICK", 0.001)
+    called = heartbeat.threading.Event()
+    with heartbeat.beating(lines=False):
+        heartbeat.also(called.set)
+        assert called.wait(10)
+    assert capsys.readouterr().err == ""
