@@ -56,14 +56,17 @@ def can_draw() -> bool:
     return sys.stderr.isatty() and moves and os.environ.get("CI", "").lower() in ("", "0", "false")
 
 
-def end_with(main: Callable[[], int | None]) -> NoReturn:
-    """Run `main` as a command and exit with its code.
+def end_with(main: Callable[[], int | None], usage: str | None = None) -> NoReturn:
+    """Run `main` as a command and exit with its code. `usage` is printed instead where --help is typed.
 
     A UserError is one line `error: ...` on stderr, code 2; a closed pipe ends it silently, code 141; Ctrl-C with one
     word, 130.
     """
     print_anywhere()
     try:
+        if usage is not None and {"-h", "--help"} & set(sys.argv[1:]):
+            print(usage.strip(), flush=True)
+            raise SystemExit(0)
         raise SystemExit(main())
     except UserError as error:
         fail(error)

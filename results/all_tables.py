@@ -24,4 +24,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    end_with(main)
+    end_with(main, __doc__)

@@ -136,4 +136,4 @@ def _run(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 if __name__ == "__main__":
-    end_with(main)
+    end_with(main, __doc__)

@@ -108,4 +108,4 @@ def report(record: RunRecord, table: str, samples: dict[str, Path]) -> None:
 
 
 if __name__ == "__main__":
-    end_with(main)
+    end_with(main, __doc__)

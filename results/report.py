@@ -264,4 +264,4 @@ def runs_text(numbers: Sequence[int]) -> Markup:
 
 
 if __name__ == "__main__":
-    end_with(main)
+    end_with(main, __doc__)

@@ -321,4 +321,4 @@ def _provenance(evidence: Evidence, section: str, command: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    end_with(main)
+    end_with(main, __doc__)

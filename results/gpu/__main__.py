@@ -176,4 +176,4 @@ def report(
 
 
 if __name__ == "__main__":
-    end_with(main)
+    end_with(main, __doc__)

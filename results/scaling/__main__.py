@@ -144,4 +144,4 @@ def roofline(measured: "ScalingFile") -> str:
 
 
 if __name__ == "__main__":
-    end_with(main)
+    end_with(main, __doc__)

@@ -65,6 +65,28 @@ def test_how_a_command_ends(capsys, error, code, said):
     assert (ended.value.code, capsys.readouterr().err) == (code, said)
 
 
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+def test_help_is_what_the_command_says_of_itself(monkeypatch, capsys, asked):
+    monkeypatch.setattr("sys.argv", ["target", asked])
+    with pytest.raises(SystemExit) as ended:
+        end_with(lambda: 1, "\nA table: `python -m results.target`.\n")
+    assert (ended.value.code, capsys.readouterr().out) == (0, "A table: `python -m results.target`.\n")
+
+
+def test_every_module_that_parses_its_own_words_has_help():
+    for name in (
+        "target",
+        "demo",
+        "report",
+        "all_tables",
+        "audit",
+        "claims/__main__",
+        "gpu/__main__",
+        "scaling/__main__",
+    ):
+        assert "end_with(main, __doc__)" in (ROOT / "results" / f"{name}.py").read_text(), name
+
+
 @pytest.mark.parametrize(
     ("terminal", "environment", "expected"),
     [
