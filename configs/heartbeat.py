@@ -51,8 +51,8 @@ def also(call: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def beating(wanted: bool = True, lines: bool = True) -> Iterator[None]:
-    """Write these lines while inside, and call what `also` was given. Without `lines` only the latter is done, and if it
-    is not `wanted` nothing is. Inside another one this changes nothing.
+    """Write these lines while inside, and call what `also` was given. Without `lines` only the latter is done, and if
+    it is not `wanted` nothing is. Inside another one this changes nothing.
     """
     if _now.beating or not wanted:
         yield
