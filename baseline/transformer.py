@@ -176,7 +176,6 @@ class Transformer(Decoder):
     `delayed_heads` and `lag_heads` are those of the first `helped_layers` layers, None: of all.
     With `cutoffs` the vocabulary is read and predicted in bands (synchrony_blocks/adaptive.py), each narrower by
     `div_value`. `ff_width` is the SwiGLU width; the default of 8/3 d_model keeps the parameters of a 4 d_model MLP.
-    `increment_rms`: what it gives is normalised (synchrony_blocks/increment_norm.py).
     `cross`: layers attend to a memory too, which makes it the decoder of a translator. `dropout`: of embeddings and of
     increments. Initialisation (our choice, made in short trials without records; see EXPERIMENTS.md): normal with
     standard deviation fan_in^(-1/2), d_model^(-1/2) for the embedding; residual projections over the root of their
@@ -197,7 +196,6 @@ class Transformer(Decoder):
         cutoffs: Sequence[int] = (),
         div_value: int = 4,
         *,
-        increment_rms: float | None = None,
         cross: bool = False,
         dropout: float = 0.0,
         device: Device = None,
@@ -211,7 +209,6 @@ class Transformer(Decoder):
             delayed_heads=delayed_heads,
             lag_heads=lag_heads,
             helped_layers=helped_layers,
-            increment_rms=increment_rms,
             cross=cross,
             dropout=dropout,
         )
@@ -233,7 +230,6 @@ def transformer_blocks(
     delayed_heads: int = 0,
     lag_heads: int = 0,
     helped_layers: int | None = None,
-    increment_rms: float | None = None,
     causal: bool = True,
     cross: bool = False,
     dropout: float = 0.0,
@@ -254,7 +250,6 @@ def transformer_blocks(
             ),
             SwiGLU(d_model, ff_width or round(8 * d_model / 3), d_model),
             cross=CrossAttention(d_model, n_heads) if cross else None,
-            increment_rms=increment_rms,
             dropout=dropout,
         )
         for layer in range(n_layers)

@@ -62,7 +62,7 @@ NOT_IN_HASH_AT_DEFAULT = {
     "model.copying_coupling": 1.0,
     "model.copying_gate": 2.0,
     "model.quadratures": 2,
-    "model.increment_rms": None,
+    "model.increment_limit": None,
     "model.cutoffs": None,
     "model.div_value": 4,
     "model.dropout": None,

@@ -162,8 +162,6 @@ class TransformerConfig(InBandsConfig):
             "model.delayed_heads=1 or model.lag_heads=4", lambda run: run.model.delayed_heads or run.model.lag_heads
         ),
     )
-    # ours, for comparison with fsn: as it has it
-    increment_rms: float | None = setting(None, above(0), example=0.3)
 
 
 LOCAL = Need("model.local_layers=1", lambda run: run.model.local_layers > 0)
@@ -212,9 +210,8 @@ class FSNConfig(InBandsConfig):
     copying_gate: float = setting(2.0, FINITE, needs=COPYING)  # ours: its gates at the start
     # ours: of a phase gates and feed-forward see 2: cos and sin | 1: the cosine against a learned reference
     quadratures: int = setting(1, at_least(1, 2))
-    # ours: the feed-forward's increments are normalised, with a learned gain that starts at this root mean square in
-    # rad; None: they are not
-    increment_rms: float | None = setting(None, above(0), example=0.3)
+    # ours: what the root mean square (rad) of the feed-forward's increments of a token stays below; None: no limit
+    increment_limit: float | None = setting(None, above(0), example=2.0)
 
     def contradiction(self, context: int) -> str | None:
         if self.kernel == "first" and self.harmonics == 1:

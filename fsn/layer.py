@@ -6,6 +6,7 @@ beside its own coupling, are our choices.
 Legend: B batch, N tokens, M tokens of a memory, d phases, theta (B, N, d) state in rad.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,6 @@ from fsn.modes import CollectiveModes
 from fsn.phases import Features, Observed, features
 from synchrony_blocks import checks
 from synchrony_blocks.decoder import STEPS
-from synchrony_blocks.increment_norm import increment_norm
 from synchrony_blocks.swiglu import SwiGLU
 
 
@@ -39,16 +39,24 @@ class PhaseSwiGLU(nn.Module):
         return self.swiglu(self.observed(state))
 
 
+def limited(increment: Tensor, limit: float) -> Tensor:
+    """x (..., d) -> x / sqrt(1 + mean_c x_c^2 / limit^2): its root mean square over the phases stays below `limit` in
+    rad, and one that is far below stays as it is.
+
+    Our choice. A phase that is moved by more than a turn carries no news that a gradient could follow, so nothing calls
+    large increments back: at a high rate those of the first layer run away (EXPERIMENTS.md).
+    """
+    return increment * torch.rsqrt(1 + increment.square().mean(-1, keepdim=True) / limit**2)
+
+
 class FSNLayer(nn.Module):
     """theta + mixers(theta), then theta + crosses(theta), then theta + feed_forward(theta): each reads the state only
     through its features.
 
     The mixers couple tokens: attention or local coupling, and a copying head beside it where there is one. In a
     translator's decoder the crosses couple to a memory: `cross`, and `cross_copying` beside it. Their increments add
-    up. `increment_rms`: the feed-forward's increments are normalised to a root mean square of 1 over the phases and
-    multiplied by a learned gain for each phase, which starts at this value in rad (ours); None: they are left as they
-    are. `dropout` is the share of an increment's numbers that training leaves out: those phases stay where they are
-    (ours). Raises ValueError for a root mean square that is not positive and finite.
+    up. `increment_limit`: see `limited`. `dropout` is the share of an increment's numbers that training leaves out:
+    those phases stay where they are (ours). Raises ValueError for a limit that is not positive and finite.
     """
 
     def __init__(
@@ -59,16 +67,18 @@ class FSNLayer(nn.Module):
         *,
         cross: SynchronizationAttention | None = None,
         cross_copying: CopyingHead | None = None,
-        increment_rms: float | None = None,
+        increment_limit: float | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if increment_limit is not None:
+            checks.number("increment_limit", increment_limit, lambda x: 0 < x < math.inf, "is not positive and finite")
         self.mixer = mixer
         self.copying = copying
         self.cross = cross
         self.cross_copying = cross_copying
         self.feed_forward = feed_forward
-        self.increment_norm = increment_norm(mixer.n_phases, increment_rms)
+        self.increment_limit = increment_limit
         self.dropout = nn.Dropout(dropout)
 
     def mixers(self) -> dict[str, SynchronizationAttention | LocalCoupling | CopyingHead]:
@@ -134,8 +144,8 @@ class FSNLayer(nn.Module):
 
     def _fed(self, theta: Tensor) -> Tensor:
         """The feed-forward's increments dtheta (..., d) of theta (..., d)."""
-        increment: Tensor = self.increment_norm(self.feed_forward.couple(features(theta)))
-        return increment
+        increment = self.feed_forward.couple(features(theta))
+        return increment if self.increment_limit is None else limited(increment, self.increment_limit)
 
     def diagnostics(self, theta: Tensor) -> dict[str, Tensor]:
         """What the mixers do with theta (B, N, d): their heads one after another."""
@@ -169,7 +179,7 @@ class LayerForm:
     copying_gate: float = 2.0
     copying_coupling: float = 1.0
     quadratures: int = 1
-    increment_rms: float | None = None
+    increment_limit: float | None = None
 
     def layers(
         self,
@@ -219,7 +229,7 @@ class LayerForm:
             )
             heads = {"cross_copying" if cross else "copying": head}
             layers.append(
-                FSNLayer(mixer, block, cross=attention, increment_rms=self.increment_rms, dropout=dropout, **heads)
+                FSNLayer(mixer, block, cross=attention, increment_limit=self.increment_limit, dropout=dropout, **heads)
             )
         return layers
 

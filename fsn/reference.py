@@ -9,7 +9,7 @@ import math
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fsn.attention import SynchronizationAttention
 from fsn.copying import CopyingHead
@@ -256,19 +256,17 @@ def layer_update(
         theta = theta + increment
     block = layer.feed_forward
     rows = [swiglu(block, s) if isinstance(block, PhaseSwiGLU) else collective_modes(block, s) for s in theta]
-    if isinstance(layer.increment_norm, nn.RMSNorm):
-        rows = [normalised(layer.increment_norm.weight, row) for row in rows]
+    if layer.increment_limit is not None:
+        rows = [limited(row, layer.increment_limit) for row in rows]
     return theta + torch.stack(rows)
 
 
-def normalised(gain: Tensor, increment: Tensor) -> Tensor:
-    """dtheta_c = gain_c x_c / sqrt( (1/d) sum_c x_c^2 + eps ) of one increment x (d,), eps the smallest number that
-    changes 1.
-    """
-    square = torch.finfo(increment.dtype).eps * torch.ones((), dtype=increment.dtype)
+def limited(increment: Tensor, limit: float) -> Tensor:
+    """dtheta (d,) of one feed-forward, x_c / sqrt(1 + (1/d) sum_c x_c^2 / limit^2)."""
+    square = increment.new_zeros(())
     for x in increment:
         square = square + x * x / len(increment)
-    return torch.stack([g * x / torch.sqrt(square) for g, x in zip(gain, increment, strict=True)])
+    return torch.stack([x / torch.sqrt(1 + square / limit**2) for x in increment])
 
 
 def readout(model: FSN, theta: Tensor) -> Tensor:

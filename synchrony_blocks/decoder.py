@@ -20,7 +20,6 @@ from synchrony_blocks import checks, saved
 from synchrony_blocks.adaptive import Bands
 from synchrony_blocks.configured import Configured
 from synchrony_blocks.cross_entropy import cross_entropy, exceeds_bound
-from synchrony_blocks.increment_norm import increment_norm
 from synchrony_blocks.sampling import continued
 
 Cache = list[dict[str, Any]]
@@ -60,8 +59,7 @@ class DecoderBlock(nn.Module):
     """The pre-norm block: x + mixer(norm(x)), then x + feed_forward(norm(x)). A mixer offers what a `Block` does.
 
     With `cross`, x + cross(norm(x)) between the two: attention to a memory, which takes the keywords of `Mixes`. With
-    no `cross` they go to the mixer. `increment_rms`: see `synchrony_blocks.increment_norm`. `dropout` is the share of
-    an increment's numbers that training leaves out.
+    no `cross` they go to the mixer. `dropout` is the share of an increment's numbers that training leaves out.
     """
 
     def __init__(
@@ -71,7 +69,6 @@ class DecoderBlock(nn.Module):
         feed_forward: nn.Module,
         *,
         cross: Mixes | None = None,
-        increment_rms: float | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -82,7 +79,6 @@ class DecoderBlock(nn.Module):
         self.cross = cross
         self.feed_forward_norm = nn.RMSNorm(width)
         self.feed_forward = feed_forward
-        self.increment_norm = increment_norm(width, increment_rms)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, **attended: Any) -> Tensor:
@@ -90,7 +86,7 @@ class DecoderBlock(nn.Module):
         x = x + self.dropout(self.mixer(self.mixer_norm(x), **(attended if self.cross is None else {})))
         if self.cross is not None:
             x = x + self.dropout(self.cross(self.cross_norm(x), **attended))
-        return x + self.dropout(self._fed(x))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
     def init_cache(self, batch_size: int, **attended: Any) -> dict[str, Any]:
         """The mixer's cache, of no token yet; with cross-attention both, by their names."""
@@ -102,7 +98,7 @@ class DecoderBlock(nn.Module):
         x = x + self.mixer.step(self.mixer_norm(x), cache if self.cross is None else cache["mixer"])
         if self.cross is not None:
             x = x + self.cross.step(self.cross_norm(x), cache["cross"])
-        return x + self._fed(x)
+        return x + self.feed_forward(self.feed_forward_norm(x))
 
     def prefill(self, x: Tensor, cache: dict[str, Any]) -> Tensor:
         """The first tokens at once: x (B, N, D), the cache of none yet is filled. ValueError with cross-attention."""
@@ -113,12 +109,7 @@ class DecoderBlock(nn.Module):
             x = x + self.mixer.prefill(normed, cache)
         else:
             x = x + torch.stack([self.mixer.step(token, cache) for token in normed.unbind(1)], dim=1)
-        return x + self._fed(x)
-
-    def _fed(self, x: Tensor) -> Tensor:
-        """The feed-forward's increments (..., D) of x (..., D)."""
-        increment: Tensor = self.increment_norm(self.feed_forward(self.feed_forward_norm(x)))
-        return increment
+        return x + self.feed_forward(self.feed_forward_norm(x))
 
     def diagnostics(self, x: Tensor) -> dict[str, Tensor]:
         """What the mixer does with what it gets of x (B, N, D)."""

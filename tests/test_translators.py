@@ -25,7 +25,7 @@ VARIANTS = [
         "model.copying_layers=2",
         "model.null=none",
         "model.quadratures=2",
-        "model.increment_rms=0.3",
+        "model.increment_limit=0.5",
     ],
     ["model=fsn", "model.readout=tied", "model.null=learned", "model.harmonics=2", "model.kernel=copying"],
     ["model=osn", "model.lag=0", "model.delayed_heads=0", "model.feed_forward=gelu"],

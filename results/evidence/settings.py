@@ -40,7 +40,7 @@ BEFORE = {
     "model.local_layers": 0,
     "model.copying_layers": 0,
     "model.quadratures": 2,
-    "model.increment_rms": None,
+    "model.increment_limit": None,
     "model.lag": 0.0,
     "model.floor": 0.0,
     "model.delayed_heads": 0,

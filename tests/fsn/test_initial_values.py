@@ -101,14 +101,23 @@ def test_layers_have_the_mixers_that_are_asked_for() -> None:
     assert model.layers[1].copying.n_coupled == 2
 
 
-def test_normalised_increments_start_with_the_root_mean_square_that_is_asked_for() -> None:
+@pytest.mark.parametrize("feed_forward", ["swiglu", "native"])
+def test_increments_stay_below_their_limit_and_small_ones_as_they_are(feed_forward: str) -> None:
     theta = torch.randn(2, 5, 16)
-    for feed_forward in ("swiglu", "native"):
-        layer = FSN(n_phases=16, n_layers=1, increment_rms=0.4, feed_forward=feed_forward).layers[0]
-        for parameter in layer.feed_forward.parameters():
-            parameter.data *= 30  # however large what the feed-forward gives
-        increment = layer._fed(theta)
-        torch.testing.assert_close(increment.square().mean(-1).sqrt(), torch.full((2, 5), 0.4))
+    (free,) = FSN(n_phases=16, n_layers=1, feed_forward=feed_forward).layers
+    (layer,) = FSN(n_phases=16, n_layers=1, feed_forward=feed_forward, increment_limit=2.0).layers
+    layer.load_state_dict(free.state_dict())
+    increments = []
+    for factor in (1e-3, 1e4):
+        for block in (free, layer):
+            for parameter in block.feed_forward.parameters():
+                parameter.data = parameter.data * factor
+            increments.append(block._fed(theta))
+    torch.testing.assert_close(increments[1], increments[0], rtol=1e-5, atol=0)
+    root_mean_square = increments[3].square().mean(-1).sqrt()
+    assert increments[2].square().mean(-1).sqrt().min() > 10
+    assert root_mean_square.min() > 1.9
+    assert root_mean_square.max() < 2.0
 
 
 def test_impossible_mixers_are_refused() -> None:
@@ -118,7 +127,7 @@ def test_impossible_mixers_are_refused() -> None:
         {"copying_share": 0.01},
         {"reach": 0},
         {"quadratures": 3},
-        {"increment_rms": 0.0},
+        {"increment_limit": 0.0},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             FSN(n_phases=8, n_layers=3, **{"local_layers": 1, "copying_layers": 1, **wrong})

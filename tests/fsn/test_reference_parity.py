@@ -30,8 +30,8 @@ NETWORKS = {
     "native": {"feed_forward": "native"},
     "kuramoto": VARIANTS["kuramoto"],
     "one quadrature": {"quadratures": 1},
-    "normalised increments": {"increment_rms": 0.3},
-    "normalised increments, native": {"increment_rms": 0.3, "feed_forward": "native"},
+    "limited increments": {"increment_limit": 0.5},
+    "limited increments, native": {"increment_limit": 0.5, "feed_forward": "native"},
     "local coupling and copying": {"local_layers": 1, "reach": 2, "copying_layers": 2},
 }
 

@@ -23,7 +23,6 @@ EXPECTED = {
     "cross_norm.weight": (1.0, False),
     "feed_forward_norm.weight": (1.0, False),
     "encoder_norm.weight": (1.0, False),
-    "increment_norm.weight": (1.0, False),
     **dict.fromkeys(("query.weight", "key_value.weight"), (1.0, True)),
     **dict.fromkeys(("gate_up.weight", "up.weight", "down.weight", "out.weight", "qkv.weight"), (1.0, True)),
     **dict.fromkeys(("omega.weight", "query_omega.weight", "phi.weight", "value.weight"), (1.0, True)),
@@ -40,7 +39,7 @@ EXPECTED = {
 VARIANTS = [
     *([f"model={name}"] for name in MODELS),
     ["model=kuramoto", "model.gate=constant"],
-    ["model=fsn", "model.null=learned", "model.readout=tied", "model.increment_rms=0.3"],
+    ["model=fsn", "model.null=learned", "model.readout=tied"],
     ["model=osn", "model.query_frequency=separate", "model.feed_forward=gelu"],
     ["model=osn", "model.learn_theta=false", "model.lag=0"],
 ]
