@@ -99,19 +99,31 @@ def record_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_all(paths: Sequence[Path], named: Sequence[Path] = ()) -> tuple[list[RunRecord], int]:
-    """The records at the paths, and how many of them cannot be read: a line on stderr says why each is left out.
+    """The records of finished runs at the paths, and how many cannot be read: a line on stderr says why a record is
+    left out.
 
     UserError for one of those that are `named`, or where no other is left.
     """
     records, damaged = [], 0
     for path in paths:
+        last = not records and path == paths[-1]
         try:
-            records.append(load_record(path))
+            record = load_record(path)
         except UserError as error:
-            if path in named or (not records and path == paths[-1]):
+            if path in named or last:
                 raise
             print(in_one_line(f"left out, because it cannot be read: {error}"), file=sys.stderr)
             damaged += 1
+            continue
+        if record.final is not None:
+            records.append(record)
+        elif path in named or last:
+            raise UserError(
+                f"{path} is not finished ({record.status}): python -m results.status shows how far runs are, and the "
+                f"command of a run, typed again, goes on with it"
+            )
+        else:
+            print(in_one_line(f"left out, because it is not finished: {path} ({record.status})"), file=sys.stderr)
     return records, damaged
 
 

@@ -92,3 +92,19 @@ def test_a_damaged_record_of_a_folder_is_left_out_with_a_line_and_exit_code_1(re
     for asked in ([tmp_path / "a.json", damaged], [tmp_path / "only"]):
         with pytest.raises(UserError, match=r"(cannot read the|is not a) run record"):
             compare.main(list(map(str, asked)))
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_a_run_of_a_folder_that_is_not_finished_is_left_out_and_one_that_is_named_is_refused(
+    record, tmp_path, capsys, status
+):
+    save_record(record("fsn", 2.4), tmp_path / "a.json")
+    unfinished = record("transformer", 2.3)
+    unfinished.status, unfinished.final = status, None
+    save_record(unfinished, tmp_path / "b.json")
+    assert compare.main([str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "| fsn " in said.out and "transformer" not in said.out
+    assert said.err == f"left out, because it is not finished: {tmp_path / 'b.json'} ({status})\n"
+    with pytest.raises(UserError, match=rf"b.json is not finished \({status}\): python -m results.status shows"):
+        compare.main([str(tmp_path / "a.json"), str(tmp_path / "b.json")])

@@ -50,8 +50,12 @@ def read_strictly(path: Path, kind: TypeAdapter[Content], name: str) -> tuple[Co
         raise
     except ValidationError as error:
         raise UserError(f"{path} is not a {name}: {first_fault(error, content)}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise UserError(f"cannot read the {name} {path}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"cannot read the {name} {path}: it is damaged, put back a copy or set it aside: {error}"
+        ) from None
 
 
 def strict_json(text: str) -> Any:
