@@ -200,7 +200,8 @@ def gather(
             return record.data.sha256 == only if only else record.config["data"].get("source") in sources
 
         for place, record in records:
-            if admits(record) and (key := identity(record.config, record.seed, typed)) in of_part:
+            key = identity(record.config, record.seed, typed)
+            if key in of_part and admits(record) and not _cut_by_epochs(record):
                 of_part[key].append((place, record))
         taken[setting] = of_part
         others |= _of_other_protocols(wanted, [one for one in records if admits(one[1])], of_part, typed)
@@ -218,6 +219,12 @@ def gather(
             name = called.get(sha256, wanted[0][1].data.name)
             evidence.append(Evidence(sweep, name, runs, list(damaged), setting))
     return evidence
+
+
+def _cut_by_epochs(record: RunRecord) -> bool:
+    """Whether it is of older code, for which trainer.max_epochs could end a run before trainer.max_steps."""
+    steps = record.config["trainer"].get("max_steps")
+    return record.final is not None and steps is not None and int(record.final["step"]) < steps
 
 
 def _of_other_protocols(

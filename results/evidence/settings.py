@@ -83,6 +83,8 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
             config[new] = values[config.pop(old)]
     defaults = _defaults(name, config.get("data.source"))
     config = defaults | {key: value for key, value in BEFORE.items() if key in defaults} | config
+    if config.get("trainer.max_steps") is not None:
+        config["trainer.max_epochs"] = None  # steps rule over epochs
     # Records have the name of a file alone; that its content is another is seen by `tokenizer_of`.
     if "data.tokenizer" in config:
         config["data.tokenizer"] = Path(str(config["data.tokenizer"])).name

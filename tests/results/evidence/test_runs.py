@@ -68,6 +68,16 @@ def test_where_it_ran_does_not_matter_but_what_it_did_does(made, tmp_path):
         assert losses(gather(SWEEP, [(tmp_path, other)])[0]) == [None] * 4, key
 
 
+def test_epochs_beside_steps_make_no_other_run_unless_they_ended_it(made, tmp_path):
+    """Today steps rule; in older code the epochs could end a run before."""
+    record = made(0, 1.0)
+    record.config["trainer"]["max_epochs"] = 1
+    steps = record.config["trainer"]["max_steps"]
+    for step, expected in ((steps, 1.0), (steps - 1, None)):
+        record.final["step"] = step
+        assert losses(gather(SWEEP, [(tmp_path, record)])[0])[0] == expected
+
+
 def test_a_record_from_before_a_key_counts_with_what_it_ran_with(made, tmp_path):
     record = made(0, 1.0)
     del record.config["model"]["null"]  # its default is what was before it
