@@ -104,7 +104,8 @@ def read_all(paths: Sequence[Path], named: Sequence[Path] = ()) -> tuple[list[Ru
 
     UserError for one of those that are `named`, or where no other is left.
     """
-    records, damaged = [], 0
+    records: list[RunRecord] = []
+    damaged = 0
     for path in paths:
         last = not records and path == paths[-1]
         try:

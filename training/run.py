@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from training import announce
 from training.attention_backend import backends
 from training.batches import Batches
 from training.compiler import compile_passes
+from training.instability import GradientWatch
 from training.loop import Loop
-from training.meter import Meter
+from training.meter import Meter, Row
 from training.out_of_memory import OutOfMemory, of_run, out_of_memory_named
 from training.plan import Plan, make_plan, show_plan
 from training.processes.group import Group
@@ -195,6 +197,8 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
     progress.rank = group.place.rank
     recorder = Recorder(record, folder if main else None, [progress.row])
     recorder.start(yaml.safe_dump(config_dict(config), sort_keys=False), step)
+    if config.task != "recall":  # which is learned in sudden steps
+        recorder.listeners.append(gradient_watch(config, progress, record.metrics).row)
     mirror = WandbMirror(config.logger, folder) if main and config.logger.name == "wandb" else None
     if mirror is not None:
         recorder.listeners.append(mirror.check)
@@ -248,6 +252,15 @@ def train(plan: Plan, stop: GracefulStop, checkpoint: Path | None, group: Group)
         progress.stop()
         if mirror is not None:
             mirror.finish()
+
+
+def gradient_watch(config: RunConfig, progress: Progress, earlier: Sequence[Row]) -> GradientWatch:
+    """What warns of a run that becomes unstable, and of what to type then."""
+    assert config.optim.lr is not None  # training/budget.py fills it in
+    advice = f"type a lower optim.lr than {config.optim.lr:g}"
+    if getattr(config.model, "increment_limit", ...) is None:
+        advice += ", or model.increment_limit=2"
+    return GradientWatch(progress.warn, advice, earlier)
 
 
 def describe_newest(folder: Path) -> str:
