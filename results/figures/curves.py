@@ -8,18 +8,27 @@ from typing import Any
 from data.tokenizers import ONE_BYTE
 from results.evidence.curves import Curve, curve_bytes, validation_curves
 from results.evidence.protocol import trained_on
-from results.evidence.settings import CIRCUMSTANCES, differing_settings, label, same_data, tokenizer_of
-from results.figures.style import OTHER, REPRODUCIBLE, STYLES, write_figure
+from results.evidence.settings import (
+    CIRCUMSTANCES,
+    differing_settings,
+    label,
+    same_data,
+    settings_of,
+    shown_value,
+    tokenizer_of,
+)
+from results.figures.style import LINES, OTHER, REPRODUCIBLE, STYLES, paler, write_figure
 from training.run_record.record import RunRecord
 
 
 def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
     """Validation bits per byte against training tokens, one curve a record; the files written: `path`.png and .svg.
 
-    Where runs of each model differ in nothing but their seed, a curve is the mean over seeds, in a band from the least
-    to the largest. A curve holds only validations of one number of bytes, the commonest in the records, because the
-    loss on the start of a split is not that on more of it; a last validation on other bytes is a hollow marker, and the
-    legend has its value (`drawn` says so in words). UserError for records of different data, or without validations.
+    Runs that differ in nothing but their seed are one curve, the mean over seeds, in a band from the least to the
+    largest; further variants of a model are paler and of another line. A curve holds only validations of one number of
+    bytes, the commonest in the records, because the loss on the start of a split is not that on more of it; a last
+    validation on other bytes is a hollow marker, and the legend has its value (`drawn` says so in words). UserError for
+    records of different data, or without validations.
     """
     # Imported here because it is slow, and not through pyplot, which would look for a display.
     from matplotlib import rc_context
@@ -33,8 +42,13 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes: Any = figure.subplots()
         groups = _by_model(records, [[*c, last] if last else c for c, last in zip(curves, lasts, strict=True)])
+        drawn_already: list[str] = []  # models
         for model, name, seeds in sorted(groups, key=lambda group: -_mean(group[2])[-1]):
             color, line, marker = STYLES.get(model, OTHER)
+            if earlier := drawn_already.count(model):
+                others = [other for other in LINES if other != line]
+                color, line = paler(color, earlier), others[(earlier - 1) % len(others)]
+            drawn_already.append(model)
             tokens, bits = [at for at, _ in seeds[0]], _mean(seeds)
             n = len(tokens) - (lasts[0] is not None)  # of the line
             look: Any = {"color": color, "marker": marker, "markersize": 4.5}
@@ -55,8 +69,10 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        # Curves fall, so the upper right is free; the legend's order is that of the curves' ends, top to bottom.
-        axes.legend(loc="upper right", frameon=False, title="model, last value drawn", handlelength=3.5)
+        # The legend's order is that of the curves' ends, top to bottom. Curves that fall leave the upper right free.
+        rising = any(bits[-1] > bits[0] for bits in (_mean(seeds) for _, _, seeds in groups))
+        place = "upper left" if rising else "upper right"
+        axes.legend(loc=place, frameon=False, title="model, last value drawn", handlelength=3.5)
         figure.supxlabel("\n".join([*drawn(records).split("; "), trained_on(records)]), fontsize=8, color="0.3")
         return write_figure(figure, path)
 
@@ -82,15 +98,33 @@ def _last_on_other_bytes(records: Sequence[RunRecord]) -> list[tuple[int, float]
 
 
 def _by_model(records: Sequence[RunRecord], curves: Sequence[Curve]) -> list[tuple[str, str, list[Curve]]]:
-    """(model, label, its curves): one entry a model where runs differ in nothing but the seed, else one a record."""
+    """(model, label, its curves): one entry for runs that differ in nothing but the seed. The label has the settings in
+    which runs of one model differ. Where a mean would mean nothing, there is one entry a record.
+    """
     names = [str(record.config["model"]["name"]) for record in records]
-    seeds = {(name, record.seed) for name, record in zip(names, records, strict=True)}
-    if differing_settings(records, CIRCUMSTANCES) or len(seeds) < len(records) or not _same_places(curves):
-        return [(n, label(r, records), [c]) for n, r, c in zip(names, records, curves, strict=True)]
-    groups: dict[str, list[Curve]] = {}
-    for name, curve in zip(names, curves, strict=True):
-        groups.setdefault(name, []).append(curve)
-    return [(n, n if len(seeds) == 1 else f"{n}, {len(seeds)} seeds", seeds) for n, seeds in groups.items()]
+    variants = [_variant(record, _varied(records, name)) for name, record in zip(names, records, strict=True)]
+    places = list(zip(names, variants, strict=True))
+    seeds = {(place, record.seed) for place, record in zip(places, records, strict=True)}
+    if len(seeds) < len(records) or not _same_places(curves):
+        labels = [label(record, records) + variant for record, variant in zip(records, variants, strict=True)]
+        return [(n, text, [c]) for n, text, c in zip(names, labels, curves, strict=True)]
+    groups: dict[tuple[str, str], list[Curve]] = {}
+    for place, curve in zip(places, curves, strict=True):
+        groups.setdefault(place, []).append(curve)
+    return [
+        (name, name + variant + (f", {len(seeds)} seeds" if len(seeds) > 1 else ""), seeds)
+        for (name, variant), seeds in groups.items()
+    ]
+
+
+def _varied(records: Sequence[RunRecord], model: str) -> list[str]:
+    """The settings in which runs of one model differ."""
+    return differing_settings([one for one in records if one.config["model"]["name"] == model], CIRCUMSTANCES)
+
+
+def _variant(record: RunRecord, keys: Sequence[str]) -> str:
+    settings = settings_of(record.config)
+    return "".join(f", {key}={shown_value(settings.get(key))}" for key in keys)
 
 
 def _same_places(curves: Sequence[Curve]) -> bool:

@@ -43,3 +43,12 @@ STYLES: dict[str, tuple[str, Any, str]] = {
 
 
 OTHER = ("#000000", (0, (1, 1, 4, 1)), "v")
+
+LINES = ("-", "--", ":", "-.")  # of further variants of one model
+
+
+def paler(color: str, steps: int) -> str:
+    """A colour, `#rrggbb`, mixed with white: the more, the more steps; never white."""
+    share = 1 - 0.6**steps
+    parts = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (235 - part) * share) if part < 235 else part:02x}" for part in parts)

@@ -8,7 +8,7 @@ import pytest
 from configs.errors import UserError
 from results.evidence.curves import loss_after, validation_curves
 from results.figures.curves import drawn, plot_curves
-from results.figures.style import STYLES
+from results.figures.style import STYLES, paler
 from training.run_record.record import DataInfo
 
 
@@ -42,7 +42,22 @@ def test_seeds_share_a_curve_of_their_mean_unless_more_than_the_seed_differs(rec
     text = " ".join(
         ET.parse(plot_curves([*runs, record("fsn", 2.1, config=wide)], tmp_path / "b")[1]).getroot().itertext()
     )
-    assert "seeds" not in text and "fsn, seed 1  2.500" in text
+    assert "fsn, model.width=None, 2 seeds  2.250" in text and "fsn, model.width=96  2.100" in text
+    twice = [*runs, record("fsn", 2.2, seed=1)]  # of two runs with one seed there is no mean
+    text = " ".join(ET.parse(plot_curves(twice, tmp_path / "c")[1]).getroot().itertext())
+    assert "seeds" not in text and "fsn, seed 1  2.500" in text and "fsn, seed 1  2.200" in text
+
+
+def test_variants_of_a_model_have_looks_of_their_own(record, tmp_path):
+    runs = [record("fsn", 2.0 + k / 10, config=_with_limit(record("fsn", 2.0).config, k)) for k in range(3)]
+    svg = plot_curves(runs, tmp_path / "a")[1].read_text()
+    looks = ["#d55e00", paler("#D55E00", 1), paler("#D55E00", 2)]
+    assert len(set(looks)) == 3 and all(f"stroke: {look}" in svg for look in looks)
+    assert all(f"fsn, model.increment_limit={k + 1}  2.{k}00" in svg for k in range(3))
+
+
+def _with_limit(config, k):
+    return config | {"model": config["model"] | {"increment_limit": k + 1.0}}
 
 
 def test_a_last_validation_on_more_bytes_is_drawn_apart_and_stands_in_the_legend(record, tmp_path):
