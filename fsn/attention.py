@@ -37,7 +37,7 @@ from fsn.padding import couple_real_tokens, phases_without, without
 from fsn.phases import Features, Observed, earlier, features, harmonics, later
 from fsn.softmax_attention import attention_weights, softmax_attention
 from synchrony_blocks import checks
-from synchrony_blocks.cache import MemoryCache, TokenBuffer
+from synchrony_blocks.cache import MemoryCache, TokenBuffer, check_own
 from synchrony_blocks.configured import Configured
 from synchrony_blocks.rotary import Rotary
 
@@ -261,6 +261,7 @@ class SynchronizationAttention(Configured):
         is filled. ValueError for a layer that is not causal.
         """
         checks.decodes(self.causal)
+        check_own(cache)
         state = features(state)
         powers = harmonics(state, self.harmonics)
         _, k, _ = self._query_slots(state, None, None)

@@ -29,7 +29,7 @@ from fsn.padding import couple_real_tokens, phases_without, without
 from fsn.phases import Features, earlier, features, harmonics, later
 from fsn.softmax_attention import attention_weights, softmax_attention
 from synchrony_blocks import checks
-from synchrony_blocks.cache import MemoryCache, TokenBuffer
+from synchrony_blocks.cache import MemoryCache, TokenBuffer, check_own
 from synchrony_blocks.configured import Configured
 
 
@@ -151,6 +151,7 @@ class CopyingHead(Configured):
         is filled. ValueError for a head that is not causal.
         """
         checks.decodes(self.causal, what="head")
+        check_own(cache)
         state = features(state)
         _, k, v, _ = self._query_slots(state, None, None)
         cache["k"].fill(k)

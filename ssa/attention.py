@@ -22,7 +22,7 @@ from ssa import checks, inspection, synchrony
 from ssa.backends import BACKENDS, operate
 from ssa.order import order_parameter
 from ssa.start import Positions, Start, calibrated
-from synchrony_blocks.cache import MemoryCache, TokenBuffer
+from synchrony_blocks.cache import MemoryCache, TokenBuffer, check_own
 from synchrony_blocks.checks import decodes
 from synchrony_blocks.configured import Configured
 from synchrony_blocks.rotary import Rotary
@@ -402,6 +402,7 @@ class SelectiveSynchronizationAttention(Configured):
         for a layer that is not causal.
         """
         decodes(self.causal)
+        check_own(cache)
         scale = self.alpha.sqrt()
         content = self.content(x, self.omega, scale)
         cache["omega"].fill(self._keys(content, scale))

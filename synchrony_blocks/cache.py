@@ -82,6 +82,12 @@ def check_empty(n_tokens: int) -> None:
         raise ValueError(f"the cache has {n_tokens} tokens already: give prefill a new one, or take step")
 
 
+def check_own(cache: dict[str, Any]) -> None:
+    """ValueError for the cache of a memory, which is all there and reads no prompt."""
+    if isinstance(cache, MemoryCache):
+        raise ValueError("this cache is of a memory, which is all there: take step for each token that attends to it")
+
+
 class MemoryCache(dict[str, Any]):
     """What a cross-attention keeps of an encoder's states, by name, and which of its rows each row came from.
 

@@ -338,6 +338,8 @@ def test_what_does_not_fit_is_named(name: str) -> None:
         layer.init_cache(2, padding_mask=torch.ones(2, 6, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"^the token has a batch of 2 and the cache one of 1$"):
         layer.step(state, layer.init_cache(1, memory=theta[:1]))
+    with pytest.raises(ValueError, match=r"^this cache is of a memory, which is all there: take step"):
+        layer.prefill(theta, layer.init_cache(2, memory=theta))
 
 
 def test_a_layer_takes_the_phases_of_a_memory_as_they_are() -> None:

@@ -175,6 +175,8 @@ def test_decoding_beside_a_memory_equals_the_full_pass(options):
         layer.init_cache(2, padding_mask=real)
     with pytest.raises(ValueError, match="cannot decode token by token"):
         layer.step(x[:, 0], layer.init_cache(2))
+    with pytest.raises(ValueError, match="this cache is of a memory, which is all there: take step"):
+        shaken(**options).prefill(x, cache)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
