@@ -211,7 +211,7 @@ class FSNConfig(InBandsConfig):
     # ours: of a phase gates and feed-forward see 2: cos and sin | 1: the cosine against a learned reference
     quadratures: int = setting(1, at_least(1, 2))
     # ours: what the root mean square (rad) of the feed-forward's increments of a token stays below; None: no limit
-    increment_limit: float | None = setting(None, above(0), example=2.0)
+    increment_limit: float | None = setting(None, at_least(1e-3, 1e3), example=2.0)
 
     def contradiction(self, context: int) -> str | None:
         if self.kernel == "first" and self.harmonics == 1:

@@ -6,7 +6,6 @@ beside its own coupling, are our choices.
 Legend: B batch, N tokens, M tokens of a memory, d phases, theta (B, N, d) state in rad.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +42,10 @@ def limited(increment: Tensor, limit: float) -> Tensor:
     """x (..., d) -> x / sqrt(1 + mean_c x_c^2 / limit^2): its root mean square over the phases stays below `limit` in
     rad, and one that is far below stays as it is.
 
-    Our choice. A phase that is moved by more than a turn carries no news that a gradient could follow, so nothing calls
-    large increments back: at a high rate those of the first layer run away (EXPERIMENTS.md).
+    Our choice. For increments larger than a turn the gradient gives no direction, so nothing reduces them: at a high
+    rate those of the first layer run away (EXPERIMENTS.md).
     """
-    return increment * torch.rsqrt(1 + increment.square().mean(-1, keepdim=True) / limit**2)
+    return increment * torch.rsqrt(1 + (increment / limit).square().mean(-1, keepdim=True))
 
 
 class FSNLayer(nn.Module):
@@ -56,7 +55,7 @@ class FSNLayer(nn.Module):
     The mixers couple tokens: attention or local coupling, and a copying head beside it where there is one. In a
     translator's decoder the crosses couple to a memory: `cross`, and `cross_copying` beside it. Their increments add
     up. `increment_limit`: see `limited`. `dropout` is the share of an increment's numbers that training leaves out:
-    those phases stay where they are (ours). Raises ValueError for a limit that is not positive and finite.
+    those phases stay where they are (ours). Raises ValueError for a limit that is not between 0.001 and 1000.
     """
 
     def __init__(
@@ -72,7 +71,9 @@ class FSNLayer(nn.Module):
     ) -> None:
         super().__init__()
         if increment_limit is not None:
-            checks.number("increment_limit", increment_limit, lambda x: 0 < x < math.inf, "is not positive and finite")
+            checks.number(
+                "increment_limit", increment_limit, lambda x: 1e-3 <= x <= 1e3, "is not between 0.001 and 1000"
+            )
         self.mixer = mixer
         self.copying = copying
         self.cross = cross

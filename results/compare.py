@@ -17,8 +17,8 @@ from configs.printable import in_one_line
 from measures.statistics import difference_over_seeds, mean_over_seeds
 from results.document import Row, markdown
 from results.evidence.protocol import footnotes
-from results.evidence.runs import few
-from results.evidence.settings import CIRCUMSTANCES, TRANSFORMER, differing_settings, usual_settings
+from results.evidence.runs import cut_by_epochs, few
+from results.evidence.settings import CIRCUMSTANCES, TRANSFORMER, differing_settings, label, usual_settings
 from results.figures.curves import drawn, plot_curves
 from results.tables.comparison import OVER_TEXT, comparison
 from results.tables.equal_cost import by_name, cost_table
@@ -106,8 +106,8 @@ def read_all(paths: Sequence[Path], named: Sequence[Path] = ()) -> tuple[list[Ru
     """
     records: list[RunRecord] = []
     damaged = 0
-    for path in paths:
-        last = not records and path == paths[-1]
+    for number, path in enumerate(paths, start=1):
+        last = not records and number == len(paths)
         try:
             record = load_record(path)
         except UserError as error:
@@ -132,6 +132,12 @@ def without_means(records: Sequence[RunRecord]) -> str | None:
     """Why there is no mean over the seeds of a model; None where there is one."""
     if keys := differing_settings(records, CIRCUMSTANCES):
         return f"runs of one model differ in {few(keys)}"
+    if cut := [
+        f"{label(record, records)}, step {record.final['step']:,}"
+        for record in records
+        if record.final and cut_by_epochs(record)
+    ]:
+        return f"trainer.max_epochs ended {few(cut)} before trainer.max_steps"
     runs = Counter((record.config["model"]["name"], record.seed) for record in records)
     twice = [f"{name} seed {seed}" for (name, seed), n in runs.items() if n > 1]
     return f"there are several runs of {few(twice)}" if twice else None

@@ -2,7 +2,7 @@
 
 The rule is our choice, from the records of this project. The median norm of the last `ROWS` logged steps exceeds
 `GROWTH` times its least value so far. Of 457 recorded runs on text, code and translation nine did that, all of them at
-rates that were rejected; the norm of the others grew by less. Where a run learns in one sudden step (task=recall), a
+rates that proved too high; the norm of the others grew by less. Where a run learns in one sudden step (task=recall), a
 norm grows without harm.
 """
 

@@ -128,7 +128,8 @@ class Progress:
 
     def warn(self, step: int, text: str) -> None:
         """A warning of the run, one line on stderr."""
-        print(f"warning: {self._named(f'step {step}: {text}')}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # whoever read it has gone; that ends no run
+            print(f"warning: {self._named(f'step {step}: {text}')}", file=sys.stderr, flush=True)
 
     def where(self) -> str:
         """Run, rank and step, for an error."""

@@ -197,11 +197,11 @@ def gather(
         }
 
         def admits(record: RunRecord, only: str | None = only, sources: set[str] = sources) -> bool:
-            return record.data.sha256 == only if only else record.config["data"].get("source") in sources
+            of_corpus = record.data.sha256 == only if only else record.config["data"].get("source") in sources
+            return of_corpus and not cut_by_epochs(record)
 
         for place, record in records:
-            key = identity(record.config, record.seed, typed)
-            if key in of_part and admits(record) and not _cut_by_epochs(record):
+            if admits(record) and (key := identity(record.config, record.seed, typed)) in of_part:
                 of_part[key].append((place, record))
         taken[setting] = of_part
         others |= _of_other_protocols(wanted, [one for one in records if admits(one[1])], of_part, typed)
@@ -221,9 +221,9 @@ def gather(
     return evidence
 
 
-def _cut_by_epochs(record: RunRecord) -> bool:
+def cut_by_epochs(record: RunRecord) -> bool:
     """Whether it is of older code, for which trainer.max_epochs could end a run before trainer.max_steps."""
-    steps = record.config["trainer"].get("max_steps")
+    steps = record.config.get("trainer", {}).get("max_steps")
     return record.final is not None and steps is not None and int(record.final["step"]) < steps
 
 

@@ -71,7 +71,7 @@ def plot_curves(records: Sequence[RunRecord], path: Path) -> list[Path]:
         axes.spines[["top", "right"]].set_visible(False)
         # The legend's order is that of the curves' ends, top to bottom. Curves that fall leave the upper right free.
         rising = any(bits[-1] > bits[0] for bits in (_mean(seeds) for _, _, seeds in groups))
-        place = "upper left" if rising else "upper right"
+        place = "best" if rising else "upper right"
         axes.legend(loc=place, frameon=False, title="model, last value drawn", handlelength=3.5)
         figure.supxlabel("\n".join([*drawn(records).split("; "), trained_on(records)]), fontsize=8, color="0.3")
         return write_figure(figure, path)
@@ -102,7 +102,8 @@ def _by_model(records: Sequence[RunRecord], curves: Sequence[Curve]) -> list[tup
     which runs of one model differ. Where a mean would mean nothing, there is one entry a record.
     """
     names = [str(record.config["model"]["name"]) for record in records]
-    variants = [_variant(record, _varied(records, name)) for name, record in zip(names, records, strict=True)]
+    varied = {name: _varied(records, name) for name in set(names)}
+    variants = [_variant(record, varied[name]) for name, record in zip(names, records, strict=True)]
     places = list(zip(names, variants, strict=True))
     seeds = {(place, record.seed) for place, record in zip(places, records, strict=True)}
     if len(seeds) < len(records) or not _same_places(curves):

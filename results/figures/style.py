@@ -48,7 +48,7 @@ LINES = ("-", "--", ":", "-.")  # of further variants of one model
 
 
 def paler(color: str, steps: int) -> str:
-    """A colour, `#rrggbb`, mixed with white: the more, the more steps; never white."""
-    share = 1 - 0.6**steps
+    """A colour, `#rrggbb`, mixed with white: the more, the more steps, up to three."""
+    share = 1 - 0.6 ** min(steps, 3)
     parts = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{round(part + (235 - part) * share) if part < 235 else part:02x}" for part in parts)

@@ -106,5 +106,19 @@ def test_a_run_of_a_folder_that_is_not_finished_is_left_out_and_one_that_is_name
     said = capsys.readouterr()
     assert "| fsn " in said.out and "transformer" not in said.out
     assert said.err == f"left out, because it is not finished: {tmp_path / 'b.json'} ({status})\n"
+    again = [tmp_path / name for name in ("b.json", "a.json", "b.json")]
+    assert [len(found) for found in compare.read_all(again)[:1]] == [1]
     with pytest.raises(UserError, match=rf"b.json is not finished \({status}\): python -m results.status shows"):
         compare.main([str(tmp_path / "a.json"), str(tmp_path / "b.json")])
+
+
+def test_a_run_that_epochs_ended_is_in_no_mean_with_whole_ones(record):
+    runs = [record("fsn", 2.4, seed=seed) for seed in range(2)]
+    for run in runs:
+        run.config["trainer"] = {"max_steps": run.final["step"], "max_epochs": 1}
+    assert compare.without_means(runs) is None
+    runs[1].config["trainer"]["max_steps"] += 1
+    runs[0].config["trainer"]["max_steps"] += 1
+    runs[0].final["step"] += 1
+    said = compare.without_means(runs)
+    assert said == f"trainer.max_epochs ended fsn, seed 1, step {runs[1].final['step']:,} before trainer.max_steps"
