@@ -107,7 +107,7 @@ def test_a_run_of_a_folder_that_is_not_finished_is_left_out_and_one_that_is_name
     assert "| fsn " in said.out and "transformer" not in said.out
     assert said.err == f"left out, because it is not finished: {tmp_path / 'b.json'} ({status})\n"
     again = [tmp_path / name for name in ("b.json", "a.json", "b.json")]
-    assert [len(found) for found in compare.read_all(again)[:1]] == [1]
+    assert len(compare.read_all(again)[0]) == 1
     with pytest.raises(UserError, match=rf"b.json is not finished \({status}\): python -m results.status shows"):
         compare.main([str(tmp_path / "a.json"), str(tmp_path / "b.json")])
 
