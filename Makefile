@@ -53,7 +53,7 @@ demo: $(VENV)/installed ## train three small models on real code, a few minutes 
 	@$(BIN)/python -m results.demo
 
 test: $(VENV)/installed ## run every test
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/installed ## formatting, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo "type $(BIN)/ruff format ." >&2; exit 1; }

@@ -14,7 +14,7 @@ from configs.groups import options, schema
 from configs.overrides import compose_strictly
 from configs.saved import literal
 from configs.schema import MODELS, BenchmarkConfig, EvaluationConfig, RunConfig
-from configs.strict import typed
+from configs.strict import keys, typed
 
 # What cannot change a result: where things lie, and how often they are saved or shown. Tuned values are left out
 # because `training.budget.resolve_shape` writes those that are used into the shape and the learning rate.
@@ -89,12 +89,18 @@ def resolve(cfg: DictConfig | Mapping[str, Any]) -> RunConfig:
     Raises UserError, one line, for an unknown key, a bad type, an illegal name or an impossible value.
     """
     values = _plain(cfg)
+    config: RunConfig = typed(_defaults_for(values), values)
+    check_run(config, options("scale"))
+    return config
+
+
+def _defaults_for(values: Mapping[str, Any]) -> RunConfig:
+    """The defaults of a run with this model and this data. UserError for an unknown model."""
     model, data = values.get("model"), values.get("data")
     name = model.get("name") if isinstance(model, Mapping) else model
     source = data.get("source") if isinstance(data, Mapping) else None
-    config: RunConfig = typed(schema("train", name, source if isinstance(source, str) else None), values)
-    check_run(config, options("scale"))
-    return config
+    defaults: RunConfig = schema("train", name, source if isinstance(source, str) else None)
+    return defaults
 
 
 def resolve_saved(values: Mapping[str, Any], place: object = "") -> RunConfig:
@@ -110,10 +116,10 @@ def resolve_saved(values: Mapping[str, Any], place: object = "") -> RunConfig:
 
 
 def _resolve_saved(values: dict[str, Any]) -> RunConfig:
-    known = config_dict(resolve(values))
+    known = keys(_defaults_for(values))
     for key, former in NOT_IN_HASH_AT_DEFAULT.items():
         group, name = key.split(".")
-        if name in known[group] and isinstance(values.get(group), dict):
+        if key in known and isinstance(values.get(group), dict):
             values[group].setdefault(name, former)
     return resolve(values)
 

@@ -55,6 +55,11 @@ def _parameters(path: Path) -> int:
 
 def defaults(entry: str) -> dict[str, str]:
     """The option that an entry point takes of each group: model -> fsn, ..."""
+    return dict(_defaults(entry))
+
+
+@functools.cache
+def _defaults(entry: str) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for item in OmegaConf.load(FOLDER / f"{entry}.yaml").defaults:
         if isinstance(item, DictConfig):
@@ -62,6 +67,7 @@ def defaults(entry: str) -> dict[str, str]:
     return chosen
 
 
+@functools.cache
 def source_of(data: str | None) -> str | None:
     """The source that an option of the group data names: repeat64 -> repeat."""
     path = FOLDER / "data" / f"{data}.yaml"

@@ -161,22 +161,8 @@ def _check_setting(override: Override, tree: Any) -> None:
     key = override.key_or_group
     if key.partition(".")[0] in OF_SWEEPS and "model.name" in legal:
         raise UserError(f"{given}={value}: belongs to a sweep of sweeps/, and none is named; type +sweeps=NAME too")
-    having = [name for name, model in MODELS.items() if key in {f"model.{field.name}" for field in fields(model)}]
-    if key not in legal and having and "model.name" in legal:
-        raise UserError(
-            f"this model has no key '{key}'; {', '.join(having)} have: leave it out, or type model={having[0]}"
-        )
-    with_key = [
-        name
-        for name in (options("data") if key.startswith("data.") and "model.name" in legal else ())
-        if key in _keys_of_data(name)
-    ]
-    if key not in legal and with_key:
-        guess = "text" if "text" in with_key else with_key[0]
-        raise UserError(
-            f"this data has no key '{key}'; {', '.join(with_key)} have: leave it out, or type data={guess} "
-            f"task={data_class(source_of(guess)).task}"
-        )
+    if key not in legal and "model.name" in legal:
+        _refuse_key_of_others(key)
     if key not in legal or override.package is not None:
         raise _unknown(given.lstrip("+~"), tree, value or "...")
     if override.is_delete():
@@ -191,6 +177,22 @@ def _check_setting(override: Override, tree: Any) -> None:
         raise UserError(f"{given}={value}: {group} is chosen as a whole; type {group}={guess}")
     if key == "model.tuned":
         raise UserError(f"{given}={value}: tuned values are kept in configs/model; for one run type optim.lr=0.003")
+
+
+def _refuse_key_of_others(key: str) -> None:
+    """UserError for a key that other models or other data have."""
+    having = [name for name, model in MODELS.items() if key in {f"model.{field.name}" for field in fields(model)}]
+    if having:
+        raise UserError(
+            f"this model has no key '{key}'; {', '.join(having)} have: leave it out, or type model={having[0]}"
+        )
+    with_key = [name for name in options("data") if key in _keys_of_data(name)]
+    if with_key:
+        guess = "text" if "text" in with_key else with_key[0]
+        raise UserError(
+            f"this data has no key '{key}'; {', '.join(with_key)} have: leave it out, or type data={guess} "
+            f"task={data_class(source_of(guess)).task}"
+        )
 
 
 def _keys_of_data(option: str) -> set[str]:

@@ -1,5 +1,6 @@
 """Which settings make two runs different: what of a config can change a result, in configs of any age."""
 
+import functools
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
@@ -52,12 +53,11 @@ BEFORE = {
 def differing_settings(records: Sequence[RunRecord], ignoring: Collection[str] = ()) -> list[str]:
     """Keys of the config in which records of the *same* model differ, besides the seed: what a sweep went through."""
     keys: list[str] = []
-    for record in records:
-        for other in records:
-            if other.config["model"]["name"] != record.config["model"]["name"]:
-                continue
-            ours, theirs = settings_of(record.config), settings_of(other.config)
-            keys += [key for key in ours if ours[key] != theirs.get(key) and key not in (*keys, *ignoring)]
+    settings = [(record.config["model"]["name"], settings_of(record.config)) for record in records]
+    for model, ours in settings:
+        for other, theirs in settings:
+            if other == model:
+                keys += [key for key in ours if ours[key] != theirs.get(key) and key not in (*keys, *ignoring)]
     return keys
 
 
@@ -67,8 +67,9 @@ def usual_settings(records: Sequence[RunRecord]) -> dict[str, dict[str, str]]:
     for model in sorted({str(record.config["model"]["name"]) for record in records}):
         of_model = [record for record in records if record.config["model"]["name"] == model]
         usual[model] = {}
+        settings = [settings_of(record.config) for record in of_model]
         for key in differing_settings(of_model, PLACES):
-            counts = Counter(shown_value(settings_of(record.config).get(key)) for record in of_model)
+            counts = Counter(shown_value(each.get(key)) for each in settings)
             default = shown_value(_defaults(model).get(key))
             usual[model][key] = max(sorted(counts), key=lambda value: (counts[value], value == default))
     return usual
@@ -92,6 +93,7 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if not f"{key}.".startswith(ignored)}
 
 
+@functools.cache
 def _defaults(model: str, source: str | None = None) -> dict[str, Any]:
     data = data_class(source)()
     defaults = flat(asdict(RunConfig(data=data)) | {"model": asdict(MODELS[model]()) if model in MODELS else {}})
