@@ -1,6 +1,7 @@
 """Time and memory side by side: `python bench.py` of training steps,
 `python bench.py task=layers` of attention layers, `task=inference` of evaluation and decoding, `task=translation` of
-translators, `task=scaling` of training steps against length, width and parameters.
+translators, `task=scaling` of training steps against length, width and parameters, `task=loop` of what a run adds to
+its steps.
 
 Keys are written in configs/schema.py.
 """
@@ -38,6 +39,7 @@ def main(config: BenchmarkConfig) -> None:
             "inference": inference,
             "translation": translation,
             "scaling": scaling,
+            "loop": loop,
         }
         tasks[config.task](config)
 
@@ -206,6 +208,30 @@ def scaling(config: BenchmarkConfig) -> None:
     ]
     print(markdown(rows, left=("axis", "model", "layers x width")))
     write(config, {"points": [asdict(point) for point in points]})
+
+
+def loop(config: BenchmarkConfig) -> None:
+    """What a run adds to its training steps."""
+    from results.document import markdown
+    from training.benchmarks.loop import STEPS, measure_loop
+
+    with rounds(config) as done:
+        timings = measure_loop(config, done)
+    print(
+        f"Runs of {STEPS} steps of {config.batch_size} x {config.context} bytes, scale={config.scale.name}, "
+        f"{config.device}, precision {config.precision}, and as many bare steps; {medians(config)}\n"
+    )
+    rows = [
+        {
+            "model": timing.model,
+            "step of a run, ms": f"{1e3 * timing.run_seconds:.2f}",
+            "bare step, ms": f"{1e3 * timing.step_seconds:.2f}",
+            "added, ms": f"{1e3 * timing.overhead_seconds:.2f}",
+        }
+        for timing in timings
+    ]
+    print(markdown(rows, left=("model",)))
+    write(config, {"timings": [asdict(timing) for timing in timings]})
 
 
 def medians(config: BenchmarkConfig) -> str:

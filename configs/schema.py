@@ -709,10 +709,10 @@ class BenchmarkConfig:
     side by side, and the loading of a batch. task=layers: forward and backward of attention layers against length.
     task=inference: the loss of a split, and cached decoding, of models over bytes. task=translation: training steps of
     translators, and beam search with caches and without. task=scaling: training steps of batch_size * context tokens
-    against the length of windows, the width and the parameters.
+    against the length of windows, the width and the parameters. task=loop: what a run adds to its training steps.
     """
 
-    task: str = setting("steps", names=("steps", "layers", "inference", "translation", "scaling"))
+    task: str = setting("steps", names=("steps", "layers", "inference", "translation", "scaling", "loop"))
     models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native"])
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     batch_size: int = setting(

@@ -10,7 +10,7 @@ import torch
 
 from configs.compose import compose
 from configs.errors import UserError
-from training.benchmarks import inference
+from training.benchmarks import inference, loop
 from training.benchmarks import steps as benchmark
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +119,31 @@ def test_inference_tells_speeds_of_what_is_done() -> None:
     assert (timings[0].evaluation_ratio, timings[0].reading_ratio, timings[0].decoding_ratio) == (1, 1, 1)
     for timing in timings:
         assert min(timing.evaluated_per_second, timing.read_per_second, timing.decoded_per_second) > 0
+
+
+def test_what_a_run_adds_is_its_step_less_a_bare_one_of_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real runs, of the batches that were asked for; the time of bare steps is made up."""
+    ran, bare = [], [0.25, 0.5, 0.125]
+    original = loop.run
+    monkeypatch.setattr(loop, "STEPS", 12)
+    monkeypatch.setattr(loop, "LOGGED", 4)
+    monkeypatch.setattr(loop, "CORPUS", 20_000)
+    monkeypatch.setattr(loop, "first_steps", lambda step: 0)
+    monkeypatch.setattr(loop, "seconds_of", lambda step: bare[len(ran) - 1])
+
+    def kept(config):
+        ran.append(original(config))
+        for row, speed in zip(ran[-1].rows("train"), (1, 32, 64), strict=True):
+            row["tokens_per_second"] = speed
+        return ran[-1]
+
+    monkeypatch.setattr(loop, "run", kept)
+    (timing,) = loop.measure_loop(compose("bench", [*SMALL, "task=loop", "models=[fsn]"]))
+    assert [record.config["scale"]["name"] for record in ran] == ["smoke"] * 3
+    assert all(record.final["step"] == 12 and record.final["tokens"] == 12 * 2 * 16 for record in ran)
+    assert timing.run_seconds == 32 / 48, "the first row, of a run that warms up, is left out"
+    assert timing.step_seconds == 0.25
+    assert timing.overhead_seconds == timing.run_seconds - 0.25
 
 
 @pytest.mark.parametrize(

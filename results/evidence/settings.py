@@ -1,6 +1,7 @@
 """Which settings make two runs different: what of a config can change a result, in configs of any age."""
 
 import functools
+import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
@@ -102,6 +103,9 @@ def _defaults(model: str, source: str | None = None) -> dict[str, Any]:
 
 
 def shown_value(value: object) -> str:
+    """A value of a config as it is typed."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     # As few digits as name the value: pi/2 must not be rounded to a threshold that is refused.
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
