@@ -39,7 +39,7 @@ help: ## list the targets
 $(VENV)/installed: pyproject.toml constraints.txt hashes.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; type make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) (once, a few minutes)"
+	@echo "installing into $(VENV) (a few minutes)"
 	@$(PIP) --no-deps --require-hashes --requirement hashes.txt
 	@$(PIP) --constraint constraints.txt torch
 	@$(PIP) --no-deps --no-build-isolation --editable .

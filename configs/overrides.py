@@ -125,8 +125,8 @@ def _several(override: Override, tree: Any) -> UserError:
     bare = key.lstrip("+")
     meaning, _ = takes(tree, bare) or ("", "")
     if meaning.startswith("a list"):
-        instead = f", or type {bare}=[{value}] for a list"
-    elif bare not in groups() and meaning.startswith("text"):
+        return UserError(f"{key}={value}: several values for one list; type {bare}=[{value}]")
+    if bare not in groups() and meaning.startswith("text"):
         instead = f", or type {shell_word(quoted(bare, value))} for this very text"
     else:
         instead = ""
@@ -160,7 +160,10 @@ def _check_setting(override: Override, tree: Any) -> None:
     given, _, value = str(override.input_line).partition("=")
     key = override.key_or_group
     if key.partition(".")[0] in OF_SWEEPS and "model.name" in legal:
-        raise UserError(f"{given}={value}: belongs to a sweep of sweeps/, and none is named; type +sweeps=NAME too")
+        told = "; python -m results.status tells of all runs below runs/" if key == "status" else ""
+        raise UserError(
+            f"{given}={value}: belongs to a sweep of sweeps/, and none is named; type +sweeps=NAME too{told}"
+        )
     if key not in legal and "model.name" in legal:
         _refuse_key_of_others(key)
     if key not in legal or override.package is not None:
@@ -183,16 +186,19 @@ def _refuse_key_of_others(key: str) -> None:
     """UserError for a key that other models or other data have."""
     having = [name for name, model in MODELS.items() if key in {f"model.{field.name}" for field in fields(model)}]
     if having:
-        raise UserError(
-            f"this model has no key '{key}'; {', '.join(having)} have: leave it out, or type model={having[0]}"
-        )
+        guess = "fsn" if "fsn" in having else having[0]
+        raise UserError(f"this model has no key '{key}', which {_whose(having)}: leave it out, or type model={guess}")
     with_key = [name for name in options("data") if key in _keys_of_data(name)]
     if with_key:
         guess = "text" if "text" in with_key else with_key[0]
         raise UserError(
-            f"this data has no key '{key}'; {', '.join(with_key)} have: leave it out, or type data={guess} "
+            f"this data has no key '{key}', which {_whose(with_key)}: leave it out, or type data={guess} "
             f"task={data_class(source_of(guess)).task}"
         )
+
+
+def _whose(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} {'have' if len(names) > 1 else 'has'}"
 
 
 def _keys_of_data(option: str) -> set[str]:

@@ -180,7 +180,7 @@ def takes(tree: Any, key: str) -> tuple[str, str] | None:
         tree = getattr(tree, part, None)
     if not is_dataclass(tree):
         return None
-    hint = get_type_hints(type(tree)).get(name)
+    hint, own = get_type_hints(type(tree)).get(name), {f.name: limits_of(f).example for f in fields(tree)}.get(name)
     optional = get_origin(hint) in (types.UnionType, Union)
     if optional:
         hint = next(a for a in get_args(hint) if a is not type(None))
@@ -196,4 +196,6 @@ def takes(tree: Any, key: str) -> tuple[str, str] | None:
     if hint not in words:
         return None
     meaning, example = words[hint]
+    if hint in (int, float) and own is not None:
+        example = str(own)
     return (meaning + " or null" if optional else meaning), example

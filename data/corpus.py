@@ -234,6 +234,11 @@ def _check_lengths(config: DataConfig | ParallelConfig, lengths: dict[str, int])
             what = config.path or f"data={config.source}"
             if isinstance(config, ParallelConfig):  # its splits are files
                 raise UserError(f"the {name} split of {what} is empty; give files with sentences in them")
+            if config.source == "code":
+                raise UserError(
+                    f"the {name} split of {what} is empty: a document goes to a split by its hash, and these are too "
+                    "few; give more files, or one file and data=text"
+                )
             raise UserError(
                 f"the {name} split of {what} is empty ({counted(sum(lengths.values()), 'byte')} in all, "
                 f"data.split={list(config.split)}); give more text or a larger share to {name}"

@@ -20,6 +20,8 @@ def require_file(data: DataConfig | ParallelConfig | StringsConfig) -> None:
     seconds.
     """
     if isinstance(data, DataConfig) and data.source in ONE_FILE and data.path is not None:
+        if data.source == "text" and user_path(data.path).is_dir():
+            raise UserError(f"data.path={data.path} is a folder; give a file, or type data=code for the files in it")
         existing_file(data.path)
 
 

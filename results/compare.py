@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs.command import end_with
+from configs.counted import counted
 from configs.entry import refuse
 from configs.errors import UserError
 from configs.printable import in_one_line
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.error = refuse  # type: ignore[method-assign]  # one line, not its usage too
     asked = parser.parse_args(arguments)
     records, damaged = read_all(record_files(asked.records), named=asked.records)
+    records = with_losses(records)
     compare(records)
     if asked.figure is not None:
         print(
@@ -51,6 +53,7 @@ def compare_finished(paths: Sequence[Path]) -> None:
     """The same for finished runs, at the end of a sweep; where there is no table, one line says why."""
     try:
         records, _ = read_all(paths)
+        records = with_losses(records)
         if records:
             print("\nThe finished runs, as python -m results.compare shows them:\n")
             compare(records)
@@ -60,10 +63,6 @@ def compare_finished(paths: Sequence[Path]) -> None:
 
 def compare(records: Sequence[RunRecord]) -> None:
     """Print the tables. UserError for records that cannot be compared."""
-    if any(record.config.get("task") == "recall" for record in records):
-        raise UserError(
-            "a run with task=recall has accuracies, no bits per byte: type make table-recall ARGS=runs=FOLDER"
-        )
     rows = comparison(records)
     print("\n\n".join([markdown(rows), OVER_TEXT, *map(in_one_line, footnotes(records))]))
     if "settings" in rows[0]:
@@ -126,6 +125,17 @@ def read_all(paths: Sequence[Path], named: Sequence[Path] = ()) -> tuple[list[Ru
         else:
             print(in_one_line(f"left out, because it is not finished: {path} ({record.status})"), file=sys.stderr)
     return records, damaged
+
+
+def with_losses(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records that have bits per byte; a line on stderr counts the others. UserError where all are others."""
+    losses = [record for record in records if record.config.get("task") != "recall"]
+    if without := len(records) - len(losses):
+        told = "with task=recall, which has accuracies and no bits per byte: type make table-recall ARGS=runs=FOLDER"
+        if not losses:
+            raise UserError(f"{counted(without, 'run')} {told}")
+        print(f"left out: {counted(without, 'run')} {told}", file=sys.stderr)
+    return losses
 
 
 def without_means(records: Sequence[RunRecord]) -> str | None:

@@ -63,7 +63,7 @@ def test_a_toy_model_trains_is_evaluated_and_samples(house: Path, overrides: lis
     ("arguments", "says"),
     [
         (["model=toy", "model.gain=0"], "error: model.gain=0.0: must be above 0; type for example model.gain=1.0"),
-        (["model=fsn", "model.gain=2"], "this model has no key 'model.gain'; toy have: leave it out"),
+        (["model=fsn", "model.gain=2"], "this model has no key 'model.gain', which toy has: leave it out"),
         (["model=toy", "optim.gate_lr=2"], "optim.gate_lr changes nothing here"),
     ],
 )

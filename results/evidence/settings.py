@@ -131,7 +131,7 @@ def tokenizer_of(record: RunRecord) -> str:
 
 def same_data(records: Sequence[RunRecord]) -> None:
     """UserError unless the records' losses are on the same content, cut and tokenized in the same way."""
-    same("data", [record.data.sha256 for record in records])
+    same("data", [f"{record.data.name} (SHA-256 {record.data.sha256[:12]})" for record in records])
     same("data bytes", [record.data.bytes for record in records])
     same("data.context", [record.config["data"]["context"] for record in records])
     same("data.tokenizer", [tokenizer_of(record) for record in records])

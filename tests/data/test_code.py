@@ -139,6 +139,9 @@ def test_a_folder_of_files(open_code, tmp_path):
 def test_what_cannot_be_read_is_one_line(open_code, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "holds no text files; give a folder with some" in error_line(open_code, tmp_path / "empty")
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / "one.py").write_text("print()\n")
+    assert "is empty: a document goes to a split by its hash" in error_line(open_code, tmp_path / "few")
     assert "missing does not exist" in error_line(open_code, tmp_path / "missing")
     (tmp_path / "a.csv").write_text("x")
     assert "is not a folder, .parquet or .json.gz file; for a plain text" in error_line(open_code, tmp_path / "a.csv")

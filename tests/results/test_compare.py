@@ -1,12 +1,14 @@
 """Records side by side from the command line: what differs is shown, means are over seeds, mistakes are one line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from scipy.stats import ttest_ind
 
 from configs.errors import UserError
 from results import compare
+from results.evidence.settings import shown_value
 from results.tables.comparison import comparison
 from training.run_record.record import save_record
 
@@ -39,6 +41,31 @@ def test_means_and_differences_have_intervals_over_seeds(record):
         },
         {"model": "transformer", "seeds": "2", "bits per byte": "2.6000 ± 1.2706", "minus transformer": ""},
     ]
+
+
+def test_runs_on_synthetic_strings_are_left_out_with_a_line(record, tmp_path, capsys):
+    text, strings = record("fsn", 2.4), record("osn", 0.1)
+    strings.config = strings.config | {"task": "recall"}
+    for name, one in (("a", strings), ("b", text)):
+        save_record(one, tmp_path / f"{name}.json")
+    assert compare.main([str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "| fsn " in said.out and "osn" not in said.out
+    assert said.err.startswith("left out: 1 run with task=recall, which has accuracies and no bits per byte")
+
+
+def test_two_corpora_are_told_by_name(record):
+    ours, theirs = record("fsn", 2.4), record("fsn", 2.5, seed=1)
+    theirs.data = replace(theirs.data, name="another", sha256="f" * 64)
+    with pytest.raises(UserError, match=r"data is \w+ \(SHA-256 .{12}\) in one and another \(SHA-256 f{12}\) in a"):
+        comparison([ours, theirs])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "null"), (True, "true"), (False, "false"), (0.006, "0.006"), ([1, 2], "[1, 2]")]
+)
+def test_values_are_shown_as_they_are_typed(value, shown):
+    assert shown_value(value) == shown
 
 
 @pytest.mark.parametrize(

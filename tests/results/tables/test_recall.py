@@ -164,5 +164,7 @@ def test_comparing_them_in_bits_per_byte_is_refused(recorded, tmp_path):
     of = sweep(seeds=(0,), kinds=("mqar",), models=("fsn",))
     ((_, one),) = recorded(of, [[0.1, 0.2, 0.3]])
     save_record(one, tmp_path / "one.json")
-    with pytest.raises(UserError, match="has accuracies, no bits per byte: type make table-recall"):
+    with pytest.raises(
+        UserError, match="1 run with task=recall, which has accuracies and no bits per byte: type make t"
+    ):
         compare([str(tmp_path / "one.json")])
