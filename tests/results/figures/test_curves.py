@@ -42,7 +42,7 @@ def test_seeds_share_a_curve_of_their_mean_unless_more_than_the_seed_differs(rec
     text = " ".join(
         ET.parse(plot_curves([*runs, record("fsn", 2.1, config=wide)], tmp_path / "b")[1]).getroot().itertext()
     )
-    assert "fsn, model.width=None, 2 seeds  2.250" in text and "fsn, model.width=96  2.100" in text
+    assert "fsn, model.width=null, 2 seeds  2.250" in text and "fsn, model.width=96  2.100" in text
     twice = [*runs, record("fsn", 2.2, seed=1)]  # of two runs with one seed there is no mean
     text = " ".join(ET.parse(plot_curves(twice, tmp_path / "c")[1]).getroot().itertext())
     assert "seeds" not in text and "fsn, seed 1  2.500" in text and "fsn, seed 1  2.200" in text
