@@ -131,7 +131,8 @@ def tokenizer_of(record: RunRecord) -> str:
 
 def same_data(records: Sequence[RunRecord]) -> None:
     """UserError unless the records' losses are on the same content, cut and tokenized in the same way."""
-    same("data", [f"{record.data.name} (SHA-256 {record.data.sha256[:12]})" for record in records])
+    names = {record.data.sha256: record.data.name for record in reversed(records)}  # one content, one name
+    same("data", [f"{names[sha256]} (SHA-256 {sha256[:12]})" for sha256 in (record.data.sha256 for record in records)])
     same("data bytes", [record.data.bytes for record in records])
     same("data.context", [record.config["data"]["context"] for record in records])
     same("data.tokenizer", [tokenizer_of(record) for record in records])

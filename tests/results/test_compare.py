@@ -56,7 +56,9 @@ def test_runs_on_synthetic_strings_are_left_out_with_a_line(record, tmp_path, ca
 
 def test_two_corpora_are_told_by_name(record):
     ours, theirs = record("fsn", 2.4), record("fsn", 2.5, seed=1)
-    theirs.data = replace(theirs.data, name="another", sha256="f" * 64)
+    theirs.data = replace(theirs.data, name="another")
+    assert len(comparison([ours, theirs])) == 2, "one content under two names is one corpus"
+    theirs.data = replace(theirs.data, sha256="f" * 64)
     with pytest.raises(UserError, match=r"data is \w+ \(SHA-256 .{12}\) in one and another \(SHA-256 f{12}\) in a"):
         comparison([ours, theirs])
 

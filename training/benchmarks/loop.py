@@ -1,4 +1,4 @@
-"""What a run adds to its training steps: loading, Lightning's hooks, clipping, measuring, logging, progress.
+"""What a run adds to its training steps: loading, Lightning's hooks, the schedule, measuring, logging.
 
 The steps of a whole run against the same model's bare steps, in turn within one process.
 """
@@ -20,7 +20,7 @@ from training.run import run
 from training.run_record.device import require_cuda
 
 STEPS, LOGGED = 300, 50  # of a run in one round, and between two rows of its log, each of which is timed
-CORPUS = 1_000_000  # bytes; overlaps of splits are looked for in all of them
+CORPUS = 1_000_000  # bytes of letters drawn at random
 
 
 @dataclass(frozen=True)
