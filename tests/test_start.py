@@ -1,6 +1,7 @@
 """A command loads what it uses: torch and Lightning take seconds, and an error in what was typed needs neither."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,14 +59,27 @@ for arguments in commands:
 """
 
 
+def ran(commands: list[list[str]], **variables: object) -> tuple[list[tuple[int, list[str]]], str]:
+    """Of each command its exit code and the heavy modules that are loaded after it, and what all said on stderr."""
+    asked = json.dumps([commands, sorted(HEAVY)])
+    environment = os.environ | {name: str(value) for name, value in variables.items()}
+    done = subprocess.run([sys.executable, "-c", RUN, asked], cwd=ROOT, capture_output=True, text=True, env=environment)
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()], done.stderr
+
+
 def test_a_command_loads_only_what_it_uses(overrides):
     text = [t for t in overrides if t.startswith(("data.path=", "data.cache_dir=", "data.split=", "data.context="))]
-    commands = [[*arguments, *(text if "data=text" in arguments else [])] for arguments, _, _ in COMMANDS]
-    asked = json.dumps([commands, sorted(HEAVY)])
-    done = subprocess.run([sys.executable, "-c", RUN, asked], cwd=ROOT, capture_output=True, text=True)
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(said) == len(COMMANDS), done.stderr
+    said, errors = ran([[*arguments, *(text if "data=text" in arguments else [])] for arguments, _, _ in COMMANDS])
+    assert len(said) == len(COMMANDS), errors
     for (code, loaded), (arguments, expected, may) in zip(said, COMMANDS, strict=True):
-        assert code == expected, (arguments, done.stderr)
+        assert code == expected, (arguments, errors)
         assert set(loaded) <= may, f"{' '.join(arguments)} loads {', '.join(set(loaded) - may)}"
-    assert done.stderr.count("error: ") == sum(code == UserError.exit_code for code, _ in said)
+    assert errors.count("error: ") == sum(code == UserError.exit_code for code, _ in said)
+
+
+def test_the_status_of_a_sweep_needs_torch_only_once(tmp_path):
+    status = ["train.py", "+sweeps=fsn-enwik8", "profile=smoke", "status=true"]
+    (first,), _ = ran([status], SYNCHRONY_CACHE=tmp_path)
+    (second,), _ = ran([status], SYNCHRONY_CACHE=tmp_path)
+    assert first[0] == second[0] == 0 and "torch" in first[1], "else the test shows nothing"
+    assert "torch" not in second[1]

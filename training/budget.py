@@ -1,42 +1,28 @@
 """The budget: shapes solved so that every model has the promised number of parameters.
 
-Parameters are counted on the meta device: nothing is allocated.
+Counting needs torch, which takes longer to load than the status of a sweep should take. So counts are remembered on the
+disk, beside the corpora.
 """
 
-from collections.abc import Callable
+import contextlib
+import functools
+import hashlib
+import json
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch.overrides import TorchFunctionMode
-
 from configs.errors import UserError
 from configs.schema import ModelConfig, RunConfig
-from training.build import build_model, parameters_by_part
+from data.atomic_write import write_atomically
+from data.corpus import cache_folder
+from training.run_record.environment import PACKAGES_THAT_TRAIN, source_sha256
+
+code = functools.cache(source_sha256)  # that of this process does not change
 
 # Tokens that a start is made for which holds for one length of sequences: those of a sentence, which are far fewer than
 # the longest that data.context lets in (our choice).
 SENTENCE = 32
-# What gives a tensor its initial values; modules of torch go through torch.nn.init.
-STARTS = ("normal_", "uniform_", "copy_", "mul_", "__imul__")
 REGULARISED = 0.1  # dropout and label smoothing of a translator, as arXiv 1706.03762 has them for its base model
-
-
-class NothingDrawn(TorchFunctionMode):
-    """Inside, tensors keep the values that they were made with: what would give parameters theirs is left out.
-
-    On the meta device there are no values, and torch would load its compiler to find that out, which takes seconds.
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        options = kwargs or {}
-        if func is torch.randint:  # on the CPU, whose generator must not move
-            return torch.zeros(args[-1], device=options.get("device"))
-        if getattr(func, "__module__", None) == "torch.nn.init" or getattr(func, "__name__", None) in STARTS:
-            return args[0] if args else options["tensor"]
-        return func(*args, **options)
 
 
 def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
@@ -67,7 +53,7 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
     model = replace(model, **shape).for_context(context).for_vocabulary(config.data, vocabulary_size)
     if model.ff_width is None:
         model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size))
-    counted = budgeted_parameters(model, config.data.counts_tables, vocabulary_size, config.task)
+    counted = budgeted_parameters(model, config, vocabulary_size)
     missed = abs(counted - scale.parameters) > scale.tolerance * scale.parameters
     if missed and model.ff_width != _solve_ff_width(model, config, vocabulary_size):
         raise UserError(
@@ -89,10 +75,8 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int)
     A translator has twice the layers, so a unit of its width costs twice as much. Where half a unit is more than the
     tolerance, its budget is met to half a unit (our choice; only `fsn_native` at scale=smoke is so small).
     """
-    budget, tables = config.scale.parameters, config.data.counts_tables
-    one, two = (
-        budgeted_parameters(replace(model, ff_width=width), tables, vocabulary_size, config.task) for width in (1, 2)
-    )
+    budget = config.scale.parameters
+    one, two = (budgeted_parameters(replace(model, ff_width=width), config, vocabulary_size) for width in (1, 2))
     if one > budget:
         raise UserError(
             f"model={model.name} scale={config.scale.name}: model.n_layers={model.n_layers}, model.width={model.width} "
@@ -110,15 +94,42 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int)
     return ff_width
 
 
-def budgeted_parameters(model: ModelConfig, tables: bool, vocabulary_size: int, task: str = "language") -> int:
-    """The trainable parameters that a budget covers, counted on the meta device: all where a token is a byte.
+def budgeted_parameters(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> int:
+    """The trainable parameters that a budget covers: all where a token is a byte. `model`: that of `config`, its shape
+    filled in.
 
-    With a vocabulary of tokens (`tables` false) the tables of the embedding and the readout would be most of a small
-    model, and of some models more than of others: they are left out then (our choice).
+    With a vocabulary of tokens the tables of the embedding and the readout would be most of a small model, and of some
+    models more than of others: they are left out then (our choice).
     """
-    with torch.device("meta"), NothingDrawn():
-        parts = parameters_by_part(build_model(model, vocabulary_size, task))
-    return parts["total"] if tables else without_tables(parts)
+    parts = _remembered_parameters(model, config, vocabulary_size)
+    return parts["total"] if config.data.counts_tables else without_tables(parts)
+
+
+def _remembered_parameters(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> dict[str, int]:
+    """By part; from the disk, if this code has counted them before. Those of a user's own network are always counted,
+    because its code may change.
+    """
+    asked = model, vocabulary_size, config.task
+    if not model.network.startswith(tuple(f"{package}:" for package in PACKAGES_THAT_TRAIN)):
+        return _counted_parameters(*asked)
+    name = hashlib.sha256(json.dumps([code(), *map(repr, asked)]).encode()).hexdigest()
+    try:
+        path = cache_folder(config.data) / "parameters" / f"{name}.json"
+    except UserError:  # no home folder
+        return _counted_parameters(*asked)
+    with contextlib.suppress(OSError, ValueError):  # absent, or damaged
+        parts: dict[str, int] = json.loads(path.read_bytes())
+        return parts
+    parts = _counted_parameters(*asked)
+    with contextlib.suppress(UserError):  # it cannot be written: then it is counted again
+        write_atomically(path, json.dumps(parts).encode())
+    return parts
+
+
+def _counted_parameters(model: ModelConfig, vocabulary_size: int, task: str) -> dict[str, int]:
+    from training.parameter_count import count_parameters  # here, because it needs torch
+
+    return count_parameters(model, vocabulary_size, task)
 
 
 def without_tables(parts: dict[str, int]) -> int:

@@ -16,6 +16,7 @@ from configs.schema import RunConfig
 from configs.sweeps import Job, label_of
 from data.file_lock import locked
 from data.sources import vocabulary_size
+from training.budget import resolve_shape
 from training.run_record.record import RunRecord, load_record
 from training.run_record.run_directory import FAILED, LOCK, run_directory
 
@@ -126,7 +127,5 @@ def _resolved_once(overrides: tuple[str, ...]) -> RunConfig:
 
 def resolved(overrides: Sequence[str]) -> RunConfig:
     """The config of a run with its shape solved for its vocabulary. UserError for an impossible one."""
-    from training.budget import resolve_shape  # here, because it needs torch, and reading records does not
-
     config = compose("train", overrides)
     return resolve_shape(config, vocabulary_size(config.data))
