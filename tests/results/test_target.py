@@ -36,6 +36,15 @@ def test_make_refuses_a_variable_that_it_does_not_know():
     assert make("PROFILE=smoke", "DATA_PATH=a b=c.txt", "ARGS=seed=0 model.lag=1", "PYTHON=python3").returncode == 0
 
 
+def test_make_does_not_install_into_the_environment_of_another_checkout(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "ours").symlink_to(tmp_path / "theirs")
+    asked = ["make", "setup", f"VENV={tmp_path / 'ours'}", f"PYTHON={sys.executable}"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "ours is a link" in done.stderr and "VENV=FOLDER setup" in done.stderr
+    assert not list((tmp_path / "theirs").iterdir())
+
+
 def test_make_passes_values_on_as_they_are_typed(tmp_path, monkeypatch):
     """No shell runs what is in them; ARGS alone are words of a shell, where they are typed."""
     python = tmp_path / "venv" / "bin" / "python"
