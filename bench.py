@@ -8,6 +8,7 @@ Keys are written in configs/schema.py.
 
 import json
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 from configs.command import can_draw
 from configs.counted import counted
 from configs.entry import entry_point
-from configs.heartbeat import beating, doing
+from configs.heartbeat import beating, doing, duration
 from configs.schema import BenchmarkConfig
 
 
@@ -213,17 +214,18 @@ def scaling(config: BenchmarkConfig) -> None:
 def loop(config: BenchmarkConfig) -> None:
     """What a run adds to its training steps."""
     from results.document import markdown
-    from training.benchmarks.loop import STEPS, measure_loop
+    from training.benchmarks.loop import measure_loop
 
     with rounds(config) as done:
         timings = measure_loop(config, done)
     print(
-        f"Runs of {STEPS} steps of {config.batch_size} x {config.context} bytes, scale={config.scale.name}, "
-        f"{config.device}, precision {config.precision}, and as many bare steps; {medians(config)}\n"
+        f"Runs of {config.batch_size} x {config.context} bytes a step, scale={config.scale.name}, {config.device}, "
+        f"precision {config.precision}, and as many bare steps; {medians(config)}\n"
     )
     rows = [
         {
             "model": timing.model,
+            "steps": str(timing.steps),
             "step of a run, ms": f"{1e3 * timing.run_seconds:.2f}",
             "bare step, ms": f"{1e3 * timing.step_seconds:.2f}",
             "added, ms": f"{1e3 * timing.overhead_seconds:.2f}",
@@ -245,12 +247,14 @@ def rounds(config: BenchmarkConfig) -> Any:
     from rich.console import Console
     from rich.progress import Progress
 
+    start = time.monotonic()
     with Progress(console=Console(stderr=True), transient=True, disable=not can_draw()) as progress:
         bar = progress.add_task(counted(config.rounds, "round"), total=config.rounds)
 
         def on_round(done: int) -> None:
             progress.update(bar, completed=done)
-            doing(f"{done} of {counted(config.rounds, 'round')}")
+            left = (time.monotonic() - start) / done * (config.rounds - done) if done else None
+            doing(f"{done} of {counted(config.rounds, 'round')}" + (f" · {duration(left)} left" if left else ""))
 
         with beating(not can_draw()):
             on_round(0)

@@ -22,6 +22,7 @@ class _Now:
     last_line: float = 0.0  # when, by the monotonic clock
     beating: bool = False
     muted: bool = False  # while a bar is drawn
+    held: bool = False  # while what is done is a part of what the outer command has said
     also: Callable[[], None] = lambda: None
 
 
@@ -30,7 +31,8 @@ _now = _Now()
 
 def doing(what: str) -> None:
     """From now on this is what the process does."""
-    _now.what = what
+    if not _now.held:
+        _now.what = what
 
 
 def spoke() -> None:
@@ -52,10 +54,15 @@ def also(call: Callable[[], None]) -> None:
 @contextlib.contextmanager
 def beating(wanted: bool = True, lines: bool = True) -> Iterator[None]:
     """Write these lines while inside, and call what `also` was given. Without `lines` only the latter is done, and if
-    it is not `wanted` nothing is. Inside another one this changes nothing.
+    it is not `wanted` nothing is. Inside another one only this changes: without `lines` its lines go on as they are.
     """
     if _now.beating or not wanted:
-        yield
+        held = _now.held
+        _now.held = held or (_now.beating and not lines)
+        try:
+            yield
+        finally:
+            _now.held = held
         return
     ended = threading.Event()
     _now.what, _now.beating, _now.also = "starting", True, lambda: None

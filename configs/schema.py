@@ -713,7 +713,7 @@ class BenchmarkConfig:
     """
 
     task: str = setting("steps", names=("steps", "layers", "inference", "translation", "scaling", "loop"))
-    models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native"])
+    models: list[str] = field(default_factory=lambda: ["transformer", "kuramoto", "fsn", "fsn_native", "osn"])
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     batch_size: int = setting(
         16, at_least(1)

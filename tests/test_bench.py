@@ -125,11 +125,11 @@ def test_what_a_run_adds_is_its_step_less_a_bare_one_of_the_same_round(monkeypat
     """Real runs, of the batches that were asked for; the time of bare steps is made up."""
     ran, bare = [], [0.25, 0.5, 0.125]
     original = loop.run
-    monkeypatch.setattr(loop, "STEPS", 12)
-    monkeypatch.setattr(loop, "LOGGED", 4)
+    monkeypatch.setattr(loop, "ROWS", 3)
+    monkeypatch.setattr(loop, "FEWEST", 12)
     monkeypatch.setattr(loop, "CORPUS", 20_000)
     monkeypatch.setattr(loop, "first_steps", lambda step: 0)
-    monkeypatch.setattr(loop, "seconds_of", lambda step: bare[len(ran) - 1])
+    monkeypatch.setattr(loop, "seconds_of", lambda step: bare[max(0, len(ran) - 1)])
 
     def kept(config):
         ran.append(original(config))
@@ -144,6 +144,12 @@ def test_what_a_run_adds_is_its_step_less_a_bare_one_of_the_same_round(monkeypat
     assert timing.run_seconds == 32 / 48, "the first row, of a run that warms up, is left out"
     assert timing.step_seconds == 0.25
     assert timing.overhead_seconds == timing.run_seconds - 0.25
+    assert timing.steps == 12
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.001, 120), (0.05, 60), (0.0475, 60), (10.0, 30)])
+def test_a_run_that_is_timed_takes_some_seconds(seconds: float, steps: int) -> None:
+    assert loop.steps_of_a_run(seconds) == steps
 
 
 @pytest.mark.parametrize(

@@ -75,3 +75,15 @@ def test_without_lines_what_is_called_beside_them_goes_on(monkeypatch, capsys):
         heartbeat.also(called.set)
         assert called.wait(10)
     assert capsys.readouterr().err == ""
+
+
+def test_a_part_without_lines_leaves_those_of_the_whole(monkeypatch):
+    monkeypatch.setattr(heartbeat, "_beat", lambda *_: None)
+    with heartbeat.beating():
+        heartbeat.doing("1 of 9 rounds")
+        with heartbeat.beating(lines=False):
+            heartbeat.doing("building the model")
+            assert heartbeat._now.what == "1 of 9 rounds"
+        with heartbeat.beating():
+            heartbeat.doing("writing the table")
+            assert heartbeat._now.what == "writing the table"
