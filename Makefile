@@ -38,7 +38,7 @@ help: ## list the targets
 # because each CUDA build of it has its own. Editable, so that the sources in this folder are what runs.
 $(VENV)/installed: pyproject.toml constraints.txt hashes.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; type make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
-	@! test -L $(VENV) || { echo "error: $(VENV) is a link, and what it links to is another checkout's; remove the link, or type make VENV=FOLDER $(MAKECMDGOALS)" >&2; exit 2; }
+	@! test -L $(VENV) || { echo "error: $(VENV) is a link, perhaps to the environment of another checkout; remove it, or if that folder is this checkout's own type make VENV=$$(readlink -f $(VENV)) $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes)"
 	@$(PIP) --no-deps --require-hashes --requirement hashes.txt

@@ -247,13 +247,15 @@ def rounds(config: BenchmarkConfig) -> Any:
     from rich.console import Console
     from rich.progress import Progress
 
-    start = time.monotonic()
+    first: list[float] = []  # when the first round was done
     with Progress(console=Console(stderr=True), transient=True, disable=not can_draw()) as progress:
         bar = progress.add_task(counted(config.rounds, "round"), total=config.rounds)
 
         def on_round(done: int) -> None:
             progress.update(bar, completed=done)
-            left = (time.monotonic() - start) / done * (config.rounds - done) if done else None
+            if done == 1:
+                first.append(time.monotonic())  # what came before is set-up, for the most part
+            left = (time.monotonic() - first[0]) / (done - 1) * (config.rounds - done) if done > 1 else None
             doing(f"{done} of {counted(config.rounds, 'round')}" + (f" · {duration(left)} left" if left else ""))
 
         with beating(not can_draw()):

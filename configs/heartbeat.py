@@ -54,11 +54,12 @@ def also(call: Callable[[], None]) -> None:
 @contextlib.contextmanager
 def beating(wanted: bool = True, lines: bool = True) -> Iterator[None]:
     """Write these lines while inside, and call what `also` was given. Without `lines` only the latter is done, and if
-    it is not `wanted` nothing is. Inside another one only this changes: without `lines` its lines go on as they are.
+    it is not `wanted` nothing is. Inside another one nothing starts, and without `lines` the lines of that one do
+    not say what is done in here.
     """
     if _now.beating or not wanted:
         held = _now.held
-        _now.held = held or (_now.beating and not lines)
+        _now.held = held or (wanted and not lines)
         try:
             yield
         finally:

@@ -24,7 +24,7 @@ import numpy as np
 from configs.counted import counted
 from configs.errors import UserError
 from configs.heartbeat import doing
-from configs.schema import DataConfig, ParallelConfig, StringsConfig
+from configs.schema import DataConfig, ParallelConfig
 from data.atomic_write import write_whole
 from data.cuts import SPLITS
 from data.files import user_path
@@ -101,15 +101,11 @@ class Built:
 Builder = Callable[[Callable[[bytes], None]], Built]
 
 
-def cache_folder(config: DataConfig | ParallelConfig | StringsConfig) -> Path:
-    """`data.cache_dir`, which strings do not have, else $SYNCHRONY_CACHE, else ~/.cache/synchrony.
-
-    UserError where there is no home folder.
-    """
-    given = None if isinstance(config, StringsConfig) else config.cache_dir
-    if not given and (named := os.environ.get("SYNCHRONY_CACHE")):
+def cache_folder(config: DataConfig | ParallelConfig) -> Path:
+    """`data.cache_dir`, else $SYNCHRONY_CACHE, else ~/.cache/synchrony. UserError where there is no home folder."""
+    if not config.cache_dir and (named := os.environ.get("SYNCHRONY_CACHE")):
         return user_path(named, "SYNCHRONY_CACHE")
-    return user_path(given or "~/.cache/synchrony", "data.cache_dir")
+    return user_path(config.cache_dir or "~/.cache/synchrony", "data.cache_dir")
 
 
 def cached_corpus(

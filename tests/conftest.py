@@ -13,6 +13,7 @@ from configs.compose import compose
 from configs.schema import RunConfig
 from training.run import run
 from training.signals import Interrupted
+from training.sweeps import parameter_memory
 from training.sweeps.own_process import Failure, OwnProcesses, train_here
 
 # key=value as an error prints it: in quotes of either kind, or up to a space.
@@ -31,6 +32,15 @@ def float32_products() -> Iterator[None]:
     """A run has a GPU take its float32 products in TF32, for the whole process: not those of the next test."""
     yield
     torch.set_float32_matmul_precision("highest")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_memory_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither believe nor write what sweeps of the user remember of parameter counts."""
+    file = tmp_path_factory.mktemp("memory") / "parameters.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parameter_memory, "place", lambda: file)
+        yield
 
 
 def made_text(n_bytes: int, seed: int = 1) -> bytes:

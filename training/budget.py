@@ -1,23 +1,14 @@
-"""The budget: shapes solved so that every model has the promised number of parameters.
+"""The budget: shapes solved so that every model has the promised number of parameters."""
 
-Counting needs torch, which takes longer to load than the status of a sweep should take. So counts are remembered on the
-disk, beside the corpora.
-"""
-
-import contextlib
-import functools
-import hashlib
-import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from configs.errors import UserError
 from configs.schema import ModelConfig, RunConfig
-from data.atomic_write import write_atomically
-from data.corpus import cache_folder
-from training.run_record.environment import PACKAGES_THAT_TRAIN, source_sha256
 
-code = functools.cache(source_sha256)  # that of this process does not change
+Parts = dict[str, int]  # trainable parameters by part, as training.build.parameters_by_part has them
+Count = Callable[[ModelConfig, int, str], Parts]
 
 # Tokens that a start is made for which holds for one length of sequences: those of a sentence, which are far fewer than
 # the longest that data.context lets in (our choice).
@@ -25,11 +16,19 @@ SENTENCE = 32
 REGULARISED = 0.1  # dropout and label smoothing of a translator, as arXiv 1706.03762 has them for its base model
 
 
-def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
+def count(model: ModelConfig, vocabulary_size: int, task: str) -> Parts:
+    """Of a model that is not built. UserError for an impossible shape."""
+    from training.parameter_count import count_parameters  # here, because it needs torch
+
+    return count_parameters(model, vocabulary_size, task)
+
+
+def resolve_shape(config: RunConfig, vocabulary_size: int, count: Count = count) -> RunConfig:
     """The config with its shape and peak learning rate filled in: from what is set, then tuned, then the scale; and how
     a translator is regularised.
 
     `ff_width` is solved from the parameter budget, in which it is linear. Resolving twice changes nothing.
+    `count`: what counts the parameters of a model.
     Raises UserError when the budget cannot be met to within the scale's tolerance.
     """
     scale, model = config.scale, config.model
@@ -52,10 +51,10 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
     context = min(config.data.context, SENTENCE) if config.task == "translation" else config.data.context
     model = replace(model, **shape).for_context(context).for_vocabulary(config.data, vocabulary_size)
     if model.ff_width is None:
-        model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size))
-    counted = budgeted_parameters(model, config, vocabulary_size)
+        model = replace(model, ff_width=_solve_ff_width(model, config, vocabulary_size, count))
+    counted = budgeted_parameters(model, config, vocabulary_size, count)
     missed = abs(counted - scale.parameters) > scale.tolerance * scale.parameters
-    if missed and model.ff_width != _solve_ff_width(model, config, vocabulary_size):
+    if missed and model.ff_width != _solve_ff_width(model, config, vocabulary_size, count):
         raise UserError(
             f"model={model.name} scale={scale.name}: model.ff_width={model.ff_width} gives {counted:,} parameters"
             f"{_without(config)}, not {scale.parameters:,} ± {scale.tolerance:.1%}; leave model.ff_width unset to have "
@@ -69,14 +68,14 @@ def resolve_shape(config: RunConfig, vocabulary_size: int) -> RunConfig:
     return replace(config, model=model, optim=optim)
 
 
-def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> int:
+def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int, count: Count) -> int:
     """The feed-forward width whose parameter count is nearest to the budget.
 
     A translator has twice the layers, so a unit of its width costs twice as much. Where half a unit is more than the
     tolerance, its budget is met to half a unit (our choice; only `fsn_native` at scale=smoke is so small).
     """
     budget = config.scale.parameters
-    one, two = (budgeted_parameters(replace(model, ff_width=width), config, vocabulary_size) for width in (1, 2))
+    one, two = (budgeted_parameters(replace(model, ff_width=width), config, vocabulary_size, count) for width in (1, 2))
     if one > budget:
         raise UserError(
             f"model={model.name} scale={config.scale.name}: model.n_layers={model.n_layers}, model.width={model.width} "
@@ -94,42 +93,15 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int)
     return ff_width
 
 
-def budgeted_parameters(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> int:
+def budgeted_parameters(model: ModelConfig, config: RunConfig, vocabulary_size: int, count: Count = count) -> int:
     """The trainable parameters that a budget covers: all where a token is a byte. `model`: that of `config`, its shape
     filled in.
 
     With a vocabulary of tokens the tables of the embedding and the readout would be most of a small model, and of some
     models more than of others: they are left out then (our choice).
     """
-    parts = _remembered_parameters(model, config, vocabulary_size)
+    parts = count(model, vocabulary_size, config.task)
     return parts["total"] if config.data.counts_tables else without_tables(parts)
-
-
-def _remembered_parameters(model: ModelConfig, config: RunConfig, vocabulary_size: int) -> dict[str, int]:
-    """By part; from the disk, if this code has counted them before. Those of a user's own network are always counted,
-    because its code may change.
-    """
-    asked = model, vocabulary_size, config.task
-    if not model.network.startswith(tuple(f"{package}:" for package in PACKAGES_THAT_TRAIN)):
-        return _counted_parameters(*asked)
-    name = hashlib.sha256(json.dumps([code(), *map(repr, asked)]).encode()).hexdigest()
-    try:
-        path = cache_folder(config.data) / "parameters" / f"{name}.json"
-    except UserError:  # no home folder
-        return _counted_parameters(*asked)
-    with contextlib.suppress(OSError, ValueError):  # absent, or damaged
-        parts: dict[str, int] = json.loads(path.read_bytes())
-        return parts
-    parts = _counted_parameters(*asked)
-    with contextlib.suppress(UserError):  # it cannot be written: then it is counted again
-        write_atomically(path, json.dumps(parts).encode())
-    return parts
-
-
-def _counted_parameters(model: ModelConfig, vocabulary_size: int, task: str) -> dict[str, int]:
-    from training.parameter_count import count_parameters  # here, because it needs torch
-
-    return count_parameters(model, vocabulary_size, task)
 
 
 def without_tables(parts: dict[str, int]) -> int:

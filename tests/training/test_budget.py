@@ -1,19 +1,15 @@
 """`scale=1m` means 1,000,000 parameters to 0.5 % for every model; a set shape wins, then tuning, then the scale."""
 
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from baseline import Transformer
 from configs.compose import compose
 from configs.errors import UserError
 from configs.groups import options
 from configs.schema import MODELS, TunedConfig
 from measures.flops import flops_per_token
-from training import budget, parameter_count
 from training.budget import resolve_shape
 from training.build import build_model, parameters_by_part
 
@@ -44,49 +40,6 @@ def test_a_set_shape_wins_over_the_tuned_one_and_the_tuned_one_over_the_scale() 
     config = resolve_shape(asked, 256)
     assert (config.model.width, config.optim.lr) == (128, 0.001)
     assert config.model.n_layers == config.scale.n_layers
-
-
-@pytest.fixture
-def counts(monkeypatch, tmp_path):
-    """How often parameters were counted, with an empty cache."""
-    monkeypatch.setenv("SYNCHRONY_CACHE", str(tmp_path / "cache"))
-    counts = []
-    monkeypatch.setattr(parameter_count, "build_model", lambda *asked: counts.append(asked) or build_model(*asked))
-    return counts
-
-
-@pytest.mark.parametrize(
-    "task",
-    [["data=text8"], ["task=recall", "data=repeat64", "trainer.max_steps=10"], ["task=translation", "data=multi30k"]],
-)
-def test_parameters_are_counted_once_for_each_shape(counts, task: list[str]) -> None:
-    config = resolved("model=fsn", "scale=smoke", *task)
-    assert len(counts) == 3
-    assert resolved("model=fsn", "scale=smoke", *task) == config and len(counts) == 3
-    resolved("model=fsn", "scale=smoke", "model.width=16", *task)
-    assert len(counts) == 6, "another shape"
-
-
-def test_a_count_is_made_again_when_it_is_damaged_or_of_other_code(counts, monkeypatch, tmp_path) -> None:
-    config = resolved("model=fsn", "scale=smoke")
-    for path in (tmp_path / "cache/parameters").iterdir():
-        path.write_text("{")
-    assert resolved("model=fsn", "scale=smoke") == config and len(counts) == 6
-    monkeypatch.setattr(budget, "code", lambda: "other")
-    assert resolved("model=fsn", "scale=smoke") == config and len(counts) == 9
-
-
-def test_the_parameters_of_a_network_of_ones_own_are_always_counted(counts, monkeypatch) -> None:
-    config = compose("train", ["model=transformer", "scale=smoke"])
-    monkeypatch.setattr(type(config.model), "network", "mine:Network")
-    monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(Network=Transformer))
-    assert resolve_shape(resolve_shape(config, 256), 256).model.ff_width and len(counts) == 4
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(counts, monkeypatch, tmp_path) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("SYNCHRONY_CACHE", str(tmp_path / "file"))
-    assert resolved("model=fsn", "scale=smoke").model.ff_width and len(counts) == 3
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from training.run_record.device import require_cuda
 
 ROWS = 6  # of the log of a run, each of which is timed
 # Steps of a run in one round: as many as take SECONDS, within these bounds.
-FEWEST, MOST, SECONDS = 30, 120, 3.0
+FEWEST, MOST, SECONDS = 12, 120, 3.0
 CORPUS = 1_000_000  # bytes of letters drawn at random
 
 

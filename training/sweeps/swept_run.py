@@ -19,6 +19,7 @@ from data.sources import vocabulary_size
 from training.budget import resolve_shape
 from training.run_record.record import RunRecord, load_record
 from training.run_record.run_directory import FAILED, LOCK, run_directory
+from training.sweeps.parameter_memory import ParameterMemory
 
 STATES = ("done", "running", "interrupted", "failed", "missing")
 SEED = re.compile("0|[1-9][0-9]{0,8}")  # a seed as it is usually typed; others are composed, and refused if need be
@@ -117,7 +118,14 @@ def configured_jobs(jobs: Sequence[Job]) -> list[tuple[Job, RunConfig]]:
         else:
             config = resolved(job.overrides)
         configured.append((job, config))
+    memory().save()
     return configured
+
+
+@functools.cache
+def memory() -> ParameterMemory:
+    """That of this process."""
+    return ParameterMemory()
 
 
 @functools.cache
@@ -128,4 +136,4 @@ def _resolved_once(overrides: tuple[str, ...]) -> RunConfig:
 def resolved(overrides: Sequence[str]) -> RunConfig:
     """The config of a run with its shape solved for its vocabulary. UserError for an impossible one."""
     config = compose("train", overrides)
-    return resolve_shape(config, vocabulary_size(config.data))
+    return resolve_shape(config, vocabulary_size(config.data), memory())
