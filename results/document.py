@@ -87,6 +87,11 @@ class Document:
         return list(files)
 
 
+def amount(tokens: float, digits: int = 2) -> str:
+    """How many tokens, in millions with so many digits where they are many."""
+    return f"{tokens:,.0f}" if tokens < 100_000 else f"{tokens / 1e6:.{digits}f} M"
+
+
 def _list(notes: Sequence[str]) -> str:
     return "\n".join(f"- {for_markdown(note)}" for note in notes)
 

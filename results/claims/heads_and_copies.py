@@ -9,6 +9,7 @@ from measures.statistics import Estimate, difference_over_seeds
 from results.claims.claim import Check, Stated, Text
 from results.claims.comparison import Comparison
 from results.claims.sources import Sources, runs_of, where_from
+from results.document import amount
 from results.evidence.copy_depth import by_depth, start
 from results.evidence.locking import LOCKED, locked_rows
 from results.evidence.runs import Run
@@ -97,7 +98,7 @@ class LockedEarly(Check):
             chosen = sorted(tokens for tokens, values in shares.items() if len(values) == len(runs))
             if chosen:
                 at = dict.fromkeys([*chosen[:2], chosen[-1]])
-                texts = [f"{mean(shares[tokens]):.0%} after {tokens / 1e6:.1f} M tokens" for tokens in at]
+                texts = [f"{mean(shares[tokens]):.0%} after {amount(tokens, 1)} tokens" for tokens in at]
                 lines.append(f"{where_from(evidence, runs)}: {', '.join(texts)}")
         return lines
 

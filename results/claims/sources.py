@@ -13,6 +13,7 @@ from data.code import DATASET, REVISION
 from data.cuts import SPLITS
 from data.enwik8 import ENWIK8
 from results.claims.verdict import Verdict
+from results.document import amount
 from results.evidence.layer_measurements import Measurement, grouped, measurement_files, read_measurement
 from results.evidence.runs import COMMITTED, NOT_RUNS, Evidence, Run, gather
 from results.evidence.stored import count_stored
@@ -119,5 +120,5 @@ def where_from(evidence: Evidence, runs: Sequence[Run], start: bool = False) -> 
     scales = ", ".join(by_scale(runs))
     tokens = max((run.record.final["tokens"] for run in runs if run.record and run.record.final), default=0)
     seeds = len({run.seed for run in runs})
-    length = "at the start" if start else f"{tokens / 1e6:.1f} M tokens"
+    length = "at the start" if start else f"{amount(tokens, 1)} tokens"
     return f"{evidence.corpus}, {scales}, {length}, {counted(seeds, 'seed')}"

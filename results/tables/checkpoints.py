@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from measures.statistics import shown_difference, shown_mean
-from results.document import Document, Row, Table
+from results.document import Document, Row, Table, amount
 from results.evidence.protocol import UNPAIRED, footnotes, require_one, row_protocol
 from results.evidence.runs import Evidence, Run
 from results.figures.curves import drawn, plot_curves
@@ -84,7 +84,7 @@ def _name(row: dict[str, Any]) -> str:
     epoch, tokens = row["epoch"], row["tokens"]
     if epoch and float(epoch).is_integer():
         return f"epoch {epoch:.0f}"
-    return f"{tokens:,} tokens" if tokens < 100_000 else f"{tokens / 1e6:.2f} M tokens"
+    return f"{amount(tokens)} tokens"
 
 
 def _means(name: str, losses: Losses, models: Sequence[str], seeds: int) -> Row:

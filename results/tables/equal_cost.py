@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from results.document import Table
+from results.document import Table, amount
 from results.evidence.cost import Cost, at_equal_cost, relative_cost
 from results.evidence.curves import curve, curve_bytes
 from results.evidence.settings import TRANSFORMER
@@ -53,7 +53,7 @@ def _cell(
     compared = at_equal_cost(ours, transformers, ratio, n_bytes)
     if compared is None:
         return NOT_REACHED
-    at = "" if compared.tokens == end else f" (at {compared.tokens / 1e6:.2f} M)"
+    at = "" if compared.tokens == end else f" (at {amount(compared.tokens)})"
     return f"{compared.difference.shown('+')} {compared.difference.side}{at}"
 
 
@@ -69,7 +69,7 @@ def _notes(costs: Mapping[str, Cost], end: int) -> list[str]:
         time += f"; {NOT_MEASURED}: no benchmark has it, and {why}"
     return [
         f"FLOPs of a training step per token (matrix products); {time}.",
-        f"Equal cost: the {TRANSFORMER} after {end / 1e6:.2f} M tokens, its last validation on these bytes, and a "
+        f"Equal cost: the {TRANSFORMER} after {amount(end)} tokens, its last validation on these bytes, and a "
         "model whose token costs c times as much after 1/c of that; one that costs less at its own end, and the "
         f"{TRANSFORMER} earlier. Between validations the loss is linear in the logarithm of the tokens; nothing is "
         "extrapolated.",

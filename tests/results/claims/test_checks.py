@@ -350,7 +350,7 @@ def test_what_is_shown_and_not_judged(runs):
     where = "another, 250k, 0.1 M tokens, 3 seeds: "
     assert nearest(shown(ActiveShare(model="osn")), cpu) == f"{where}30% after training"
     locked = nearest(shown(LockedEarly(model="osn")), cpu)
-    assert locked == f"{where}35% after 0.0 M tokens, 25% after 0.1 M tokens, 15% after 0.1 M tokens"
+    assert locked == f"{where}35% after 40,960 tokens, 25% after 81,920 tokens, 15% after 0.1 M tokens"
     flops = nearest(shown(Flops(model="osn", baseline="transformer", sweep="fsn-enwik8")), cpu)
     assert flops.endswith(
         "whole models of 250k at N = 256, matrix products of a training step: osn takes 1.50 times the transformer's"
