@@ -62,7 +62,7 @@ class LayerCost(Check):
                 text = ", ".join(f"{layer} {ratio:.2f}" for layer, ratio in ratios.items())
                 where = _shape(group[0]) if self.quantity == "FLOPs" else _where(group[0])
                 lines.append(f"{where}, N = {longest:,}: {text} times {baseline}'s {self.quantity}")
-        return lines
+        return list(dict.fromkeys(lines))  # FLOPs are the same on all devices
 
     def _cost(self, measured: Measurement, timing: LayerTiming) -> float:
         if self.quantity == "memory":
@@ -95,7 +95,7 @@ class Growth(Check):
 
 def _where(measured: Measurement) -> str:
     passes = "forward and backward" if measured.config["backward"] else "forward alone"
-    return f"{measured.device}, {_shape(measured)}, {passes}"
+    return f"{measured.where}, {_shape(measured)}, {passes}"
 
 
 def _shape(measured: Measurement) -> str:

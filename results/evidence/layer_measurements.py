@@ -15,6 +15,7 @@ from pydantic import Field, StrictBool, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from configs.compose import compose
+from configs.counted import counted
 from configs.errors import UserError
 from configs.schema import BLOCKS
 from data.atomic_write import make_parent
@@ -84,6 +85,15 @@ class Measurement:
     @property
     def protocol(self) -> tuple[object, ...]:
         return self.device, self.unit in BLOCKS, *(self.config.get(key) for key in SAME_PROTOCOL)
+
+    @property
+    def where(self) -> str:
+        """What it was measured on: of a CPU with how many threads."""
+        if self.config["device"] != "cpu":
+            return self.device
+        count = self.config["threads"]
+        threads = "torch's own number of threads" if count is None else counted(count, "thread")
+        return f"{self.device}, {threads}"
 
     @property
     def unit(self) -> str:

@@ -51,11 +51,8 @@ def add_layer_cost(group: Sequence[Measurement], document: Document, folder: Pat
     order = list(dict.fromkeys(name for one in group for name in one.config["layers"]))
     timings = sorted((t for one in group for t in one.timings), key=lambda t: (order.index(t.layer), t.tokens))
     flops = {(t.layer, t.tokens): forward_flops(t.layer, D, H, t.tokens) for t in timings}
-    count = config["threads"]
-    threads = "torch's own number of threads" if count is None else counted(count, "thread")
-    where = f"{first.device}, {threads}" if config["device"] == "cpu" else first.device
     what = "forward and backward" if config["backward"] else "forward pass without gradients"
-    of = f"{what} of 1 x N x {D}, {counted(H, 'head')}, on {where}, precision {config['precision']}"
+    of = f"{what} of 1 x N x {D}, {counted(H, 'head')}, on {first.where}, precision {config['precision']}"
     rounds = " and ".join(dict.fromkeys(str(one.config["rounds"]) for one in group))
     things = "Blocks with a feed-forward" if unit in BLOCKS else "Attention layers"
     title = f"{things}, {of}: medians of {rounds} rounds, and ratios to {unit}"

@@ -364,13 +364,20 @@ def measured(name, layers, lengths=(1024, 2048), **config):
         for n in lengths
         for k, (layer, (b, memory)) in enumerate(layers.items())
     ]
-    config = {"layers": list(layers), "d_model": 64, "n_heads": 2, "backward": True} | config
+    config = {
+        "layers": list(layers),
+        "d_model": 64,
+        "n_heads": 2,
+        "backward": True,
+        "device": "cpu",
+        "threads": 1,
+    } | config
     return Measurement(Path(name), config, "a processor", {}, {}, timings)
 
 
 def test_costs_of_layers_stand_against_each_baseline_that_was_measured():
     cost = sources(layers=[[measured("layers.json", {"sdpa": (1, 100), "ssa": (2, 90), "softmax_explicit": (2, 900)})]])
-    where = "a processor, width 64, 2 heads, forward and backward, N = 2,048: "
+    where = "a processor, 1 thread, width 64, 2 heads, forward and backward, N = 2,048: "
 
     def cost_of(quantity, *baselines, layers=("ssa", "ssa_osn")):
         return nearest(shown(LayerCost(layers=list(layers), baselines=list(baselines), quantity=quantity)), cost)
@@ -397,3 +404,17 @@ def test_passes_of_one_protocol_are_one_line_at_the_greatest_length():
     ]
     claimed = shown(LayerCost(layers=["ssa"], baselines=["sdpa"], quantity="memory"))
     assert nearest(claimed, sources(layers=[passes])).endswith("N = 1,024: ssa 0.90 times sdpa's memory")
+
+
+def test_threads_are_named_for_time_and_not_for_flops():
+    groups = [[measured(f"{n}.json", {"sdpa": (1, 100), "ssa": (2, 90)}, threads=n)] for n in (1, 2)]
+
+    def texts(quantity):
+        claimed = shown(LayerCost(layers=["ssa"], baselines=["sdpa"], quantity=quantity))
+        return nearest(claimed, sources(layers=groups)).split("; ")
+
+    assert [text.partition(", width")[0] for text in texts("time")] == [
+        "a processor, 1 thread",
+        "a processor, 2 threads",
+    ]
+    assert len(texts("FLOPs")) == 1
