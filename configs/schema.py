@@ -193,8 +193,8 @@ class FSNConfig(InBandsConfig):
     null: str = setting(
         "zero", names=("zero", "learned", "none"), needs=Need("model.delay=true", lambda run: run.model.delay)
     )
-    # ours: its form, swiglu | native: collective modes (paper)
-    feed_forward: str = setting("swiglu", names=("swiglu", "native"))
+    # ours: its form, swiglu | collective modes (paper): mean_field, or native, with amplitudes; see fsn/modes.py
+    feed_forward: str = setting("swiglu", names=("swiglu", "mean_field", "native"))
     readout: str = setting("linear", names=("linear", "tied"))  # ours: linear | tied to the embedding's phases
     # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the drift is fast
     grading: float = setting(2.0, at_least(0))
@@ -263,7 +263,7 @@ class OSNConfig(InBandsConfig):
     )
     # ours: heads whose keys have the content of the token before
     delayed_heads: int = setting(1, at_least(0), example=2)
-    # ours: queries of head h stand h lags (tokens) back at the start, learned; 0: not
+    # ours: queries of head h start h lags (tokens) back, learned; 0: no lag
     lag: float = setting(1.0, at_least(0))
     # ours: added to the sum of strengths where a token need not lock to itself
     floor: float = setting(0.1, at_least(0), needs=OWN_QUERIES)

@@ -199,8 +199,8 @@ class LayerForm:
         `copying`: the copying heads are beside the layers' own attention; `cross`: layers couple to a memory too, and
         their copying heads do so instead. Raises ValueError for an impossible shape or an unknown feed_forward.
         """
-        if self.feed_forward not in ("swiglu", "native"):
-            raise ValueError(f"feed_forward={self.feed_forward!r} is neither 'swiglu' nor 'native'")
+        if self.feed_forward not in ("swiglu", "mean_field", "native"):
+            raise ValueError(f"feed_forward={self.feed_forward!r} is not one of 'swiglu', 'mean_field', 'native'")
         checks.sizes(n_phases=n_phases, n_layers=n_layers, n_heads=n_heads)
         checks.whole("ff_width", ff_width, 1, optional=True)
         if n_phases % n_heads:
@@ -224,9 +224,11 @@ class LayerForm:
             copies = number >= n_layers - self.copying_layers and (copying or cross)
             head = self._copying(n_phases, causal=causal and not cross) if copies else None
             block = (
-                CollectiveModes(n_phases, ff_width)
-                if self.feed_forward == "native"
-                else PhaseSwiGLU(n_phases, ff_width, n_layers, self.quadratures)
+                PhaseSwiGLU(n_phases, ff_width, n_layers, self.quadratures)
+                if self.feed_forward == "swiglu"
+                else CollectiveModes(
+                    n_phases, ff_width, weighted=self.feed_forward == "native", quadratures=self.quadratures
+                )
             )
             heads = {"cross_copying" if cross else "copying": head}
             layers.append(

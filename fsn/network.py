@@ -25,7 +25,8 @@ from synchrony_blocks.decoder import Decoder
 class FSN(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
-    `ff_width` is the SwiGLU width, or the number of collective modes for `feed_forward="native"`. The readout is
+    `ff_width` is the SwiGLU width, or the number of collective modes (fsn/modes.py): `feed_forward="mean_field"`, or
+    "native" for the weighted form. The readout is
     logits = W [cos theta, sin theta], or tied to the embedding's phases (one learned inverse temperature). The
     embedding's phases start uniform in +-pi (j / d_h)^grading for coordinate j = 1..d_h of a head. Where `grading` is
     not 0, the coordinates of fastest rotary drift begin nearly alike for all tokens: they tell positions apart, the

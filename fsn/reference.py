@@ -192,18 +192,18 @@ def copying_head(
 
 
 def collective_modes(layer: CollectiveModes, theta: Tensor) -> Tensor:
-    """dtheta (d,) for one state theta (d,): sum_k f_k w_kc sin(mu_kc + alpha_kc - theta_c)."""
+    """dtheta (d,) for one state theta (d,): sum_k f_k w_kc sin(mu_kc - theta_c), or with amplitudes and angles."""
     n_modes, d = layer.pattern.shape
-    joined = torch.cat((theta.cos(), theta.sin()))
+    listen = torch.full((n_modes, d), math.sqrt(2)).to(theta) if layer.listen is None else layer.listen
+    target = layer.pattern if layer.angle is None else layer.pattern + layer.angle
     increment = [theta.new_zeros(()) for _ in range(d)]
     for k in range(n_modes):
         coherence = theta.new_zeros(())
         for c in range(d):
-            coherence = coherence + layer.listen[k, c] * torch.cos(theta[c] - layer.pattern[k, c]) / math.sqrt(d)
-        force = coherence * torch.sigmoid(coherence) * (layer.drive.weight[k] @ joined)
+            coherence = coherence + listen[k, c] * torch.cos(theta[c] - layer.pattern[k, c]) / math.sqrt(d)
+        force = coherence * torch.sigmoid(coherence) * (layer.drive.weight[k] @ seen(layer.observed, theta))
         for c in range(d):
-            pull = layer.pull[k, c] * torch.sin(layer.pattern[k, c] + layer.angle[k, c] - theta[c])
-            increment[c] = increment[c] + force * pull
+            increment[c] = increment[c] + force * layer.pull[k, c] * torch.sin(target[k, c] - theta[c])
     return torch.stack(increment)
 
 

@@ -1,4 +1,4 @@
-"""The worked example of CONTRIBUTING.md, as it stands there: three places make a model, which trains and samples."""
+"""The worked example of CONTRIBUTING.md, as written there: three places make a model, which trains and samples."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """docs/scaling.md from a measurement: `python -m results.scaling [record=FILE] [output=FILE.md]`, or `make scaling`.
 
-What stands in the page between `<!-- made: NAME -->` and `<!-- end -->` is replaced, all else is written by hand; the
+Text of the page between `<!-- made: NAME -->` and `<!-- end -->` is replaced, all else is written by hand; the
 figure lies beside it. The measurement: python bench.py task=scaling ... output=FILE, as the page says.
 """
 

@@ -1,6 +1,7 @@
 """The fast FSN equals the loops written from the equations, values and gradients, in float64 to 1e-10."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ VARIANTS = {
 NETWORKS = {
     "linear readout": {"readout": "linear"},
     "tied readout": {"readout": "tied", "null": "learned"},
+    "mean field": {"feed_forward": "mean_field"},
     "native": {"feed_forward": "native"},
     "kuramoto": VARIANTS["kuramoto"],
     "one quadrature": {"quadratures": 1},
@@ -98,8 +100,9 @@ def test_local_coupling_and_copying_head(name: str, length: int) -> None:
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def test_collective_modes() -> None:
-    layer = randomised(CollectiveModes(5, 3))
+@pytest.mark.parametrize("form", [{}, {"quadratures": 2}, {"weighted": True}])
+def test_collective_modes(form: dict[str, Any]) -> None:
+    layer = randomised(CollectiveModes(5, 3, **form))
     theta = (3 * torch.randn(4, 5, dtype=torch.float64)).requires_grad_()
     inputs = [theta, *layer.parameters()]
     fast = layer(theta)

@@ -96,7 +96,7 @@ def test_all_tables_figures_notes_and_runs_are_on_it(sections, page):
 
 
 def test_each_target_is_folded_under_its_title_and_what_came_of_it(sections, page):
-    """Every number of the line stands in a cell."""
+    """Every number of the line is in a cell."""
     assert Elements(page).elements.count(("details", {"class": "part", "id": "table-fsn-enwik8"})) == 1
     text = Elements(page).text
     for section in sections[1:]:
@@ -118,7 +118,7 @@ def test_what_has_no_run_is_one_list_of_commands(page):
 def test_claims_are_a_list_by_verdict_each_with_sign_and_words(page):
     text = " ".join(Elements(page).text.split())
     for number, (verdict, sign) in enumerate(SIGNS.items()):
-        start = text.index(f"{1 + (number == 0)} {sign} {verdict}")  # the first claim stands there twice
+        start = text.index(f"{1 + (number == 0)} {sign} {verdict}")  # the first claim is there twice
         assert text.index(f"{number} <script>", start) > start
     assert text.count("a note on claims") == 1
     assert text.count("who says so") == 2 and "No claim of the papers is decided" not in text

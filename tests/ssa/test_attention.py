@@ -146,7 +146,7 @@ def test_a_coupling_that_is_asked_for_is_taken():
 
 
 def test_cross_attention_token_by_token():
-    """One that has positions must be told where its query stands."""
+    """One that has positions must be told the position of its query."""
     layer = shaken()
     x, memory = torch.randn(2, N, D, dtype=torch.double), torch.randn(2, 5, D, dtype=torch.double)
     whole, found = layer(x, memory=memory, return_diagnostics=True)
