@@ -194,7 +194,7 @@ def copying_head(
 def collective_modes(layer: CollectiveModes, theta: Tensor) -> Tensor:
     """dtheta (d,) for one state theta (d,): sum_k f_k w_kc sin(mu_kc - theta_c), or with amplitudes and angles."""
     n_modes, d = layer.pattern.shape
-    listen = torch.full((n_modes, d), math.sqrt(2)).to(theta) if layer.listen is None else layer.listen
+    listen = torch.full_like(layer.pattern, math.sqrt(2)) if layer.listen is None else layer.listen
     target = layer.pattern if layer.angle is None else layer.pattern + layer.angle
     increment = [theta.new_zeros(()) for _ in range(d)]
     for k in range(n_modes):
