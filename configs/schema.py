@@ -193,7 +193,7 @@ class FSNConfig(InBandsConfig):
     null: str = setting(
         "zero", names=("zero", "learned", "none"), needs=Need("model.delay=true", lambda run: run.model.delay)
     )
-    # ours: its form, swiglu | collective modes (paper): mean_field, or native, with amplitudes; see fsn/modes.py
+    # ours: swiglu | mean_field, native: collective modes (paper), native with amplitudes and angles; see fsn/modes.py
     feed_forward: str = setting("swiglu", names=("swiglu", "mean_field", "native"))
     readout: str = setting("linear", names=("linear", "tied"))  # ours: linear | tied to the embedding's phases
     # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the drift is fast

@@ -11,8 +11,8 @@ In the weighted form a mode listens with amplitudes, pulls at an angle, and its 
     rho_k = (1/sqrt d) sum_c a_kc cos(theta_c - mu_kc)
     dtheta_c = sum_k f_k w_kc sin(mu_kc + alpha_kc - theta_c)
 
-It takes 6 d parameters a mode, the other form with one quadrature 3 d. So that one has twice the modes at equal
-parameters, and 5/3 of the matrix products.
+The weighted form takes 6 d parameters a mode. The plain form with one quadrature takes 3 d, so it has twice the modes
+at equal parameters, and 5/3 of the multiplications.
 
 Legend: d phases, K modes, mu (K, d) phase patterns and alpha (K, d) frustration angles in rad, a, w (K, d) amplitudes,
 o what the drive sees of theta (see `fsn.phases.Observed`).
@@ -33,7 +33,7 @@ from synchrony_blocks.configured import Configured
 class CollectiveModes(Configured):
     """Phases theta (..., n_phases) in rad -> increments dtheta of the same shape, through `n_modes` modes.
 
-    `quadratures`: those that the drive sees of each phase, 1 or 2; the weighted form sees 2 whatever it says.
+    `quadratures`: those that the drive sees of each phase, 1 or 2, in the plain form; the weighted form always sees 2.
     Initialisation (our choice): patterns anywhere on the torus, no frustration, coherences and drives of order 1,
     and a weak pull, so that a layer begins near the identity. Raises ValueError for a number less than 1, for other
     quadratures, and for phases of another number or kind, TypeError for what is no whole number or no tensor.
@@ -44,7 +44,7 @@ class CollectiveModes(Configured):
         n_phases: int,
         n_modes: int,
         *,
-        weighted: bool = False,
+        weighted: bool = True,
         quadratures: int = 1,
         device: Device = None,
         dtype: torch.dtype | None = None,

@@ -25,15 +25,15 @@ from synchrony_blocks.decoder import Decoder
 class FSN(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
-    `ff_width` is the SwiGLU width, or the number of collective modes (fsn/modes.py): `feed_forward="mean_field"`, or
-    "native" for the weighted form. The readout is
-    logits = W [cos theta, sin theta], or tied to the embedding's phases (one learned inverse temperature). The
-    embedding's phases start uniform in +-pi (j / d_h)^grading for coordinate j = 1..d_h of a head. Where `grading` is
-    not 0, the coordinates of fastest rotary drift begin nearly alike for all tokens: they tell positions apart, the
-    slower ones contents (our choice, see EXPERIMENTS.md). Further keywords are those of `fsn.layer.LayerForm`. With
-    `cutoffs` the vocabulary is read and predicted in bands (fsn/phase_bands.py, synchrony_blocks/adaptive.py), each
-    narrower than the last by `div_value`. `cross`: layers couple to a memory too, which makes it the decoder of a
-    translator. `dropout`: of increments; phases of the embedding are left whole (ours).
+    `feed_forward` is "swiglu", or has collective modes (fsn/modes.py): "native" in the weighted form, "mean_field" in
+    the plain one. `ff_width` is the SwiGLU width, or the number of modes. The readout is logits = W [cos theta, sin
+    theta], or tied to the embedding's phases (one learned inverse temperature). The embedding's phases start uniform
+    in +-pi (j / d_h)^grading for coordinate j = 1..d_h of a head. Where `grading` is not 0, the coordinates of fastest
+    rotary drift begin nearly alike for all tokens: they tell positions apart, the slower ones contents (our choice,
+    see EXPERIMENTS.md). Further keywords are those of `fsn.layer.LayerForm`. With `cutoffs` the vocabulary is read and
+    predicted in bands (fsn/phase_bands.py, synchrony_blocks/adaptive.py), each narrower than the last by `div_value`.
+    `cross`: layers couple to a memory too, which makes it the decoder of a translator. `dropout`: of increments;
+    phases of the embedding are left whole (ours).
     Raises ValueError for an impossible shape, an unknown feed_forward or readout, and for cutoffs with a tied one.
     """
 

@@ -117,8 +117,8 @@ MISTAKES = [
 
 # What is wrong with values that are well-formed: resolved directly, which is quicker than through Hydra.
 IMPOSSIBLE = [
-    ({"model.feed_forward": "mlp"}, "legal values are swiglu, native; type"),
-    ({"model.feed_forward": "gelu"}, "legal values are swiglu, native; type model.feed_forward=swiglu"),
+    ({"model.feed_forward": "mlp"}, "legal values are swiglu, mean_field, native; type"),
+    ({"model.feed_forward": "gelu"}, "legal values are swiglu, mean_field, native; type model.feed_forward=swiglu"),
     ({"model.gate": "conten"}, "type model.gate=content"),
     ({"precision": 16}, "precision=16: legal values are 32, bf16"),
     ({"task": "translate"}, "task=translate: legal values are language, recall, translation"),

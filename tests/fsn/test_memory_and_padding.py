@@ -379,7 +379,7 @@ def test_impossible_numbers_are_named() -> None:
         (lambda: LocalCoupling(4, 2, coupling=math.nan), "coupling=nan is not finite"),
         (lambda: CollectiveModes(4, 0), "n_modes=0 is less than 1"),
         (lambda: CollectiveModes(4, 2)(torch.zeros(3, 4, dtype=torch.int64)), "theta is torch.int64, not of floating"),
-        (lambda: CollectiveModes(4, 2, quadratures=3), "quadratures=3 is neither 1 nor 2"),
+        (lambda: CollectiveModes(4, 2, weighted=False, quadratures=3), "quadratures=3 is neither 1 nor 2"),
         (lambda: FSN(8, 4, feed_forward="mlp"), "feed_forward='mlp' is not one of 'swiglu', 'mean_field', 'native'"),
         (lambda: CollectiveModes(4, 2)(torch.zeros(3, 5)), r"theta has shape \(3, 5\), not \(\.\.\., 4\)"),
         (lambda: FSN(8, 4, grading=-1), "grading=-1 is not a number from 0 on"),

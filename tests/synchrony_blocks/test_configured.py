@@ -30,6 +30,7 @@ MODULES = NETWORKS | {
     "LocalCoupling": partial(LocalCoupling, 8, 2),
     "CopyingHead": partial(CopyingHead, 8),
     "CollectiveModes": partial(CollectiveModes, 8, 3),
+    "CollectiveModes, plain": partial(CollectiveModes, 8, 3, weighted=False, quadratures=1),
     "SelectiveSynchronizationAttention": SSA,
     "a threshold that is not learned": partial(SSA, learn_theta=False),
     "OSNBlock": partial(OSNBlock, 8, 2),
