@@ -216,7 +216,7 @@ def test_smoke_of_every_target(smoke, capsys, in_this_process):
     assert "| repeat64 | repeat6 |" in texts["table-recall"] and "bits per byte" not in texts["table-recall"]
     assert "| 16+" in texts["figure-copy-depth"] and "layer" in texts["figure-coupling"]
     losses, costs = texts["table-fsn-ablation"].split("cost beside loss")
-    assert losses.count("one seed") == 12 and costs.count("| transformer ") == 1
+    assert losses.count("one seed") == 13 and costs.count("| transformer ") == 1
     said = capsys.readouterr().out
     assert said.count("its record is there") == 0 and said.count("done before") > 10
 
