@@ -25,7 +25,7 @@ from configs.strict import leaves, require_utf8
 OF_A_RUN = ("data.path", "data.tokenizer")
 ESCAPED_BY_HYDRA = re.compile(r"[\\()\[\]{}:=, \t]")  # where a value without quotes is one of several
 INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
-GROUPING = re.compile(r"""['"()\[\]{}\\]""")  # with these a comma need not stand between two values
+GROUPING = re.compile(r"""['"()\[\]{}\\]""")  # with these a comma need not separate two values
 
 
 def as_typed(entry: str, arguments: Sequence[str]) -> list[str]:

@@ -33,7 +33,8 @@ from synchrony_blocks.configured import Configured
 class CollectiveModes(Configured):
     """Phases theta (..., n_phases) in rad -> increments dtheta of the same shape, through `n_modes` modes.
 
-    `quadratures`: those that the drive sees of each phase, 1 or 2, in the plain form; the weighted form always sees 2.
+    `weighted`: the form with amplitudes and angles. `quadratures`: those that the drive of the plain form sees of each
+    phase, 1 or 2; that of the weighted form always sees 2.
     Initialisation (our choice): patterns anywhere on the torus, no frustration, coherences and drives of order 1,
     and a weak pull, so that a layer begins near the identity. Raises ValueError for a number less than 1, for other
     quadratures, and for phases of another number or kind, TypeError for what is no whole number or no tensor.

@@ -7,7 +7,7 @@ PyTorch's fused CPU kernel does not take that and falls back to the whole matrix
 chunks, each, where it is causal, against its own prefix of keys: about half the work, in matrix products. On CUDA the
 choice among the kernels that allow unequal widths is PyTorch's.
 
-Legend: B batch, H heads, N queries, S slots that keys stand in, E key width, W value width.
+Legend: B batch, H heads, N queries, S slots of keys, E key width, W value width.
 """
 
 from typing import Any

@@ -3,7 +3,7 @@
 `bleu` is sacreBLEU's with its 13a tokenizer, `chrf` its chrF2, each with the signature that tells how it was counted
 (Post 2018, "A Call for Clarity in Reporting BLEU Scores"). `bleu_tokenised` is what arXiv 1706.03762 reports on WMT-14:
 translation and reference tokenised by Moses' rules, compounds split at hyphens, then BLEU of these tokens. It is the
-larger of the two, so the two must never stand in one column.
+larger of the two, so the two must never be in one column.
 
 The interval is sacreBLEU's bootstrap over sentences. Of two systems the paired bootstrap tells whether they differ
 (Koehn 2004).

@@ -87,13 +87,13 @@ class OSN(Decoder):
     """Language model: tokens (B, N) int64 -> logits (B, N, V).
 
     Further keywords are those of `OSNBlock`, of its attention, and, one by one, of `Positions` and `Start`.
-    By default queries of head h stand h tokens back, positions take 0.3 of the first head's frequencies to 0.98 of the
-    last one's, and the first head's keys are delayed; `lag=0, delayed_heads=0` leaves queries and keys where they are,
-    as in the paper. `position=False`: no positional part, and no lag. `start`: "calibrated" or "published".
-    `calibration_length`: tokens of the sequences it will be trained on. With `cutoffs` the vocabulary is read and
-    predicted in bands (synchrony_blocks/adaptive.py), each narrower than the last by `div_value`. `cross`: layers
-    attend to a memory too, which makes it the decoder of a translator, which calibrates it. `dropout`: of embeddings
-    and of increments.
+    By default queries of head h take a position h tokens back, positions take 0.3 of the first head's frequencies to
+    0.98 of the last one's, and the first head's keys are delayed; `lag=0, delayed_heads=0` leaves queries and keys
+    where they are, as in the paper. `position=False`: no positional part, and no lag. `start`: "calibrated" or
+    "published". `calibration_length`: tokens of the sequences it will be trained on. With `cutoffs` the vocabulary is
+    read and predicted in bands (synchrony_blocks/adaptive.py), each narrower than the last by `div_value`. `cross`:
+    layers attend to a memory too, which makes it the decoder of a translator, which calibrates it. `dropout`: of
+    embeddings and of increments.
 
     Raises ValueError for a block that knows the future (causal=False), for a lag without positions, and what the block
     raises.

@@ -28,8 +28,8 @@ class Positions:
 
     `drifts`: F, pairs of cos and sin with a learned amplitude in every head, nu_f = drift_base^(-f / F) rad a token.
     `position_share`: of the square of the first and the last head's frequencies at the start, those between in equal
-    steps; a single head takes their mean. `lag`: queries of head h stand h lags (tokens, learned from there) further
-    back than they are, so that a head may look for what came before; 0: none do.
+    steps; a single head takes their mean. `lag`: queries of head h take a position h lags (tokens, learned from
+    there) before their own, so that a head may look for what came before; 0: none do.
     """
 
     drifts: int = 8

@@ -375,7 +375,7 @@ def measured(name, layers, lengths=(1024, 2048), **config):
     return Measurement(Path(name), config, "a processor", {}, {}, timings)
 
 
-def test_costs_of_layers_stand_against_each_baseline_that_was_measured():
+def test_costs_of_layers_are_given_against_each_baseline_that_was_measured():
     cost = sources(layers=[[measured("layers.json", {"sdpa": (1, 100), "ssa": (2, 90), "softmax_explicit": (2, 900)})]])
     where = "a processor, 1 thread, width 64, 2 heads, forward and backward, N = 2,048: "
 
