@@ -170,7 +170,7 @@ COPYING = Need("model.copying_layers=1", lambda run: run.model.copying_layers > 
 
 @dataclass
 class FSNConfig(InBandsConfig):
-    """Also `kuramoto` (attention alone, no delay, no frustration) and `fsn_native` (feed_forward: native)."""
+    """Also `kuramoto` (attention alone, no delay, no frustration) and `fsn_native` (feed_forward: mean_field)."""
 
     network: ClassVar[str] = "fsn:FSN"
     translator: ClassVar[str | None] = "fsn:FSNTranslator"
@@ -193,7 +193,7 @@ class FSNConfig(InBandsConfig):
     null: str = setting(
         "zero", names=("zero", "learned", "none"), needs=Need("model.delay=true", lambda run: run.model.delay)
     )
-    # ours: swiglu | mean_field, native: collective modes (paper), native with amplitudes and angles; see fsn/modes.py
+    # ours: swiglu | collective modes (paper): mean_field, or native, with amplitudes and angles; see fsn/modes.py
     feed_forward: str = setting("swiglu", names=("swiglu", "mean_field", "native"))
     readout: str = setting("linear", names=("linear", "tied"))  # ours: linear | tied to the embedding's phases
     # ours: embedding phases start in +-pi (j / d_h)^grading, narrow where the drift is fast

@@ -21,7 +21,7 @@ VARIANTS = [
     ["model=fsn", "model.null=none", "model.grading=0", "model.gate_spread=0"],
     ["model=fsn", "model.local_layers=1", "model.reach=3", "model.copying_layers=1", "model.increment_limit=0.5"],
     ["model=fsn_native", "model.local_layers=1", "model.copying_layers=2", "model.copying_share=1"],
-    ["model=fsn_native", "model.feed_forward=mean_field"],
+    ["model=fsn_native", "model.feed_forward=native"],
     ["model=transformer", "model.delayed_heads=1"],
     ["model=transformer", "model.delayed_heads=1", "model.lag_heads=2", "model.helped_layers=1"],
     ["model=osn", "model.lag=0", "model.delayed_heads=0"],

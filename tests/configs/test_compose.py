@@ -61,7 +61,7 @@ def test_models_and_their_kinds():
     assert isinstance(compose("train", ["model=transformer"]).model, TransformerConfig)
     kuramoto = compose("train", ["model=kuramoto"]).model
     assert (kuramoto.harmonics, kuramoto.delay, kuramoto.frustration) == (1, False, False)
-    assert compose("train", ["model=fsn_native"]).model.feed_forward == "native"
+    assert compose("train", ["model=fsn_native"]).model.feed_forward == "mean_field"
 
 
 def test_trainers():

@@ -40,7 +40,7 @@ VARIANTS = [
     *([f"model={name}"] for name in MODELS),
     ["model=kuramoto", "model.gate=constant"],
     ["model=fsn", "model.null=learned", "model.readout=tied"],
-    ["model=fsn_native", "model.feed_forward=mean_field"],
+    ["model=fsn_native", "model.feed_forward=native"],
     ["model=osn", "model.query_frequency=separate", "model.feed_forward=gelu"],
     ["model=osn", "model.learn_theta=false", "model.lag=0"],
 ]
