@@ -15,6 +15,7 @@ from synchrony_blocks import MemoryCache, TokenBuffer, Translator, reorder
 from training.budget import resolve_shape
 from training.build import build_model, parameters_by_part
 
+WEIGHTED = "fsn_native model.feed_forward=native"
 V, M, N = 64, 9, 21  # vocabulary, longest source, target: longer than a new cache has room for
 VARIANTS = [
     *([f"model={name}"] for name in MODELS),
@@ -31,6 +32,7 @@ VARIANTS = [
     ["model=osn", "model.lag=0", "model.delayed_heads=0", "model.feed_forward=gelu"],
     ["model=osn", "model.query_frequency=separate", "model.position=false", "model.lag=0"],
     ["model=osn", "model.top_k=12"],
+    f"model={WEIGHTED}".split(),
 ]
 
 
@@ -203,13 +205,13 @@ def test_dropout_is_for_training_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("scale", ["smoke", "1m", "base", "big"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, WEIGHTED])
 def test_every_translator_meets_its_budget(name: str, scale: str) -> None:
-    config = resolved(f"model={name}", f"scale={scale}", vocabulary_size=37_000)
+    config = resolved(*f"model={name} scale={scale}".split(), vocabulary_size=37_000)
     with torch.device("meta"):
         parts = parameters_by_part(build_model(config.model, 37_000, "translation"))
     without_tables = parts["total"] - parts["embedding"] - parts.get("readout", 0)
-    tolerance = 0.01 if (name, scale) == ("fsn_native", "smoke") else 0.005  # half of one mode in four layers
+    tolerance = 0.01 if (name, scale) == (WEIGHTED, "smoke") else 0.005  # half of one mode in four layers
     assert without_tables == pytest.approx(config.scale.parameters, rel=tolerance)
     assert parts["total"] == sum(count for part, count in parts.items() if part != "total")
     assert resolve_shape(config, 37_000) == config

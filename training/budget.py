@@ -72,7 +72,7 @@ def _solve_ff_width(model: ModelConfig, config: RunConfig, vocabulary_size: int,
     """The feed-forward width whose parameter count is nearest to the budget.
 
     A translator has twice the layers, so a unit of its width costs twice as much. Where half a unit is more than the
-    tolerance, its budget is met to half a unit (our choice; only `fsn_native` at scale=smoke is so small).
+    tolerance, its budget is met to half a unit (our choice; only model.feed_forward=native at scale=smoke needs it).
     """
     budget = config.scale.parameters
     one, two = (budgeted_parameters(replace(model, ff_width=width), config, vocabulary_size, count) for width in (1, 2))
