@@ -22,7 +22,7 @@ RECORDS = {
     "fsn": "enwiki2015-1m-8m-local/fsn-lr0.006-seed?.json",
     "osn": "enwiki2015-1m-8m/osn-lr0.002.json",
     HELPED: "enwiki2015-1m-8m-local/transformer-lag4-delayed1-lr0.003-seed?.json",
-    "fsn_native": "enwiki2015-1m-8m-local/fsn_native-lr0.006-seed0.json",
+    "fsn_native": "enwiki2015-1m-8m-local/fsn_native-mean_field-lr0.006-seed0.json",
     TRANSFORMER: "enwiki2015-1m-8m*/transformer-lr0.002*.json",
     "kuramoto": "enwiki2015-1m-8m-local/kuramoto-lr0.003-seed0.json",
 }
