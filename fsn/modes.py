@@ -45,7 +45,7 @@ class CollectiveModes(Configured):
         n_phases: int,
         n_modes: int,
         *,
-        weighted: bool = True,
+        weighted: bool = False,
         quadratures: int = 1,
         device: Device = None,
         dtype: torch.dtype | None = None,

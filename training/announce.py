@@ -15,8 +15,8 @@ from training.schedule import glanced_bytes, validation_interval
 PEAK = {"32": 494e12, "bf16": 989e12}
 UTILISATION = 0.4  # of that peak which large models reach (our choice)
 # Operations a second of one core of a CPU: about the middle of what training steps of the models reached by bench.py at
-# scale=1m on an AMD EPYC, 53e9 to 61e9 (results/records/bench/cpu-1m.json and cpu-1m-batch8.json).
-CORE = 57e9
+# scale=1m on an AMD EPYC, 59e9 to 71e9 (results/records/bench/cpu-1m.json and cpu-1m-batch8.json).
+CORE = 65e9
 COUNTS = ("total", "without_tables")  # of parameters; the others are parts
 
 

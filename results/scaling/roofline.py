@@ -19,7 +19,7 @@ BANDWIDTH = 3.35e12  # bytes a second, of the memory of an H100 SXM
 # two moments and the parameter itself read and written.
 A_PARAMETER = 4 * (2 + 2 + 4 + 2)
 A_SAVED_BYTE = 2  # what autograd saves is written and read once
-# A run whose FLOPs a token differ by more is of another form of the model, a former default say (our choice).
+# Runs whose FLOPs per token differ by more have another form of the model, such as a former default (our choice).
 SAME_FORM = 0.05
 
 

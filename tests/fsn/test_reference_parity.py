@@ -33,6 +33,7 @@ NETWORKS = {
     "kuramoto": VARIANTS["kuramoto"],
     "one quadrature": {"quadratures": 1},
     "limited increments": {"increment_limit": 0.5},
+    "limited increments, mean field": {"increment_limit": 0.5, "feed_forward": "mean_field"},
     "limited increments, native": {"increment_limit": 0.5, "feed_forward": "native"},
     "local coupling and copying": {"local_layers": 1, "reach": 2, "copying_layers": 2},
 }

@@ -10,8 +10,9 @@ from fsn.local_coupling import LocalCoupling
 FORMS = {
     "fsn": {},
     "kuramoto": {"delay": False, "frustration": False, "local_layers": 0, "copying_layers": 0},
-    "mean field": {"feed_forward": "mean_field", "quadratures": 2},
-    "fsn_native": {"feed_forward": "native", "readout": "tied", "copying_layers": 2},
+    "two quadratures, plain modes": {"feed_forward": "mean_field", "quadratures": 2},
+    "fsn_native": {"feed_forward": "mean_field"},
+    "weighted modes, tied readout": {"feed_forward": "native", "readout": "tied", "copying_layers": 2},
     "two quadratures, a learned null score": {"quadratures": 2, "null": "learned", "local_layers": 0, "harmonics": 2},
 }
 

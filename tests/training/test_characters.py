@@ -129,7 +129,7 @@ def test_100k_is_100_000_parameters_over_27_characters(model):
     with torch.device("meta"):
         parts = parameters_by_part(build_model(config.model, 27))
     assert abs(parts["total"] - 100_000) <= 500
-    assert (config.model.n_layers, config.model.width) == (3, 48)
+    assert (config.model.n_layers, config.model.width) == (3, 64 if model == "kuramoto" else 48)
     assert config.optim.lr == config.model.tuned["100k"].lr
     assert 1.5 <= config.model.ff_width / config.model.width <= 4.5
     on_bytes = resolve_shape(compose("train", [f"model={model}", "scale=100k"]), 256)

@@ -36,12 +36,14 @@ def test_the_shape_of_training_alone_is_compiled_once(graphs, model, make_config
     assert record.status == "done" and len(record.rows("validation")) == 2
 
 
-@pytest.mark.parametrize("model", ["transformer", "kuramoto", "fsn", "fsn_native", "osn"])
+@pytest.mark.parametrize(
+    "model", ["transformer", "kuramoto", "fsn", "fsn_native", "fsn_native model.feed_forward=native", "osn"]
+)
 def test_a_compiled_pass_makes_no_table_and_holds_no_pairs(graphs, model, make_config):
     """The angles of positions are in float64, which many a GPU is slow in: they are made once, before. Nor is it taken
     for an export, which has plain forms with all pairs of tokens at once.
     """
-    run(make_config(f"model={model}", "compile=true", "trainer.max_steps=3"))
+    run(make_config(*f"model={model}".split(), "compile=true", "trainer.max_steps=3"))
     called = [str(node.target) for graph in graphs for node in graph.graph.nodes if node.op.startswith("call")]
     assert len(called) > 20 and not [name for name in called if "arange" in name or "softmax" in name]
 

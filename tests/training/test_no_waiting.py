@@ -79,11 +79,12 @@ RUNS = [
     ["model=kuramoto", "precision=bf16"],
     ["model=fsn"],
     ["model=fsn_native"],
+    ["model=fsn_native", "model.feed_forward=native"],
     ["model=osn"],
 ]
 
 
-@pytest.mark.parametrize("more", RUNS, ids=lambda more: more[0])
+@pytest.mark.parametrize("more", RUNS, ids=" ".join)
 def test_a_step_reads_no_number(make_config, watched, more):
     run(make_config(*BRIEF, *more))
     assert {2, 3} <= set(watched)
