@@ -68,7 +68,8 @@ def compare(records: Sequence[RunRecord]) -> None:
     if "settings" in rows[0]:
         for model, usual in usual_settings(records).items():
             settings = " ".join(f"{key}={value}" for key, value in usual.items())
-            print("\n" + in_one_line(f"Usual for {model}: {settings}"))
+            if settings:
+                print("\n" + in_one_line(f"Usual for {model}: {settings}"))
     models = runs_by_model(records)
     if reason := without_means(records):
         print("\n" + in_one_line(f"No means over seeds and no losses at equal cost: {reason}."))

@@ -43,6 +43,17 @@ def test_means_and_differences_have_intervals_over_seeds(record):
     ]
 
 
+def test_a_model_whose_runs_do_not_differ_has_no_usual_settings(record, capsys):
+    def run(bits, **model):
+        return record("fsn", bits, config={"model": {"name": "fsn", **model}, "data": {"context": 256}})
+
+    changed = run(2.3, width=64, n_heads=2, harmonics=3, lag=1.0, kernel="copying")
+    compare.compare([run(2.4), changed, record("transformer", 2.1)])
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("Usual")] == [
+        "Usual for fsn"
+    ]
+
+
 def test_runs_on_synthetic_strings_are_left_out_with_a_line(record, tmp_path, capsys):
     text, strings = record("fsn", 2.4), record("osn", 0.1)
     strings.config = strings.config | {"task": "recall"}
