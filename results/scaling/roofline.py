@@ -25,7 +25,7 @@ SAME_FORM = 0.05
 
 @dataclass(frozen=True)
 class Hours:
-    """Of the 30-epoch run of one model. `measured`: tokens a second of the fastest run of ours in this form on an H100, or
+    """Of the 30-epoch run of one model. `measured`: tokens a second of our fastest run in this form on an H100, or
     None, and `with_settings`, in words.
     """
 
